@@ -1,0 +1,107 @@
+"""What a classifier says of a text after each segment, and how it is scored.
+
+A policy reads segment after segment. After each it holds a distribution over the labels and a probability of answering now
+instead of reading on. At a text's last segment it must answer. Arrays are padded along segments by repeating the last one,
+so that members which read differently long can be combined position by position.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save
+
+from sweepstack.models.files import write_atomic
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+DIRECTION = {"reward": 1, "accuracy": 1, "accuracy_full": 1, "segments": -1, "log_loss": -1}
+"""The metrics of a classifier; +1 where more is better."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    probabilities: Floats  # (rows, segments, classes): sums to 1 over classes
+    answer: Floats  # (rows, segments): probability of answering; 1 at a text's last segment and beyond
+    n_segments: Ints  # (rows,): how many segments a text has, at most `segments`
+
+    def __len__(self) -> int:
+        return len(self.n_segments)
+
+    def rows(self, index: NDArray[Any]) -> "Predictions":
+        return Predictions(self.probabilities[index], self.answer[index], self.n_segments[index])
+
+    def stops(self) -> Ints:
+        """(rows,): the 0-based segment at which each text is answered: the first where the likeliest of all actions,
+        READ or one of the labels, is a label."""
+        best_label = self.probabilities.max(axis=2) * self.answer
+        answers = best_label >= 1 - self.answer
+        last = np.arange(self.answer.shape[1])[None, :] >= self.n_segments[:, None] - 1
+        return np.asarray((answers | last).argmax(axis=1), dtype=np.int64)
+
+    def at(self, stops: Ints) -> Floats:
+        """(rows, classes): the label distribution at the given segments."""
+        return self.probabilities[np.arange(len(self)), stops]
+
+    def save(self, path: Path, rows_hash: str) -> None:
+        """Writes the arrays as safetensors; ``rows_hash`` says which rows of which data they belong to."""
+        tensors = {"probabilities": self.probabilities, "answer": self.answer, "n_segments": self.n_segments}
+        write_atomic(path, save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, {"rows_hash": rows_hash}))
+
+    @staticmethod
+    def load(path: Path) -> "tuple[Predictions, str]":
+        """The arrays and the hash of the rows that they belong to."""
+        with safe_open(path, framework="numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return Predictions(**tensors), file.metadata()["rows_hash"]
+
+
+def scores(predictions: Predictions, labels: Ints, cost: float) -> dict[str, NDArray[np.float64]]:
+    """Per-row values, each (rows,), whose means are the metrics of a classifier.
+
+    reward: 1 if the answer is right, minus ``cost`` for each segment read after the first. accuracy: at its own answer.
+    segments: how many were read. accuracy_full and log_loss (natural log): after reading everything.
+    """
+    stops = predictions.stops()
+    rows = np.arange(len(predictions))
+    right = (predictions.at(stops).argmax(axis=1) == labels).astype(np.float64)
+    full = predictions.at(predictions.n_segments - 1)
+    return {
+        "reward": right - cost * stops,
+        "accuracy": right,
+        "segments": stops + 1.0,
+        "accuracy_full": (full.argmax(axis=1) == labels).astype(np.float64),
+        "log_loss": -np.log(np.clip(full[rows, labels].astype(np.float64), 1e-12, 1.0)),
+    }
+
+
+def metrics(predictions: Predictions, labels: Ints, cost: float) -> dict[str, float]:
+    """The means of :func:`scores`, by name."""
+    return {name: float(values.mean()) for name, values in scores(predictions, labels, cost).items()}
+
+
+def answer_above(probabilities: Floats, n_segments: Ints, threshold: float) -> Predictions:
+    """A classifier without a learned stop: it answers as soon as its top probability reaches ``threshold`` in (0, 1).
+
+    The answering probability is set so that READ and the top label are equally likely exactly at the threshold:
+    answer·top = (1 − answer) where top = threshold. So such members average with learned ones.
+    """
+    top = probabilities.max(axis=2).clip(1e-6, 1 - 1e-6).astype(np.float64)
+    odds = top / (1 - top) * (1 - threshold) / threshold
+    answer = odds / (odds + top)
+    last = np.arange(answer.shape[1])[None, :] >= n_segments[:, None] - 1
+    return Predictions(probabilities, np.where(last, 1.0, answer).astype(np.float32), n_segments)
+
+
+def fit_threshold(probabilities: Floats, n_segments: Ints, labels: Ints, cost: float) -> float:
+    """The threshold of :func:`answer_above` with the highest mean reward; among equals the middle one."""
+    candidates = np.concatenate([np.linspace(0.05, 0.9, 35), 1 - np.geomspace(0.1, 0.001, 40)[1:]])
+    rewards = np.array(
+        [scores(answer_above(probabilities, n_segments, float(t)), labels, cost)["reward"].mean() for t in candidates]
+    )
+    best = np.flatnonzero(rewards >= rewards.max() - 1e-12)
+    return float(candidates[best[len(best) // 2]])

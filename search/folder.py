@@ -1,0 +1,64 @@
+"""The one place that knows where things lie in a run folder.
+
+study.yaml  provenance.json  ledger.log  log.txt  leaderboard.csv  ensembles.csv  report.html
+trials/<number>/  starts/<hash>/  company/<name>/  refits/<hash>/  bundle/
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    root: Path
+
+    @property
+    def study(self) -> Path:
+        return self.root / "study.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        return self.root / "provenance.json"
+
+    @property
+    def ledger(self) -> Path:
+        return self.root / "ledger.log"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log.txt"
+
+    @property
+    def leaderboard(self) -> Path:
+        return self.root / "leaderboard.csv"
+
+    @property
+    def ensembles(self) -> Path:
+        return self.root / "ensembles.csv"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    @property
+    def bundle(self) -> Path:
+        return self.root / "bundle"
+
+    @property
+    def starts(self) -> Path:
+        return self.root / "starts"
+
+    @property
+    def refits(self) -> Path:
+        return self.root / "refits"
+
+    def trial(self, number: int) -> Path:
+        return self.root / "trials" / str(number)
+
+    @property
+    def linear(self) -> Path:
+        return self.root / "company" / "linear"
+
+    def supervised(self, number: int) -> Path:
+        """The supervised control is a small sweep of its own: one folder a trial."""
+        return self.root / "company" / "supervised" / str(number)
