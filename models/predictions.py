@@ -1,8 +1,8 @@
 """What a classifier says of a text after each segment, and how it is scored.
 
-A policy reads segment after segment. After each it holds a distribution over the labels and a probability of answering now
-instead of reading on. At a text's last segment it must answer. Arrays are padded along segments by repeating the last one,
-so that members which read differently long can be combined position by position.
+A policy reads segment after segment. After each it holds a distribution over the labels and a probability of answering
+now instead of reading on. At a text's last segment it must answer. Arrays are padded along segments by repeating the
+last one, so that members which read differently long can be combined position by position.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """What a trial is made of: the ``data``, ``reading``, ``model``, ``train`` and ``device`` parts of a study file.
 
-Each value has its reason beside it. Models are frozen and strict: an unknown key or a value of another type is an error,
-and nothing is converted silently (but an integer where a float is meant).
+Each value has its reason beside it. Models are frozen and strict: an unknown key or a value of another type is an
+error, and nothing is converted silently (but an integer where a float is meant).
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -25,7 +25,7 @@ class Settings(BaseModel):
 
 
 class Splits(Settings):
-    """Shares of ``train``; what is left, at least 0.1, is *warm*. ``test`` is carved first, where no test file is given."""
+    """Shares of ``train``; the rest, at least 0.1, is *warm*. ``test`` is carved first, where no test file is given."""
 
     policy: Share = 0.3
     valid: Share = 0.1
@@ -53,7 +53,7 @@ class Data(Settings):
 
 
 class Reading(Settings):
-    """A text is read ``segment`` units at a time, at most ``max_segments`` times; each READ costs ``cost`` of the reward."""
+    """A text is read ``segment`` units at a time, at most ``max_segments`` times; each READ costs ``cost``."""
 
     unit: Literal["words", "characters"] = "words"
     segment: Count = 5
@@ -123,7 +123,10 @@ class TrialSettings(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def with_values(self, values: dict[str, Any]) -> "TrialSettings":
-        """A copy with the settings at dotted paths replaced, e.g. ``{"train.lr": 1e-3}``; raises pydantic's ValidationError."""
+        """A copy with the settings at dotted paths replaced, e.g. ``{"train.lr": 1e-3}``.
+
+        Raises pydantic's ValidationError where a value does not fit.
+        """
         tree = self.model_dump()
         for path, value in values.items():
             *parents, leaf = path.split(".")

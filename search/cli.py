@@ -1,0 +1,191 @@
+"""The command line: parses, calls one function of the pipeline, prints, and turns errors into one line and an exit code.
+
+Exit codes: 0 done, 2 wrong usage, study file or data, 1 anything else that failed, 130 interrupted. Everything heavy is
+imported by the command that needs it, so that ``--help`` answers at once.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from sweepstack.models.errors import StorageError, SweepstackError
+
+INTERRUPTED = 130
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but an error is one line that says how to get help."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def parser() -> Parser:
+    top = Parser(prog="sweepstack", description="One study file in, one exported ensemble out.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+
+    def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> Parser:
+        sub: Parser = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        sub.add_argument("--json", action="store_true", help="print one JSON object for machines, nothing else")
+        return sub
+
+    for name, run, text in (
+        ("run", run_study, "search, ensembles, bundle and report; the same command again goes on where it was stopped"),
+        ("search", search_study, "only the search: trials, linear baseline and supervised control"),
+    ):
+        sub = command(name, run, text)
+        sub.add_argument("study", metavar="STUDY", help="a study file (YAML)")
+        sub.add_argument("--trials", type=int, metavar="N", help="how many trials in all (short for --set search.trials=N)")
+        sub.add_argument("--out", metavar="DIR", help="the run folder (default: runs/<name>)")
+        sub.add_argument(
+            "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="replace a value of the study"
+        )
+        sub.add_argument("--address", metavar="HOST:PORT", help="a Ray cluster (default: this machine)")
+
+    sub = command("ensemble", ensemble_run, "build the ensembles of a run, choose the best and score it on test")
+    sub.add_argument("run_folder", metavar="RUN", help="a run folder")
+    sub.add_argument("--address", metavar="HOST:PORT", help="a Ray cluster for refits (default: this machine)")
+    sub = command("export", export_run, "export the chosen ensemble of a run as a bundle, or another one by name")
+    sub.add_argument("run_folder", metavar="RUN", help="a run folder")
+    sub.add_argument("--ensemble", metavar="NAME", help="a name of the ensembles table (default: the chosen one)")
+    sub.add_argument("-o", "--out", metavar="DIR", help="the bundle's folder (default: RUN/bundle)")
+    sub = command("predict", predict_file, "labels for the texts of a file, or of standard input (-), as JSON lines")
+    sub.add_argument("bundle", metavar="BUNDLE", help="an exported bundle")
+    sub.add_argument("file", metavar="FILE", help=".jsonl .csv .tsv .parquet, plain text (a text a line), or - for standard input")
+    sub.add_argument("-o", "--out", metavar="OUT", help="a file for the predictions (default: standard output)")
+    sub = command("status", show_status, "where a run stands; may be asked while it works")
+    sub.add_argument("run_folder", metavar="RUN", help="a run folder")
+    sub = command("report", write_report, "write the report of a run: one page of tables and pictures")
+    sub.add_argument("run_folder", metavar="RUN", help="a run folder")
+    sub = command("ui", open_ui, "MLflow's user interface on the run's tracking store, on this machine only")
+    sub.add_argument("run_folder", metavar="RUN", help="a run folder")
+    sub.add_argument("--port", type=int, default=5000, help="the port on 127.0.0.1 (default: 5000)")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser().parse_args(arguments)
+    try:
+        options.run(options)
+        sys.stdout.flush()
+    except SweepstackError as error:
+        fail(str(error), error.exit_code, options.json)
+    except KeyboardInterrupt:
+        fail(getattr(options, "go_on", None) or "interrupted", INTERRUPTED, options.json)
+    except BrokenPipeError:  # the reader of our output (head, say) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        fail(str(StorageError(f"{error.filename or 'a file'}: {error.strerror or error}")), 1, options.json)
+
+
+def fail(message: str, code: int, as_json: bool) -> NoReturn:
+    line = " ".join(message.split())
+    if as_json:
+        print_json({"error": line, "exit_code": code})
+    print(f"sweepstack: {line}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def print_json(content: Any) -> None:
+    print(json.dumps(content, ensure_ascii=False))
+
+
+def search_study(options: argparse.Namespace) -> None:
+    from sweepstack.search import pipeline
+
+    _with_study(options, pipeline.search)
+
+
+def run_study(options: argparse.Namespace) -> None:
+    from sweepstack.search import pipeline
+
+    _with_study(options, pipeline.run)
+
+
+def _with_study(options: argparse.Namespace, stage: Callable[..., Any]) -> None:
+    from sweepstack.search.study import Study
+
+    overrides = list(options.overrides)
+    if options.trials is not None:
+        overrides.append(f"search.trials={options.trials}")
+    study = Study.load(options.study, overrides)
+    again = f"sweepstack {options.command} {options.study}" + (f" --out {options.out}" if options.out else "")
+    options.go_on = f"interrupted; what is finished is kept, and the same command goes on: {again}"
+    result = stage(study, Path(options.out) if options.out else None, address=options.address, json=options.json)
+    if options.json:
+        print_json(result.summary())
+
+
+def ensemble_run(options: argparse.Namespace) -> None:
+    from sweepstack.search import pipeline
+
+    options.go_on = f"interrupted; what is finished is kept: sweepstack ensemble {options.run_folder} goes on"
+    result = pipeline.ensemble(Path(options.run_folder), address=options.address, json=options.json)
+    if options.json:
+        print_json(result.summary())
+
+
+def export_run(options: argparse.Namespace) -> None:
+    from sweepstack.search.results import Result
+
+    result = Result.open(Path(options.run_folder))
+    chosen = result.ensemble(options.ensemble)
+    target = chosen.export(Path(options.out) if options.out else result.folder.bundle)
+    if options.json:
+        print_json({"ensemble": chosen.name, "bundle": str(target)})
+    else:
+        print(f"Exported {chosen.name} to {target}")
+
+
+def predict_file(options: argparse.Namespace) -> None:
+    from sweepstack.search.predicting import predict
+
+    summary = predict(Path(options.bundle), options.file, Path(options.out) if options.out else None)
+    if options.json and options.out:
+        print_json(summary)
+
+
+def show_status(options: argparse.Namespace) -> None:
+    from sweepstack.search.results import Result
+
+    status = Result.open(Path(options.run_folder)).status()
+    if options.json:
+        print_json(status)
+    else:
+        from sweepstack.search.display import print_status
+
+        print_status(status)
+
+
+def write_report(options: argparse.Namespace) -> None:
+    from sweepstack.search.results import Result
+
+    path = Result.open(Path(options.run_folder)).write_report()
+    if options.json:
+        print_json({"report": str(path)})
+    else:
+        print(path)
+
+
+def open_ui(options: argparse.Namespace) -> None:
+    from sweepstack.search.results import Result
+    from sweepstack.search.tracking import ui_command
+
+    uri = Result.open(Path(options.run_folder)).study.tracking.uri
+    argv = ui_command(uri, options.port)
+    url = f"http://127.0.0.1:{options.port}"
+    if options.json:
+        print_json({"url": url, "tracking_uri": uri})
+    else:
+        print(f"MLflow on {url} (Ctrl-C ends it)")
+    sys.stdout.flush()
+    os.execvp(argv[0], argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""``sweepstack predict``: texts in, JSON lines out, a batch at a time, so that files of any size and pipes work."""
+
+import itertools
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from sweepstack.ensembles import load
+from sweepstack.models.data import read_inputs
+from sweepstack.models.errors import DataError
+from sweepstack.models.files import write_atomic
+
+BATCH = 256
+TABLES = {".jsonl", ".csv", ".tsv", ".parquet"}
+
+
+def predict(bundle_folder: Path, source: str, out: Path | None) -> dict[str, Any]:
+    """Writes ``{label, probability, probabilities, segments}`` a line for each text of ``source`` (a path, or ``-``).
+
+    A table is read by the bundle's input column. Standard input is JSON lines if it begins with ``{``, else plain text,
+    a text a line. With ``out`` the file appears when it is whole. Returns how many texts were read and where they went.
+    """
+    bundle = load(bundle_folder)
+    texts = iter(inputs(source, bundle.input_column))
+    count = 0
+    written: list[str] = []
+    while batch := list(itertools.islice(texts, BATCH)):
+        records = "".join(
+            json.dumps(
+                {
+                    "label": reading.label,
+                    "probability": round(reading.probability, 6),
+                    "probabilities": {name: round(p, 6) for name, p in reading.probabilities.items()},
+                    "segments": reading.segments,
+                },
+                ensure_ascii=False,
+            )
+            + "\n"
+            for reading in bundle.read(batch)
+        )
+        if out:
+            written.append(records)
+        else:
+            sys.stdout.write(records)
+            sys.stdout.flush()
+        count += len(batch)
+    if out:
+        write_atomic(out, "".join(written))
+    return {"texts": count, "predictions": str(out) if out else "-"}
+
+
+def inputs(source: str, column: str) -> Iterable[str]:
+    """The texts of a file or of standard input (``-``); raises DataError with the line that cannot be read."""
+    if source == "-":
+        return texts_of_lines(sys.stdin, "standard input", column)
+    path = Path(source)
+    if path.suffix in TABLES:
+        return read_inputs(path, column)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; give a file of texts, or - for standard input")
+    return texts_of_lines(path.read_text(encoding="utf-8").splitlines(), str(path), column)
+
+
+def texts_of_lines(lines: Iterable[str], name: str, column: str) -> Iterator[str]:
+    """A text a line; or, where the first line begins with ``{``, the value of ``column`` in each JSON line."""
+    as_json: bool | None = None
+    for number, line in enumerate(lines, start=1):
+        text = line.rstrip("\n")
+        if not text.strip():
+            continue
+        if as_json is None:
+            as_json = text.lstrip().startswith("{")
+        if as_json:
+            try:
+                text = json.loads(text)[column]
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(
+                    f'{name} line {number} is not a JSON object with "{column}": mend or remove it ({type(error).__name__})'
+                ) from error
+            if not isinstance(text, str):
+                raise DataError(f'{name} line {number}: "{column}" must be a text, but got {text!r}')
+        yield text
