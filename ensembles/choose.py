@@ -1,0 +1,208 @@
+"""Builds every ensemble, scores it honestly beside single members, and chooses what is exported.
+
+Everything that is fitted on blend is scored there by cross-fitting. The best ensemble is exported only where it is
+likely to be better than the best trial and the linear baseline; nothing here ever sees a label of test. After the
+choice, ``score_test`` scores predictions that were made without those labels.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from sweepstack.ensembles.builder import Builder, ranking
+from sweepstack.ensembles.combination import Combination
+from sweepstack.ensembles.comparison import Gain, chance_better, gain, half_width
+from sweepstack.ensembles.crossfit import cross_fit, folds
+from sweepstack.ensembles.objective import Objective
+from sweepstack.ensembles.store import Kind, Library, Stack
+from sweepstack.models.predictions import Ints, Predictions, metrics, scores
+
+Role = Literal["ensemble", "trial", "baseline", "control"]
+LIKELY = 0.8  # the least chance of being better that an ensemble needs
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the final table. Metrics by name, as in predictions.metrics."""
+
+    name: str  # unique in the table: "selection", "trial-7", "linear", "supervised-2"
+    method: str  # the builder, or "trial", "linear", "supervised"
+    role: Role
+    members: tuple[str, ...]
+    weights: tuple[float, ...] | None  # sums to 1; None where a meta-learner weighs
+    stop: str
+    valid: dict[str, float]
+    blend: dict[str, float]  # of an ensemble: cross-fitted
+    test: dict[str, float] | None = None
+    test_interval: dict[str, float] | None = None  # half-widths of the 95% intervals
+    gain_over_trial: Gain | None = None  # on test, in the objective, more is better
+    gain_over_linear: Gain | None = None
+    size_mb: float | None = None
+    latency_ms: float | None = None
+
+    @property
+    def title(self) -> str:
+        """How a table shows the name: members without a learned stop answer when they are sure enough."""
+        reads = self.role in ("baseline", "control") and self.stop != "one segment"
+        return f"{self.method}, sure enough" if reads else self.name
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(state: dict[str, Any]) -> "Row":
+        """The inverse of :meth:`to_json`, also after a round through JSON."""
+        gains = {key: Gain(**state[key]) for key in ("gain_over_trial", "gain_over_linear") if state[key]}
+        weights = None if state["weights"] is None else tuple(state["weights"])
+        return Row(**{**state, **gains, "members": tuple(state["members"]), "weights": weights})
+
+
+@dataclass(frozen=True)
+class Choice:
+    rows: tuple[Row, ...]  # ensembles by blend, best first; then best trial, baseline, control
+    combinations: dict[str, Combination]  # by row name; members are places in the library
+    chosen: str  # the row to export
+    reason: str  # one sentence
+    notes: tuple[str, ...]  # builders that were left out, and why
+
+    def row(self, name: str) -> Row:
+        return next(row for row in self.rows if row.name == name)
+
+    def predict(self, library: Library) -> dict[str, Predictions]:
+        """Every row's Predictions of the part that ``library`` (the same members, in the same order) holds."""
+        return {name: combination.predict(library.stack) for name, combination in self.combinations.items()}
+
+
+def choose(
+    blend: Library,
+    blend_labels: Ints,
+    valid: Library,
+    valid_labels: Ints,
+    builders: Sequence[Builder],
+    objective: Objective,
+    *,
+    seed: int = 0,
+    groups: Ints | None = None,
+) -> Choice:
+    """Fits all builders on blend and decides.
+
+    ``groups`` (blend rows,): rows that must not straddle two folds, the same input say. Both libraries hold the same
+    members in the same order. Raises DataError where blend has fewer than two rows.
+    """
+    fold = folds(blend_labels, seed, groups)
+    combinations: dict[str, Combination] = {}
+    on_blend: dict[str, Predictions] = {}
+    rows: list[Row] = []
+    notes: list[str] = []
+
+    def add(name: str, method: str, role: Role, combination: Combination, blend_predictions: Predictions) -> None:
+        alone = "one segment" if blend.stack.answer.shape[2] == 1 else "its own"
+        combinations[name], on_blend[name] = combination, blend_predictions
+        rows.append(
+            Row(
+                name,
+                method,
+                role,
+                tuple(blend.members[m].name for m in combination.members),
+                None if combination.meta is not None else tuple(float(w) for w in combination.weights),
+                alone if role != "ensemble" or alone == "one segment" else str(combination.stop),
+                metrics(combination.predict(valid.stack), valid_labels, objective.cost),
+                metrics(blend_predictions, blend_labels, objective.cost),
+            )
+        )
+
+    for name, builder in _named(builders).items():
+        places = blend.of_kinds(builder.kinds)
+        if not places:
+            notes.append(f"{name} was left out: there is no member of kind {' or '.join(sorted(builder.kinds))}")
+            continue
+        own = blend.stack.take(places)
+
+        def fit(stack: Stack, labels: Ints, builder: Builder = builder) -> Any:
+            return builder.fit(stack, labels, objective).predict
+
+        fitted = builder.fit(own, blend_labels, objective)
+        fitted = replace(fitted, members=tuple(places[m] for m in fitted.members))
+        add(name, builder.name, "ensemble", fitted, cross_fit(fit, own, blend_labels, fold))
+
+    rows.sort(key=lambda row: -objective.score(on_blend[row.name], blend_labels))  # stable: ties in the given order
+    ensembles = [row.name for row in rows]
+    singles: dict[Kind, tuple[Role, str]] = {
+        "trial": ("trial", "trial"),
+        "baseline": ("baseline", "linear"),
+        "control": ("control", "supervised"),
+    }
+    best: dict[Role, str] = {}
+    for kind, (role, method) in singles.items():
+        if places := blend.of_kinds(frozenset({kind})):
+            place = places[ranking(valid.stack.take(places), valid_labels, objective)[0]]
+            name = best[role] = blend.members[place].name
+            alone = Combination((place,), np.ones(1, dtype=np.float32))
+            add(name, method, role, alone, blend.stack.member(place))
+
+    values = {name: objective.values(predictions, blend_labels) for name, predictions in on_blend.items()}
+    rivals = [best[role] for role in ("trial", "baseline") if role in best]  # type: ignore[index]
+    chosen, reason = _decide(ensembles, rivals, values, objective, seed)
+    return Choice(tuple(rows), combinations, chosen, reason, tuple(notes))
+
+
+def _decide(
+    ensembles: Sequence[str], rivals: Sequence[str], values: Mapping[str, Any], objective: Objective, seed: int
+) -> tuple[str, str]:
+    """The row to export and why; ``ensembles`` best first, ``values`` per blend row."""
+    if not ensembles and not rivals:
+        raise ValueError("choose needs a trial, a baseline or an ensemble, but got none")
+    if not rivals:
+        return ensembles[0], f"{ensembles[0]} is exported: there is no single trial or baseline to compare it with."
+    rival = max(rivals, key=lambda name: float(values[name].mean()))
+    if not ensembles:
+        return rival, f"{rival} is exported: there is no ensemble."
+    best = ensembles[0]
+    chance = chance_better(values[best], values[rival], seed)
+    means = f"blend {objective.metric} {abs(values[best].mean()):.3f} against {abs(values[rival].mean()):.3f}"
+    if chance >= LIKELY:
+        return best, f"{best} is exported: it beats {rival} with a chance of {chance:.0%} ({means})."
+    return rival, (
+        f"{rival} is exported: the best ensemble, {best}, beats it with a chance of only {chance:.0%}, "
+        f"{LIKELY:.0%} is needed ({means})."
+    )
+
+
+def _named(builders: Sequence[Builder]) -> dict[str, Builder]:
+    """Builders by row name: the second of a kind is "stacking-2"."""
+    named: dict[str, Builder] = {}
+    for builder in builders:
+        count = sum(other.name == builder.name for other in named.values())
+        named[builder.name if count == 0 else f"{builder.name}-{count + 1}"] = builder
+    return named
+
+
+def score_test(
+    choice: Choice, predictions: Mapping[str, Predictions], labels: Ints, objective: Objective
+) -> tuple[Row, ...]:
+    """The rows with test filled in; the only function here that takes labels of test.
+
+    Call it when the choice stands in the ledger. ``predictions`` by row name, as of ``Choice.predict``.
+    """
+    values = {name: objective.values(each, labels) for name, each in predictions.items()}
+    trial = next((row.name for row in choice.rows if row.role == "trial"), None)
+    linear = next((row.name for row in choice.rows if row.role == "baseline"), None)
+
+    def over(name: str, rival: str | None) -> Gain | None:
+        return None if rival is None or rival == name else gain(values[name], values[rival])
+
+    scored = []
+    for row in choice.rows:
+        by_metric = scores(predictions[row.name], labels, objective.cost)
+        scored.append(
+            replace(
+                row,
+                test={metric: float(each.mean()) for metric, each in by_metric.items()},
+                test_interval={metric: half_width(each) for metric, each in by_metric.items()},
+                gain_over_trial=over(row.name, trial),
+                gain_over_linear=over(row.name, linear),
+            )
+        )
+    return tuple(scored)

@@ -1,0 +1,116 @@
+"""The prediction store: what every member said of every row of a part, stacked into arrays that builders combine.
+
+A member is a folder with ``checkpoint/`` and ``predictions/<part>.safetensors``. Combining is sound only where all
+members saw the same rows in the same order, so each file's hash of its rows is compared with the data's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from sweepstack.models.errors import StorageError
+from sweepstack.models.predictions import Floats, Ints, Predictions
+
+Kind = Literal["trial", "baseline", "control", "refit"]
+
+
+@dataclass(frozen=True)
+class Member:
+    name: str  # "trial-7", "linear", "supervised-2", "refit-<hash>": also its folder's name in a bundle
+    kind: Kind
+    folder: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint"
+
+    def predictions(self, part: str) -> Path:
+        return self.folder / "predictions" / f"{part}.safetensors"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Several members' Predictions of the same rows."""
+
+    probabilities: Floats  # (members, rows, segments, classes)
+    answer: Floats  # (members, rows, segments)
+    n_segments: Ints  # (rows,)
+
+    def __len__(self) -> int:
+        return len(self.probabilities)
+
+    def member(self, index: int) -> Predictions:
+        return Predictions(self.probabilities[index], self.answer[index], self.n_segments)
+
+    def take(self, members: Sequence[int]) -> "Stack":
+        index = np.asarray(members, dtype=np.int64)
+        return Stack(self.probabilities[index], self.answer[index], self.n_segments)
+
+    def rows(self, index: NDArray[Any]) -> "Stack":
+        return Stack(self.probabilities[:, index], self.answer[:, index], self.n_segments[index])
+
+    @staticmethod
+    def of(predictions: Sequence[Predictions]) -> "Stack":
+        """Stacks Predictions of the same rows, padded along segments to the longest by repeating the last.
+
+        Raises ValueError where they disagree on rows, classes or the number of segments of a text.
+        """
+        first = predictions[0]
+        segments = max(each.answer.shape[1] for each in predictions)
+        for each in predictions:
+            got = (len(each), each.probabilities.shape[2])
+            wanted = (len(first), first.probabilities.shape[2])
+            if got != wanted:
+                raise ValueError(f"all members must have the same (rows, classes), but got {got} and {wanted}")
+            if not np.array_equal(each.n_segments, first.n_segments):
+                raise ValueError("all members must cut a text into the same number of segments")
+        padded = [np.minimum(np.arange(segments), each.answer.shape[1] - 1) for each in predictions]
+        return Stack(
+            np.stack([each.probabilities[:, at] for each, at in zip(predictions, padded, strict=True)]),
+            np.stack([each.answer[:, at] for each, at in zip(predictions, padded, strict=True)]),
+            first.n_segments,
+        )
+
+
+@dataclass(frozen=True)
+class Library:
+    """The members that builders choose from, in a fixed order, and what they said of one part."""
+
+    members: tuple[Member, ...]
+    stack: Stack
+
+    @staticmethod
+    def load(members: Sequence[Member], part: str, rows_hash: str) -> "Library":
+        """Reads every member's predictions of ``part``, whose rows have the hash ``rows_hash``.
+
+        Raises StorageError where a file is missing or unreadable, of other rows, or of another shape than the others.
+        """
+        if not members:
+            raise StorageError(f"no member has predictions of {part}; an ensemble needs at least one finished trial")
+        predictions = []
+        for member in members:
+            path = member.predictions(part)
+            try:
+                read, found = Predictions.load(path)
+            except (OSError, SafetensorError, KeyError, TypeError) as error:
+                raise StorageError(f"{path} cannot be read ({error}); run the study again to predict anew") from error
+            if found != rows_hash:
+                raise StorageError(
+                    f"{path} was predicted for rows with hash {found}, but {part} has {rows_hash}; "
+                    "the data changed: start afresh with another --out"
+                )
+            predictions.append(read)
+            try:
+                Stack.of([predictions[0], read])
+            except ValueError as error:
+                raise StorageError(f"{path} does not fit {members[0].name}: {error}; leave one of them out") from error
+        return Library(tuple(members), Stack.of(predictions))
+
+    def of_kinds(self, kinds: frozenset[Kind]) -> tuple[int, ...]:
+        """The places of the members of these kinds."""
+        return tuple(i for i, member in enumerate(self.members) if member.kind in kinds)

@@ -1,0 +1,122 @@
+"""Where a run stands: its trials as last heard of, its stages, and how long the rest will take.
+
+Thread-safe: trials are reported by the ledger's thread, stages by the pipeline's, and a third one draws.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sweepstack.search import format as fmt
+from sweepstack.search.leaderboard import best
+
+if TYPE_CHECKING:
+    from sweepstack.search.ledger import TrialRecord
+
+SWEEP = "trials"  # the sweep whose trials count; the supervised control's own is shown as a stage
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Work beside the trials; a total of 0 is not known."""
+
+    name: str
+    done: int
+    total: int
+    note: str = ""
+
+
+class Progress:
+    def __init__(
+        self, trials: int, epochs: int, workers: int, metric: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.total, self.epochs, self.workers, self.metric = trials, epochs, workers, metric
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._records: dict[tuple[str, int], TrialRecord] = {}
+        self._stages: dict[str, Stage] = {}
+        self._ensemble: float | None = None
+        self._began: tuple[float, float] | None = None  # the first trial of this session: when, and the work done by then
+        self._ended_here = 0
+        self._started = clock()
+
+    @property
+    def seconds(self) -> float:
+        """Since this session began."""
+        return self._clock() - self._started
+
+    def put(self, record: "TrialRecord", *, earlier: bool = False) -> bool:
+        """Takes a trial's new state; ``earlier`` says that a session before this one left it so. Returns whether a
+        trial of the sweep has just ended."""
+        key = (record.sweep, record.number)
+        with self._lock:
+            before = self._records.get(key)
+            if not earlier and self._began is None and record.sweep == SWEEP:
+                self._began = (self._clock(), self._work())
+            self._records[key] = record
+            ended = record.state != "running" and (before is None or before.state == "running")
+            ended &= record.sweep == SWEEP and not earlier
+            self._ended_here += ended
+            return ended
+
+    def put_ensemble(self, value: float) -> None:
+        with self._lock:
+            self._ensemble = value
+
+    def put_stage(self, name: str, done: int, total: int) -> bool:
+        """Returns whether the stage is new; it goes when all of it is done."""
+        with self._lock:
+            new = name not in self._stages
+            if total and done >= total:
+                self._stages.pop(name, None)
+            else:
+                self._stages[name] = Stage(name, done, total)
+            return new
+
+    def trials(self) -> list["TrialRecord"]:
+        """The sweep's trials by number."""
+        with self._lock:
+            return sorted((r for (sweep, _), r in self._records.items() if sweep == SWEEP), key=lambda r: r.number)
+
+    def stages(self) -> list[Stage]:
+        """What is going on beside the trials."""
+        with self._lock:
+            company = [r for (sweep, _), r in self._records.items() if sweep != SWEEP]
+            stages = list(self._stages.values())
+        if any(r.state == "running" for r in company):
+            leader = best(company, self.metric)
+            note = f"best {fmt.metric(self.metric, leader.value)}" if leader else ""
+            stages.insert(0, Stage("supervised control", sum(r.state != "running" for r in company), 0, note))
+        return stages
+
+    def share(self) -> float:
+        """The part of the trials' work that is done, in [0, 1]."""
+        return min(self._work() / self.total, 1.0)
+
+    def _work(self) -> float:
+        """1 for each trial that has ended, its share of the epochs for one that runs."""
+        return sum(1.0 if r.state != "running" else min(len(r.reports) / self.epochs, 1.0) for r in self.trials())
+
+    def seconds_left(self) -> float | None:
+        """From this session's rate: pruned trials and waiting are in it. None until enough trials have ended here."""
+        with self._lock:
+            if self._began is None or self._ended_here < min(2 * self.workers, max(2, self.total // 4)):
+                return None
+            began, work_then = self._began
+        work = self._work()
+        if work >= self.total:
+            return 0.0
+        return (self.total - work) * (self._clock() - began) / max(work - work_then, 1e-9)
+
+    def summary(self) -> str:
+        """``9/16 trials · best .895 (trial 7) · ensemble .915``."""
+        trials = self.trials()
+        pieces = [f"{sum(r.state != 'running' for r in trials)}/{self.total} trials"]
+        leader = best(trials, self.metric)
+        if leader is not None:
+            pieces.append(f"best {fmt.metric(self.metric, leader.value)} (trial {leader.number})")
+        if self._ensemble is not None:
+            pieces.append(f"ensemble {fmt.metric(self.metric, self._ensemble)}")
+        return " · ".join(pieces)

@@ -1,0 +1,341 @@
+"""What a study searches: axes over settings, by their path.
+
+    [a, b, {c: {other.path: AXIS}}]     a choice; a value may bring settings of its own, which exist only with it
+    {range: [lo, hi]}                   uniform
+    {log: [lo, hi]}                     log-uniform
+    {near_one: [lo, hi]}                log-uniform in 1 − x, for γ and λ: the ledger's parameter is `1-train.gamma`
+    {int: [lo, hi]}, {int_log: [lo, hi]}  whole numbers, uniform or log-uniform
+
+Under the grid sampler an interval needs ``points: n`` beside it (but for ``int``, which can be enumerated); other
+samplers do not look at it.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+from sweepstack.models.settings import TrialSettings
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+Kind = Literal["range", "log", "near_one", "int", "int_log"]
+KINDS: tuple[Kind, ...] = ("range", "log", "near_one", "int", "int_log")
+NEAR_ONE = "1-"
+MOST_POINTS = 100_000  # of a grid
+MOST_CHECKED = 64  # whole numbers of one axis that are tried out one by one before a launch
+ONE_DECISION = ("train.gamma", "train.gae_lambda")  # void where an episode is a single decision
+POLICY_GRADIENT = (*ONE_DECISION, "train.ppo.")  # void without policy optimisation
+
+
+class SpaceError(ValueError):
+    """An axis that cannot be; ``path`` is its key's path in the study file."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+@dataclass(frozen=True)
+class Interval:
+    path: str
+    kind: Kind
+    low: float
+    high: float
+    points: int | None = None
+
+    @property
+    def parameter(self) -> str:
+        return NEAR_ONE + self.path if self.kind == "near_one" else self.path
+
+    def suggest(self, trial: "Trial") -> dict[str, Any]:
+        match self.kind:
+            case "int" | "int_log":
+                return {
+                    self.path: trial.suggest_int(self.path, int(self.low), int(self.high), log=self.kind == "int_log")
+                }
+            case "near_one":
+                below = trial.suggest_float(self.parameter, _below_one(self.high), _below_one(self.low), log=True)
+                return {self.path: _below_one(below)}
+            case _:
+                return {self.path: trial.suggest_float(self.path, self.low, self.high, log=self.kind == "log")}
+
+    def values(self) -> list[Any]:
+        """The grid's values of the parameter (so of 1 − x under near_one), in ascending order."""
+        if self.kind == "int" and self.points is None:
+            return list(range(int(self.low), int(self.high) + 1))
+        low, high = (_below_one(self.high), _below_one(self.low)) if self.kind == "near_one" else (self.low, self.high)
+        if self.points is None:
+            raise SpaceError(
+                f"space.{self.path}", f"the grid sampler needs points: n beside {self.kind} (n values to try)"
+            )
+        if self.points == 1:
+            steps = [0.5]
+        else:
+            steps = [i / (self.points - 1) for i in range(self.points)]
+        if self.kind in ("range", "int"):
+            values = [low + (high - low) * step for step in steps]
+        else:
+            values = [math.exp(math.log(low) + (math.log(high) - math.log(low)) * step) for step in steps]
+        if self.kind in ("int", "int_log"):
+            return sorted({round(value) for value in values})
+        return [min(max(value, low), high) for value in values]
+
+    def branches(self) -> Iterator[dict[str, Any]]:
+        yield from ({self.parameter: value} for value in self.values())
+
+    def size(self) -> int:
+        return len(self.values())
+
+    def tried(self) -> list[dict[str, Any]]:
+        """Settings by path which, if they are valid, make the whole axis valid."""
+        ends: Iterable[Any] = (self.low, self.high)
+        if self.kind in ("int", "int_log"):
+            low, high = int(self.low), int(self.high)
+            ends = range(low, high + 1) if high - low < MOST_CHECKED else (low, high)
+        return [{self.path: value} for value in ends]
+
+
+@dataclass(frozen=True)
+class Option:
+    value: Any
+    inner: "tuple[Axis, ...]" = ()  # searched only where this value is taken
+
+
+@dataclass(frozen=True)
+class Choice:
+    path: str
+    options: tuple[Option, ...]
+
+    @property
+    def parameter(self) -> str:
+        return self.path
+
+    def suggest(self, trial: "Trial") -> dict[str, Any]:
+        value = trial.suggest_categorical(self.path, [option.value for option in self.options])
+        taken = next(option for option in self.options if _same(option.value, value))
+        return {self.path: value, **_suggest(taken.inner, trial)}
+
+    def branches(self) -> Iterator[dict[str, Any]]:
+        for option in self.options:
+            for inner in _product(option.inner):
+                yield {self.path: option.value, **inner}
+
+    def size(self) -> int:
+        return sum(math.prod(axis.size() for axis in option.inner) for option in self.options)
+
+    def tried(self) -> list[dict[str, Any]]:
+        tried: list[dict[str, Any]] = []
+        for option in self.options:
+            tried.append({self.path: option.value})
+            tried.extend({self.path: option.value, **inner} for axis in option.inner for inner in axis.tried())
+        return tried
+
+
+Axis = Interval | Choice
+
+
+@dataclass(frozen=True)
+class Space:
+    axes: tuple[Axis, ...]
+
+    @classmethod
+    def parse(cls, spec: Mapping[str, Any], settings: TrialSettings) -> "Space":
+        """The ``space:`` of a study file, each value checked against ``settings``; raises SpaceError."""
+        space = cls(tuple(_axis(path, value, f"space.{path}") for path, value in spec.items()))
+        known: dict[str, Axis] = {}
+        for axis in _all_axes(space.axes):
+            if known.setdefault(axis.path, axis) != axis:
+                raise SpaceError(f"space.{axis.path}", "is searched twice in different ways; give it one axis")
+        for axis in space.axes:
+            _check(axis, space, settings)
+        return space
+
+    def suggest(self, trial: "Trial") -> dict[str, Any]:
+        """Asks ``trial`` for every parameter; returns the settings by path."""
+        return _suggest(self.axes, trial)
+
+    def grid(self) -> list[dict[str, Any]]:
+        """Every point of the grid: values by parameter, conditional ones only where they exist.
+
+        The order depends on nothing but the axes themselves, not on the order in which they were written.
+        """
+        if self.size() > MOST_POINTS:
+            raise SpaceError("space", f"the grid has {self.size():,} points, more than {MOST_POINTS:,}; take fewer points")
+        return list(_product(sorted(self.axes, key=lambda axis: axis.path)))
+
+    def size(self) -> int:
+        """The number of points of the grid."""
+        return math.prod(axis.size() for axis in self.axes)
+
+    def paths(self) -> tuple[str, ...]:
+        """Every searched path, conditional ones after the choice that they belong to."""
+        return tuple(dict.fromkeys(axis.path for axis in _all_axes(self.axes)))
+
+    def without(self, prefixes: Sequence[str]) -> "Space":
+        """The space less the axes whose path begins with one of ``prefixes``."""
+        return Space(_without(self.axes, tuple(prefixes)))
+
+    def fitting(self, settings: TrialSettings) -> "tuple[Space, tuple[str, ...]]":
+        """The space less what cannot matter under ``settings``, and a line for the user about each omission."""
+        if settings.train.algorithm == "supervised" and "train.algorithm" not in self.paths():
+            prefixes, reason = POLICY_GRADIENT, "supervised training does not use them"
+        elif settings.reading == "off" or settings.reading.max_segments == 1:
+            prefixes, reason = ONE_DECISION, "an episode is one decision, so they cannot matter"
+        else:
+            return self, ()
+        space = self.without(prefixes)
+        left_out = [path for path in self.paths() if path not in space.paths()]
+        if not left_out:
+            return self, ()
+        return space, (f"left out of the space: {', '.join(left_out)} ({reason})",)
+
+
+def settings_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings by path that a trial's parameters in the ledger stand for."""
+    return {
+        name.removeprefix(NEAR_ONE): _below_one(value) if name.startswith(NEAR_ONE) else value
+        for name, value in parameters.items()
+    }
+
+
+def _below_one(value: float) -> float:
+    return round(1.0 - value, 15)  # 1 − 0.9 is 0.1, not 0.09999999999999998
+
+
+def _same(a: Any, b: Any) -> bool:
+    return type(a) is type(b) and a == b  # 1, 1.0 and true are three values
+
+
+def _suggest(axes: Iterable[Axis], trial: "Trial") -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for axis in axes:
+        settings.update(axis.suggest(trial))
+    return settings
+
+
+def _product(axes: Iterable[Axis]) -> Iterator[dict[str, Any]]:
+    for combination in itertools.product(*(list(axis.branches()) for axis in axes)):
+        yield {name: value for branch in combination for name, value in branch.items()}
+
+
+def _all_axes(axes: Iterable[Axis]) -> Iterator[Axis]:
+    for axis in axes:
+        yield axis
+        if isinstance(axis, Choice):
+            yield from _all_axes(inner for option in axis.options for inner in option.inner)
+
+
+def _without(axes: Iterable[Axis], prefixes: tuple[str, ...]) -> tuple[Axis, ...]:
+    kept: list[Axis] = []
+    for axis in axes:
+        if axis.path.startswith(prefixes):
+            continue
+        if isinstance(axis, Choice):
+            options = tuple(replace(option, inner=_without(option.inner, prefixes)) for option in axis.options)
+            axis = replace(axis, options=options)
+        kept.append(axis)
+    return tuple(kept)
+
+
+def searchable() -> list[str]:
+    """Every path that an axis may have."""
+
+    def leaves(model: type[BaseModel], prefix: str) -> Iterator[str]:
+        for name, field in model.model_fields.items():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                yield from leaves(field.annotation, f"{prefix}{name}.")
+            else:
+                yield prefix + name
+
+    fields = TrialSettings.model_fields
+    models = {name: fields[name].annotation for name in ("model", "train")}
+    paths = [path for name, model in models.items() if isinstance(model, type) for path in leaves(model, f"{name}.")]
+    return [*paths, "reading.cost"]
+
+
+def _axis(path: Any, value: Any, where: str) -> Axis:
+    if path not in searchable():
+        import difflib
+
+        nearest = difflib.get_close_matches(str(path), searchable(), n=1, cutoff=0.0)[0]
+        raise SpaceError(where, f"is not a setting that can be searched; nearest: {nearest}")
+    if isinstance(value, list):
+        return Choice(path, _options(value, where))
+    if isinstance(value, dict):
+        return _interval(path, value, where)
+    raise SpaceError(
+        where, f"must be a list of values or {{{' | '.join(KINDS)}: [lo, hi]}}, but got {value!r}; write [{value}] to fix it"
+    )
+
+
+def _options(values: list[Any], where: str) -> tuple[Option, ...]:
+    if not values:
+        raise SpaceError(where, "must name at least one value, but got []")
+    options: list[Option] = []
+    for value in values:
+        inner: tuple[Axis, ...] = ()
+        if isinstance(value, dict):
+            if len(value) != 1 or not isinstance(next(iter(value.values())), dict):
+                raise SpaceError(where, f"a value with settings of its own is {{value: {{path: axis}}}}, but got {value!r}")
+            (value, own), *_ = value.items()
+            inner = tuple(_axis(path, axis, f"{where}.{value}.{path}") for path, axis in own.items())
+        if not isinstance(value, str | int | float | bool | None):
+            raise SpaceError(where, f"the values of a choice are words or numbers, but got {value!r}")
+        if any(_same(value, option.value) for option in options):
+            raise SpaceError(where, f"{value!r} stands there twice; take one out")
+        options.append(Option(value, inner))
+    return tuple(options)
+
+
+def _interval(path: str, value: dict[Any, Any], where: str) -> Interval:
+    kinds = [kind for kind in KINDS if kind in value]
+    unknown = [key for key in value if key not in KINDS and key != "points"]
+    if len(kinds) != 1 or unknown:
+        raise SpaceError(
+            where, f"must have exactly one of {', '.join(KINDS)}, and points if you like, but got {', '.join(map(str, value))}"
+        )
+    kind = kinds[0]
+    bounds = value[kind]
+    wanted, numbers = ("two whole numbers", (int,)) if kind in ("int", "int_log") else ("two numbers", (int, float))
+    if not (
+        isinstance(bounds, list)
+        and len(bounds) == 2
+        and all(isinstance(b, numbers) and not isinstance(b, bool) and math.isfinite(b) for b in bounds)
+    ):
+        raise SpaceError(where, f"{kind} takes {wanted} [lo, hi], but got {bounds!r}")
+    low, high = bounds
+    if low >= high:
+        raise SpaceError(where, f"{kind} needs lo < hi, but got [{low}, {high}]")
+    if kind in ("log", "int_log") and low <= 0:
+        raise SpaceError(where, f"{kind} needs bounds above 0, but got [{low}, {high}]; raise {low} or use range or int")
+    if kind == "near_one" and high >= 1:
+        raise SpaceError(where, f"near_one needs bounds below 1, but got [{low}, {high}]; lower {high}, to 0.9999 say")
+    points = value.get("points")
+    if points is not None and (not isinstance(points, int) or isinstance(points, bool) or points < 1):
+        raise SpaceError(where, f"points must be a whole number of at least 1, but got {points!r}")
+    return Interval(path, kind, low, high, points)
+
+
+def _check(axis: Axis, space: Space, settings: TrialSettings) -> None:
+    """Tries the values of ``axis`` out on ``settings``. Heads must divide the width: those two are tried together."""
+    tried = axis.tried()
+    pair = ("model.d_model", "model.heads")
+    if axis.path in pair:
+        others = [other for other in space.axes if other.path in pair and other is not axis]
+        tried = [{**a, **b} for a in tried for other in others for b in other.tried()] or tried
+    for values in tried:
+        try:
+            settings.with_values(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            path = ".".join(str(part) for part in first["loc"])
+            at = path if path in values else axis.path
+            reason = first["msg"].removeprefix("Value error, ")
+            raise SpaceError(f"space.{at}", f"{values[at]!r} is not possible: {reason}") from None
+        except (TypeError, KeyError):  # reading.cost where reading is off
+            raise SpaceError(f"space.{axis.path}", "cannot be searched where reading is off; take it out") from None

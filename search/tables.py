@@ -1,0 +1,126 @@
+"""Tables of plain text that fit the width there is: the trials' and the ensembles', laid out the same way.
+
+A table that is too wide first loses the space between its columns, then its least important columns.
+"""
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from sweepstack.search import format as fmt
+from sweepstack.search.leaderboard import best_metrics
+
+if TYPE_CHECKING:
+    from sweepstack.search.ledger import TrialRecord
+    from sweepstack.search.study import Study
+
+STATE = len("pruned at rung 2")
+LABEL = 13  # the margin that "Best trial", "Exported" and "Next" stand in
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    width: int
+    right: bool = True
+    importance: int = 9  # the least important are left out first
+
+
+def fit(columns: Sequence[Column], width: int, indent: int = 0) -> tuple[list[Column], int]:
+    """The columns that fit into ``width``, with the widest space between them (3 down to 1)."""
+    left = list(columns)
+    while True:
+        for gap in (3, 2, 1):
+            if indent + sum(c.width for c in left) + gap * (len(left) - 1) <= width:
+                return left, gap
+        if len(left) <= 2:
+            return left, 1
+        least = min(left, key=lambda c: (c.importance, -left.index(c)))
+        left.remove(least)
+
+
+def line(columns: Sequence[Column], gap: int, cells: Mapping[str, str], indent: int = 0) -> str:
+    """One row; a cell that is too long ends in an ellipsis."""
+    parts = []
+    for column in columns:
+        text = cells.get(column.name, "")
+        if len(text) > column.width:
+            text = text[: column.width - 1] + "…"
+        parts.append(text.rjust(column.width) if column.right else text.ljust(column.width))
+    return (" " * indent + (" " * gap).join(parts)).rstrip()
+
+
+def labelled(label: str, chunks: Iterable[str], width: int, gap: str = "   ") -> list[str]:
+    """``label`` in its margin and the chunks beside it, a new line before a chunk that does not fit."""
+    lines: list[str] = []
+    for chunk in chunks:
+        if lines and len(lines[-1]) + len(gap) + len(chunk) <= width:
+            lines[-1] += gap + chunk
+            continue
+        margin = " " * LABEL if lines else label.ljust(LABEL)
+        wrapped = textwrap.wrap(
+            chunk, max(20, width - LABEL), break_long_words=False, break_on_hyphens=False
+        ) or [""]
+        lines.append(margin + wrapped[0])
+        lines.extend(" " * LABEL + rest for rest in wrapped[1:])
+    return lines
+
+
+class TrialTable:
+    """How trials are shown as rows: number, what was searched, epoch, metrics of the best epoch, state."""
+
+    def __init__(self, study: "Study") -> None:
+        self.metric = study.search.metric
+        self.epochs = study.train.epochs
+        self.max_segments = None if study.reading == "off" else study.reading.max_segments
+        self.axes = axis_values(study.space)
+        self.names = fmt.short_names(self.axes)
+        shown = ["accuracy", "log_loss"] if self.max_segments is None else ["reward", "accuracy", "segments"]
+        self.metrics = list(dict.fromkeys([self.metric, *shown]))
+        headings = {name: "read" if name == "segments" else fmt.metric_name(name) for name in self.metrics}
+        self.columns = [Column("trial", 5)]
+        for place, (path, values) in enumerate(self.axes.items()):
+            texts = [self.names[path], *(fmt.setting(path, value) for value in values)]
+            right = not any(isinstance(value, str) for value in values)
+            self.columns.append(Column(path, max(map(len, texts)), right, importance=max(8 - place // 2, 4)))
+        self.columns.append(Column("epoch", 5))
+        for name in self.metrics:
+            width = len(f"{self.max_segments}.0/{self.max_segments}") if name == "segments" else 5
+            importance = 9 if name == self.metric else 7 if name == "segments" else 6
+            self.columns.append(Column(name, max(width, len(headings[name])), importance=importance))
+        self.columns.append(Column("state", STATE, right=False))
+        self.header = {c.name: {**self.names, **headings}.get(c.name, c.name) for c in self.columns}
+
+    def cells(self, record: "TrialRecord") -> dict[str, str]:
+        at_best = best_metrics(record)
+        cells = {path: fmt.setting(path, record.settings.get(path)) for path in self.axes}
+        for name in self.metrics:
+            cells[name] = fmt.metric(name, at_best.get(name))
+            if name == "segments" and name in at_best:
+                cells[name] += f"/{self.max_segments}"
+        state = "▸ running" if record.state == "running" else fmt.state_words(record.state, record.rung, record.reason)
+        return {"trial": str(record.number), "epoch": f"{len(record.reports)}/{self.epochs}", "state": state, **cells}
+
+    def lines(self, records: Sequence["TrialRecord"], width: int) -> tuple[str, list[str]]:
+        """The heading and a line for each record; their places do not depend on the records."""
+        columns, gap = fit(self.columns, width)
+        used = sum(c.width for c in columns[:-1]) + gap * (len(columns) - 1)
+        columns[-1] = replace(columns[-1], width=max(STATE, width - used))  # a reason for failing takes what is left
+        return line(columns, gap, self.header), [line(columns, gap, self.cells(record)) for record in records]
+
+
+def axis_values(space: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The searched paths in the study file's order, those that hang on a choice behind it, and for each the choices
+    or the bounds."""
+    found: dict[str, list[Any]] = {}
+    for path, axis in space.items():
+        if isinstance(axis, list):
+            found[path] = [next(iter(choice)) if isinstance(choice, dict) else choice for choice in axis]
+            for choice in axis:
+                if isinstance(choice, dict):
+                    for below in choice.values():
+                        found.update(axis_values(below))
+        else:
+            found[path] = list(next(value for key, value in axis.items() if key != "points"))
+    return found
