@@ -17,8 +17,10 @@ BUILDERS: dict[str, type[Builder]] = {each.name: each for each in (Average, Sele
 
 def make(spec: str | Mapping[str, Mapping[str, Any]]) -> Builder:
     """The builder that a study file names, ``selection`` or ``{stacking: {top: 8}}``; raises StudyError."""
-    name, options = (spec, {}) if isinstance(spec, str) else next(iter(spec.items()))
     where = "ensembles.builders"
+    if not isinstance(spec, str) and len(spec) != 1:
+        raise StudyError(f"{where}: an entry is a name or {{name: options}}, but got {dict(spec)!r}")
+    name, options = (spec, {}) if isinstance(spec, str) else next(iter(spec.items()))
     if name not in BUILDERS:
         raise StudyError(f"{where}: {name!r} is not available in this version; use one of {', '.join(BUILDERS)}")
     builder = BUILDERS[name]

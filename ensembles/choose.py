@@ -143,7 +143,7 @@ def choose(
             add(name, method, role, alone, blend.stack.member(place))
 
     values = {name: objective.values(predictions, blend_labels) for name, predictions in on_blend.items()}
-    rivals = [best[role] for role in ("trial", "baseline") if role in best]  # type: ignore[index]
+    rivals = [name for role, name in best.items() if role != "control"]
     chosen, reason = _decide(ensembles, rivals, values, objective, seed)
     return Choice(tuple(rows), combinations, chosen, reason, tuple(notes))
 

@@ -28,12 +28,13 @@ class LinearMeta:
     """Multinomial logistic regression on the members' centred log-probabilities.
 
     Logits are Σ_m coef[m] · logs[m] + intercept. A class that it was never shown keeps the members' averaged
-    probability: no row could teach it one.
+    probability: no row could teach it one. The result counts ``share``, the members' average the rest.
     """
 
     coef: Floats  # (members, classes in, classes out)
     intercept: Floats  # (classes,)
     seen: NDArray[np.bool_]  # (classes,)
+    share: float  # in (0, 1]
 
     def mix(self, probabilities: Floats, averaged: Floats) -> Floats:
         """(members, rows, segments, classes) and their average (rows, segments, classes) → (rows, segments, classes)"""
@@ -43,8 +44,8 @@ class LinearMeta:
         logits = np.where(self.seen, logits, -np.inf)
         odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
         unseen = np.where(self.seen, np.float32(0), averaged)
-        share = 1 - unseen.sum(axis=-1, keepdims=True)
-        return np.asarray(odds / odds.sum(axis=-1, keepdims=True) * share + unseen, dtype=np.float32)
+        mixed = odds / odds.sum(axis=-1, keepdims=True) * (1 - unseen.sum(axis=-1, keepdims=True)) + unseen
+        return np.asarray(self.share * mixed + (1 - self.share) * averaged, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,12 @@ class Combination:
                 "meta.intercept": self.meta.intercept,
                 "meta.seen": self.meta.seen.astype(np.uint8),
             }
-        kind = "average" if self.meta is None else "linear_meta"
-        return {"kind": kind, "members": list(self.members), "stop": {"threshold": self.stop.threshold}}, arrays
+        return {
+            "kind": "average" if self.meta is None else "linear_meta",
+            "members": list(self.members),
+            "share": None if self.meta is None else self.meta.share,
+            "stop": {"threshold": self.stop.threshold},
+        }, arrays
 
     @staticmethod
     def from_state(state: dict[str, Any], arrays: Arrays) -> "Combination":
@@ -93,7 +98,8 @@ class Combination:
         members, threshold = tuple(map(int, state["members"])), state["stop"]["threshold"]
         meta = None
         if state["kind"] == "linear_meta":
-            meta = LinearMeta(arrays["meta.coef"], arrays["meta.intercept"], arrays["meta.seen"].astype(np.bool_))
+            seen = arrays["meta.seen"].astype(np.bool_)
+            meta = LinearMeta(arrays["meta.coef"], arrays["meta.intercept"], seen, float(state["share"]))
         if len(arrays["weights"]) != len(members) or (meta is not None and len(meta.coef) != len(members)):
             raise ValueError(f"{len(members)} members need as many weights, but got {len(arrays['weights'])}")
         return Combination(members, arrays["weights"], meta, Stop(None if threshold is None else float(threshold)))

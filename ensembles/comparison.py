@@ -43,6 +43,8 @@ def chance_better(values: Values, rival: Values, seed: int) -> float:
     """The share of paired bootstrap resamples of the rows in which the mean of ``values`` is higher; half for a tie."""
     difference = values - rival
     random = np.random.default_rng(derive_seed(seed, "bootstrap"))
-    means = np.array([difference[random.integers(0, len(difference), len(difference))].mean() for _ in range(RESAMPLES)])
+    means = np.array(
+        [difference[random.integers(0, len(difference), len(difference))].mean() for _ in range(RESAMPLES)]
+    )
     tied = np.abs(means) < 1e-12
     return float(((means > 0) & ~tied).mean() + 0.5 * tied.mean())

@@ -131,7 +131,7 @@ def ensemble_run(options: argparse.Namespace) -> None:
 
 
 def export_run(options: argparse.Namespace) -> None:
-    from sweepstack.search.results import Result
+    from sweepstack.search.result import Result
 
     result = Result.open(Path(options.run_folder))
     chosen = result.ensemble(options.ensemble)
@@ -151,7 +151,7 @@ def predict_file(options: argparse.Namespace) -> None:
 
 
 def show_status(options: argparse.Namespace) -> None:
-    from sweepstack.search.results import Result
+    from sweepstack.search.result import Result
 
     status = Result.open(Path(options.run_folder)).status()
     if options.json:
@@ -163,7 +163,7 @@ def show_status(options: argparse.Namespace) -> None:
 
 
 def write_report(options: argparse.Namespace) -> None:
-    from sweepstack.search.results import Result
+    from sweepstack.search.result import Result
 
     path = Result.open(Path(options.run_folder)).write_report()
     if options.json:
@@ -173,7 +173,7 @@ def write_report(options: argparse.Namespace) -> None:
 
 
 def open_ui(options: argparse.Namespace) -> None:
-    from sweepstack.search.results import Result
+    from sweepstack.search.result import Result
     from sweepstack.search.tracking import ui_command
 
     uri = Result.open(Path(options.run_folder)).study.tracking.uri

@@ -1,12 +1,15 @@
 """How values are written for people, in one place: the terminal, the tables and the report all read the same.
 
-Scores drop their leading zero (.895), learning rates are scientific (8.1e-03 in a column, 8.1e-3 in a sentence), γ and λ
-show the digits that matter next to 1, and what is not known is a dash.
+Scores drop their leading zero (.895), learning rates are scientific (8.1e-03 in a column, 8.1e-3 in a sentence), γ and
+λ show the digits that matter next to 1, and what is not known is a dash.
 """
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sweepstack.ensembles.comparison import Gain
 
 DASH = "–"
 
@@ -53,12 +56,9 @@ def metric_name(name: str) -> str:
     return name.replace("_", " ")
 
 
-def gain(value: tuple[float, float, float] | None) -> str:
+def gain(value: "Gain | None") -> str:
     """A paired difference with its interval: ``+.023 [.009, .037]``."""
-    if value is None:
-        return DASH
-    middle, low, high = value
-    return f"{signed(middle)} [{score(low)}, {score(high)}]"
+    return DASH if value is None else f"{signed(value.mean)} [{score(value.low)}, {score(value.high)}]"
 
 
 def signed(value: float) -> str:
@@ -153,6 +153,4 @@ def state_words(state: str, rung: int | None = None, reason: str | None = None) 
     """``complete``, ``pruned at rung 2``, ``failed: the loss is not a number``."""
     if state == "pruned" and rung is not None:
         return f"pruned at rung {rung}"
-    if state == "failed" and reason:
-        return f"failed: {' '.join(reason.split())}"
-    return state
+    return f"failed: {reason}" if state == "failed" and reason else state

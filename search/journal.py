@@ -85,7 +85,7 @@ class Journal(BaseJournalBackend):
             except OSError as error:
                 os.ftruncate(self._file, self._size)
                 raise StorageError(
-                    f"cannot write {self.path}: {error.strerror or error}; free some space, then run the same command again"
+                    f"cannot write {self.path}: {error.strerror or error}; free some space, then run the same again"
                 ) from error
             self._size += len(data)
         self._dirty.set()
@@ -149,9 +149,7 @@ def _lock(path: Path) -> int:
     except BlockingIOError:
         holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
         os.close(lock)
-        raise StorageError(
-            f"run {path.parent} is in use by process {holder}; wait for it to end, or stop it"
-        ) from None
+        raise StorageError(f"run {path.parent} is in use by process {holder}; wait for it to end, or stop it") from None
     except OSError:
         os.close(lock)
         raise

@@ -38,7 +38,7 @@ class Progress:
         self._records: dict[tuple[str, int], TrialRecord] = {}
         self._stages: dict[str, Stage] = {}
         self._ensemble: float | None = None
-        self._began: tuple[float, float] | None = None  # the first trial of this session: when, and the work done by then
+        self._began: tuple[float, float] | None = None  # when this session's first trial was heard of, the work by then
         self._ended_here = 0
         self._started = clock()
 
@@ -97,7 +97,10 @@ class Progress:
 
     def _work(self) -> float:
         """1 for each trial that has ended, its share of the epochs for one that runs."""
-        return sum(1.0 if r.state != "running" else min(len(r.reports) / self.epochs, 1.0) for r in self.trials())
+        return sum(1.0 if r.state != "running" else len(r.reports) / self._epochs_of(r) for r in self.trials())
+
+    def _epochs_of(self, record: "TrialRecord") -> int:
+        return int(record.settings.get("train.epochs", self.epochs))
 
     def seconds_left(self) -> float | None:
         """From this session's rate: pruned trials and waiting are in it. None until enough trials have ended here."""

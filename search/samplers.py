@@ -1,7 +1,7 @@
 """Where the next trial looks: Optuna samplers that go on after a restart as if nothing had happened.
 
-A seeded sampler starts its sequence again in every process, so that trial 12 after a restart would repeat trial 0
-(facts.md). Here each draw has a seed of its own, derived from the trial's number and the parameter's name: it does not
+A seeded sampler starts its sequence again in every process, so that trial 12 after a restart would repeat trial 0.
+ Here each draw has a seed of its own, derived from the trial's number and the parameter's name: it does not
 depend on how many draws this process made before, nor on which parameters an interrupted trial had already been given.
 """
 
@@ -46,8 +46,8 @@ class ReseededSampler(BaseSampler):
 class GridSampler(BaseSampler):
     """Trial number n takes the nth of ``points`` (values by parameter name).
 
-    Optuna's own raises when the last point is told and gives one too many while others run (facts.md), and knows no
-    conditional parameters.
+    Optuna's own raises when the last point is told, gives one too many while others run, and knows no conditional
+    parameters.
     """
 
     def __init__(self, points: Sequence[dict[str, Any]]) -> None:

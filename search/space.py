@@ -10,6 +10,8 @@ Under the grid sampler an interval needs ``points: n`` beside it (but for ``int`
 samplers do not look at it.
 """
 
+import difflib
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from sweepstack.models.settings import TrialSettings
+from sweepstack.search.refusals import rule
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -73,10 +76,7 @@ class Interval:
             raise SpaceError(
                 f"space.{self.path}", f"the grid sampler needs points: n beside {self.kind} (n values to try)"
             )
-        if self.points == 1:
-            steps = [0.5]
-        else:
-            steps = [i / (self.points - 1) for i in range(self.points)]
+        steps = [0.5] if self.points == 1 else [i / (self.points - 1) for i in range(self.points)]
         if self.kind in ("range", "int"):
             values = [low + (high - low) * step for step in steps]
         else:
@@ -89,6 +89,8 @@ class Interval:
         yield from ({self.parameter: value} for value in self.values())
 
     def size(self) -> int:
+        if self.kind == "int" and self.points is None:
+            return int(self.high) - int(self.low) + 1
         return len(self.values())
 
     def tried(self) -> list[dict[str, Any]]:
@@ -117,7 +119,7 @@ class Choice:
 
     def suggest(self, trial: "Trial") -> dict[str, Any]:
         value = trial.suggest_categorical(self.path, [option.value for option in self.options])
-        taken = next(option for option in self.options if _same(option.value, value))
+        taken = next(option for option in self.options if option.value == value)
         return {self.path: value, **_suggest(taken.inner, trial)}
 
     def branches(self) -> Iterator[dict[str, Any]]:
@@ -144,6 +146,12 @@ class Space:
     axes: tuple[Axis, ...]
 
     @classmethod
+    def of(cls, spec: Mapping[str, Any], settings: TrialSettings) -> "tuple[Space, tuple[str, ...]]":
+        """The space that is searched under ``settings``: what is written less what cannot matter, and a line for the
+        user about the latter; raises SpaceError."""
+        return cls.parse(spec, settings).fitting(settings)
+
+    @classmethod
     def parse(cls, spec: Mapping[str, Any], settings: TrialSettings) -> "Space":
         """The ``space:`` of a study file, each value checked against ``settings``; raises SpaceError."""
         space = cls(tuple(_axis(path, value, f"space.{path}") for path, value in spec.items()))
@@ -165,7 +173,9 @@ class Space:
         The order depends on nothing but the axes themselves, not on the order in which they were written.
         """
         if self.size() > MOST_POINTS:
-            raise SpaceError("space", f"the grid has {self.size():,} points, more than {MOST_POINTS:,}; take fewer points")
+            raise SpaceError(
+                "space", f"the grid has {self.size():,} points, more than {MOST_POINTS:,}; take fewer points"
+            )
         return list(_product(sorted(self.axes, key=lambda axis: axis.path)))
 
     def size(self) -> int:
@@ -183,7 +193,8 @@ class Space:
     def fitting(self, settings: TrialSettings) -> "tuple[Space, tuple[str, ...]]":
         """The space less what cannot matter under ``settings``, and a line for the user about each omission."""
         if settings.train.algorithm == "supervised" and "train.algorithm" not in self.paths():
-            prefixes, reason = POLICY_GRADIENT, "supervised training does not use them"
+            prefixes: tuple[str, ...] = POLICY_GRADIENT
+            reason = "supervised training does not use them"
         elif settings.reading == "off" or settings.reading.max_segments == 1:
             prefixes, reason = ONE_DECISION, "an episode is one decision, so they cannot matter"
         else:
@@ -205,10 +216,6 @@ def settings_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def _below_one(value: float) -> float:
     return round(1.0 - value, 15)  # 1 − 0.9 is 0.1, not 0.09999999999999998
-
-
-def _same(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and a == b  # 1, 1.0 and true are three values
 
 
 def _suggest(axes: Iterable[Axis], trial: "Trial") -> dict[str, Any]:
@@ -242,7 +249,8 @@ def _without(axes: Iterable[Axis], prefixes: tuple[str, ...]) -> tuple[Axis, ...
     return tuple(kept)
 
 
-def searchable() -> list[str]:
+@functools.cache
+def searchable() -> tuple[str, ...]:
     """Every path that an axis may have."""
 
     def leaves(model: type[BaseModel], prefix: str) -> Iterator[str]:
@@ -255,13 +263,11 @@ def searchable() -> list[str]:
     fields = TrialSettings.model_fields
     models = {name: fields[name].annotation for name in ("model", "train")}
     paths = [path for name, model in models.items() if isinstance(model, type) for path in leaves(model, f"{name}.")]
-    return [*paths, "reading.cost"]
+    return (*paths, "reading.cost")
 
 
 def _axis(path: Any, value: Any, where: str) -> Axis:
     if path not in searchable():
-        import difflib
-
         nearest = difflib.get_close_matches(str(path), searchable(), n=1, cutoff=0.0)[0]
         raise SpaceError(where, f"is not a setting that can be searched; nearest: {nearest}")
     if isinstance(value, list):
@@ -269,7 +275,8 @@ def _axis(path: Any, value: Any, where: str) -> Axis:
     if isinstance(value, dict):
         return _interval(path, value, where)
     raise SpaceError(
-        where, f"must be a list of values or {{{' | '.join(KINDS)}: [lo, hi]}}, but got {value!r}; write [{value}] to fix it"
+        where,
+        f"must be a list of values or {{{' | '.join(KINDS)}: [lo, hi]}}, but got {value!r}",
     )
 
 
@@ -281,12 +288,14 @@ def _options(values: list[Any], where: str) -> tuple[Option, ...]:
         inner: tuple[Axis, ...] = ()
         if isinstance(value, dict):
             if len(value) != 1 or not isinstance(next(iter(value.values())), dict):
-                raise SpaceError(where, f"a value with settings of its own is {{value: {{path: axis}}}}, but got {value!r}")
+                raise SpaceError(
+                    where, f"a value with settings of its own is {{value: {{path: axis}}}}, but got {value!r}"
+                )
             (value, own), *_ = value.items()
             inner = tuple(_axis(path, axis, f"{where}.{value}.{path}") for path, axis in own.items())
         if not isinstance(value, str | int | float | bool | None):
             raise SpaceError(where, f"the values of a choice are words or numbers, but got {value!r}")
-        if any(_same(value, option.value) for option in options):
+        if any(value == option.value for option in options):
             raise SpaceError(where, f"{value!r} stands there twice; take one out")
         options.append(Option(value, inner))
     return tuple(options)
@@ -297,7 +306,8 @@ def _interval(path: str, value: dict[Any, Any], where: str) -> Interval:
     unknown = [key for key in value if key not in KINDS and key != "points"]
     if len(kinds) != 1 or unknown:
         raise SpaceError(
-            where, f"must have exactly one of {', '.join(KINDS)}, and points if you like, but got {', '.join(map(str, value))}"
+            where,
+            f"must have one of {', '.join(KINDS)}, and points if you like, but got {', '.join(map(str, value))}",
         )
     kind = kinds[0]
     bounds = value[kind]
@@ -312,9 +322,13 @@ def _interval(path: str, value: dict[Any, Any], where: str) -> Interval:
     if low >= high:
         raise SpaceError(where, f"{kind} needs lo < hi, but got [{low}, {high}]")
     if kind in ("log", "int_log") and low <= 0:
-        raise SpaceError(where, f"{kind} needs bounds above 0, but got [{low}, {high}]; raise {low} or use range or int")
+        raise SpaceError(
+            where, f"{kind} needs bounds above 0, but got [{low}, {high}]; raise {low} or use range or int"
+        )
     if kind == "near_one" and high >= 1:
         raise SpaceError(where, f"near_one needs bounds below 1, but got [{low}, {high}]; lower {high}, to 0.9999 say")
+    if wanted == "two numbers":
+        low, high = float(low), float(high)
     points = value.get("points")
     if points is not None and (not isinstance(points, int) or isinstance(points, bool) or points < 1):
         raise SpaceError(where, f"points must be a whole number of at least 1, but got {points!r}")
@@ -335,7 +349,6 @@ def _check(axis: Axis, space: Space, settings: TrialSettings) -> None:
             first = error.errors()[0]
             path = ".".join(str(part) for part in first["loc"])
             at = path if path in values else axis.path
-            reason = first["msg"].removeprefix("Value error, ")
-            raise SpaceError(f"space.{at}", f"{values[at]!r} is not possible: {reason}") from None
+            raise SpaceError(f"space.{at}", rule(first)) from None
         except (TypeError, KeyError):  # reading.cost where reading is off
             raise SpaceError(f"space.{axis.path}", "cannot be searched where reading is off; take it out") from None

@@ -1,16 +1,15 @@
 """Early stopping, decided from nothing but the values that stand in the ledger.
 
 A stopper says at which epochs a trial is judged (its *rungs*, counted from 1) and whether a value is good enough to go
-on, given the values that other trials had at the same rung. It keeps no state, so a restart judges as an undisturbed run
-would. Ray's schedulers cannot be restarted like that, and Optuna's pruners write their verdict too late (facts.md).
+on, given the values that other trials had at the same rung. It keeps no state, so a restart judges as an undisturbed
+run would; Ray's schedulers draw and remember, and Optuna's pruners note a rung as passed before the trial is told.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from sweepstack.search.study import StopperSettings
+from sweepstack.search.study import ASHAStopper, StopperSettings
 
 
 class Stopper(Protocol):
@@ -36,9 +35,9 @@ class NoStopper:
 class ASHA:
     """Asynchronous successive halving (Li et al. 2020, arXiv 1810.05934), in the form that stops and never pauses.
 
-    Rung k is after ``min_epochs · reduction^(k−1)`` epochs, as long as that is before the last one. Of the n trials that
-    have come to a rung so far, this one among them, the best ⌊n / reduction⌋ go on, and at least the best one; equals
-    go on together.
+    Rung k is after ``min_epochs · reduction^(k−1)`` epochs, as long as that is before the last one. Of the n trials
+    that have come to a rung so far, this one among them, the best ⌊n / reduction⌋ go on, and at least the best one;
+    equals go on together.
     """
 
     min_epochs: int = 1
@@ -55,8 +54,10 @@ class ASHA:
         return sum(other > value for other in others) < places
 
 
-def make_stopper(settings: "StopperSettings") -> Stopper:
-    """The stopper that a study file names."""
+def make_stopper(settings: StopperSettings | Stopper) -> Stopper:
+    """The stopper that a study file names; one that is made already is returned as it is."""
     if settings == "none":
         return NoStopper()
-    return ASHA(settings.asha.min_epochs, settings.asha.reduction)
+    if isinstance(settings, ASHAStopper):
+        return ASHA(settings.asha.min_epochs, settings.asha.reduction)
+    return settings

@@ -6,13 +6,15 @@ A table that is too wide first loses the space between its columns, then its lea
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sweepstack.search import format as fmt
 from sweepstack.search.leaderboard import best_metrics
+from sweepstack.search.space import Interval
 
 if TYPE_CHECKING:
     from sweepstack.search.ledger import TrialRecord
+    from sweepstack.search.space import Axis, Space
     from sweepstack.search.study import Study
 
 STATE = len("pruned at rung 2")
@@ -59,32 +61,41 @@ def labelled(label: str, chunks: Iterable[str], width: int, gap: str = "   ") ->
             lines[-1] += gap + chunk
             continue
         margin = " " * LABEL if lines else label.ljust(LABEL)
-        wrapped = textwrap.wrap(
-            chunk, max(20, width - LABEL), break_long_words=False, break_on_hyphens=False
-        ) or [""]
+        wrapped = textwrap.wrap(chunk, max(20, width - LABEL), break_long_words=False, break_on_hyphens=False) or [""]
         lines.append(margin + wrapped[0])
         lines.extend(" " * LABEL + rest for rest in wrapped[1:])
     return lines
 
 
+def axes_by_path(axes: "Iterable[Axis]") -> "dict[str, Axis]":
+    """Every axis by its path, in the study file's order, those that hang on a choice behind it."""
+    found: dict[str, Axis] = {}
+    for axis in axes:
+        found[axis.path] = axis
+        for option in () if isinstance(axis, Interval) else axis.options:
+            found.update(axes_by_path(option.inner))
+    return found
+
+
 class TrialTable:
     """How trials are shown as rows: number, what was searched, epoch, metrics of the best epoch, state."""
 
-    def __init__(self, study: "Study") -> None:
+    def __init__(self, study: "Study", space: "Space") -> None:
         self.metric = study.search.metric
         self.epochs = study.train.epochs
         self.max_segments = None if study.reading == "off" else study.reading.max_segments
-        self.axes = axis_values(study.space)
+        self.axes = axes_by_path(space.axes)
         self.names = fmt.short_names(self.axes)
         shown = ["accuracy", "log_loss"] if self.max_segments is None else ["reward", "accuracy", "segments"]
         self.metrics = list(dict.fromkeys([self.metric, *shown]))
         headings = {name: "read" if name == "segments" else fmt.metric_name(name) for name in self.metrics}
         self.columns = [Column("trial", 5)]
-        for place, (path, values) in enumerate(self.axes.items()):
+        for place, (path, axis) in enumerate(self.axes.items()):
+            values = [axis.low, axis.high] if isinstance(axis, Interval) else [option.value for option in axis.options]
             texts = [self.names[path], *(fmt.setting(path, value) for value in values)]
             right = not any(isinstance(value, str) for value in values)
             self.columns.append(Column(path, max(map(len, texts)), right, importance=max(8 - place // 2, 4)))
-        self.columns.append(Column("epoch", 5))
+        self.columns.append(Column("epoch", 5, importance=7))
         for name in self.metrics:
             width = len(f"{self.max_segments}.0/{self.max_segments}") if name == "segments" else 5
             importance = 9 if name == self.metric else 7 if name == "segments" else 6
@@ -100,7 +111,8 @@ class TrialTable:
             if name == "segments" and name in at_best:
                 cells[name] += f"/{self.max_segments}"
         state = "▸ running" if record.state == "running" else fmt.state_words(record.state, record.rung, record.reason)
-        return {"trial": str(record.number), "epoch": f"{len(record.reports)}/{self.epochs}", "state": state, **cells}
+        epochs = record.settings.get("train.epochs", self.epochs)
+        return {"trial": str(record.number), "epoch": f"{len(record.reports)}/{epochs}", "state": state, **cells}
 
     def lines(self, records: Sequence["TrialRecord"], width: int) -> tuple[str, list[str]]:
         """The heading and a line for each record; their places do not depend on the records."""
@@ -108,19 +120,3 @@ class TrialTable:
         used = sum(c.width for c in columns[:-1]) + gap * (len(columns) - 1)
         columns[-1] = replace(columns[-1], width=max(STATE, width - used))  # a reason for failing takes what is left
         return line(columns, gap, self.header), [line(columns, gap, self.cells(record)) for record in records]
-
-
-def axis_values(space: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The searched paths in the study file's order, those that hang on a choice behind it, and for each the choices
-    or the bounds."""
-    found: dict[str, list[Any]] = {}
-    for path, axis in space.items():
-        if isinstance(axis, list):
-            found[path] = [next(iter(choice)) if isinstance(choice, dict) else choice for choice in axis]
-            for choice in axis:
-                if isinstance(choice, dict):
-                    for below in choice.values():
-                        found.update(axis_values(below))
-        else:
-            found[path] = list(next(value for key, value in axis.items() if key != "points"))
-    return found

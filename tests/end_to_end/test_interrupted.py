@@ -104,24 +104,29 @@ def test_kill_9_of_the_driver_at_seeded_moments_changes_nothing(
 ) -> None:
     original, duration = undisturbed
     moments = random.Random(run)
-    folder = workplace(tmp_path / "user", phrases)
+
+    def check(folder: Path) -> None:
+        same_but_for_paths(outcome(folder), outcome(original))
+        same_but_for_paths(mlflow_runs(folder), mlflow_runs(original))
+        assert {status for status, *_ in mlflow_runs(folder).values()} == {"FINISHED"}
+
+    folder = workplace(tmp_path / "0", phrases)
     killed = 0
     while killed < KILLS_PER_RUN:
         process = start(folder)
         deadline = time.monotonic() + moments.uniform(0.1, 0.95) * duration
         while time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.02)
-        if process.poll() is not None:  # it finished first: begin anew, so that every kill hits a working run
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            killed += 1
+        else:  # what earlier kills had left to do was done before the moment came: the next one hits a run of its own
             assert process.returncode == 0, process.communicate()
-            break
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        killed += 1
+            check(folder)
+            folder = workplace(tmp_path / str(killed), phrases)
     finish(folder)
-    assert killed
-    same_but_for_paths(outcome(folder), outcome(original))
-    same_but_for_paths(mlflow_runs(folder), mlflow_runs(original))
-    assert {status for status, *_ in mlflow_runs(folder).values()} == {"FINISHED"}
+    check(folder)
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])

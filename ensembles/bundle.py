@@ -1,0 +1,166 @@
+"""The bundle: a folder that holds a whole ensemble, written all at once and refused if one byte of it changed.
+
+    bundle.json            format, classes, input column, reading, method, members, stop, metrics, versions, data hashes
+    ensemble.safetensors   the members' weights, or the meta-learner's
+    members/<name>/        weights.safetensors, config.json and, of a policy, tokenizer.json
+    README.md  SHA256SUMS
+
+Nothing in it is code, and nothing is unpickled: to load a bundle of unknown origin runs only this package.
+"""
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from sweepstack.ensembles import checksums
+from sweepstack.ensembles.card import Card, markdown, versions
+from sweepstack.ensembles.choose import Row
+from sweepstack.ensembles.combination import Combination
+from sweepstack.ensembles.ensemble import Ensemble
+from sweepstack.ensembles.store import Member
+from sweepstack.models.errors import BundleError, StorageError
+from sweepstack.models.files import read_json, write_json
+from sweepstack.models.predictions import Floats
+
+FORMAT = 1
+MEMBER_FILES = ("weights.safetensors", "config.json", "tokenizer.json")
+MEMBER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the ensemble says of one text."""
+
+    label: str
+    probability: float  # of the label
+    probabilities: dict[str, float]  # by class; sums to 1
+    segments: int  # how many it read before it answered
+
+
+@dataclass(frozen=True)
+class Bundle:
+    folder: Path
+    classes: tuple[str, ...]
+    input_column: str
+    metadata: dict[str, Any]  # bundle.json
+    ensemble: Ensemble
+
+    def predict(self, texts: Sequence[str]) -> list[str]:
+        """The label of each text."""
+        return [reading.label for reading in self.read(texts)]
+
+    def predict_proba(self, texts: Sequence[str]) -> Floats:
+        """(rows, classes): the probabilities where the ensemble stopped reading; columns as in ``classes``."""
+        return self._answers(texts)[0]
+
+    def read(self, texts: Sequence[str]) -> list[Reading]:
+        probabilities, segments = self._answers(texts)
+        readings = []
+        for row, count in zip(probabilities.tolist(), segments, strict=True):
+            best = max(range(len(row)), key=row.__getitem__)
+            by_class = dict(zip(self.classes, row, strict=True))
+            readings.append(Reading(self.classes[best], row[best], by_class, count))
+        return readings
+
+    def _answers(self, texts: Sequence[str]) -> tuple[Floats, list[int]]:
+        if isinstance(texts, str):
+            raise TypeError(f"texts must be a sequence of strings, but got one string: [{texts[:40]!r}] may be meant")
+        probabilities = [np.empty((0, len(self.classes)), dtype=np.float32)]
+        segments: list[int] = []
+        for predictions in self.ensemble.read(list(texts)):
+            stops = predictions.stops()
+            probabilities.append(predictions.at(stops))
+            segments += (stops + 1).tolist()
+        return np.concatenate(probabilities), segments
+
+
+def export(folder: Path, row: Row, combination: Combination, members: Sequence[Member], card: Card) -> None:
+    """Writes the bundle of ``row``; ``members`` is the library that ``combination.members`` counts in.
+
+    An existing bundle is replaced when the new one is whole. Raises StorageError where the disk refuses, or where
+    ``folder`` holds something else.
+    """
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "bundle.json").exists())):
+        raise StorageError(f"{folder} exists and is no bundle; it is left as it is, choose another folder")
+    new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    try:
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        new.mkdir(parents=True)
+        _fill(new, row, combination, [members[place] for place in combination.members], card)
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(new, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or error
+        raise StorageError(f"cannot write {folder}: {reason}; free some space or choose another folder") from error
+
+
+def _fill(folder: Path, row: Row, combination: Combination, members: Sequence[Member], card: Card) -> None:
+    for member in members:
+        if not MEMBER_NAME.fullmatch(member.name):
+            raise ValueError(f"a member's name is a folder's name, but got {member.name!r}")
+        target = folder / "members" / member.name
+        target.mkdir(parents=True)
+        for name in MEMBER_FILES:
+            if (member.checkpoint / name).exists() or name != "tokenizer.json":  # a linear member has none
+                shutil.copyfile(member.checkpoint / name, target / name)
+    state, arrays = combination.state()
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "ensemble.safetensors")
+    installed = versions()
+    metrics = {"valid": row.valid, "blend": row.blend, "test": row.test, "test_interval": row.test_interval}
+    content = {
+        "format": FORMAT,
+        "name": card.name,
+        "task": card.task,
+        "classes": list(card.classes),
+        "input_column": card.input_column,
+        "reading": None if card.reading is None else dict(card.reading),
+        "method": row.method,
+        "members": [{"name": m.name, "kind": m.kind} for m in members],
+        "weights": None if row.weights is None else list(row.weights),
+        "combination": state | {"members": list(range(len(members)))},
+        "metrics": {part: figures for part, figures in metrics.items() if figures is not None},
+        "versions": installed,
+        "data": dict(card.data),
+    }
+    write_json(folder / "bundle.json", content)
+    (folder / "README.md").write_text(markdown(card, row, installed), encoding="utf-8")
+    checksums.write(folder)
+
+
+def load(folder: Path) -> Bundle:
+    """Opens a bundle after checking every file; raises BundleError, in one line."""
+    from sweepstack.models.checkpoints import load_member  # torch: a second to import
+
+    try:
+        checksums.verify(folder)
+        metadata = read_json(folder / "bundle.json")
+        if metadata["format"] != FORMAT:
+            raise BundleError(
+                f"{folder}: bundle format {metadata['format']!r} is not known, only {FORMAT}; "
+                "install the version of sweepstack that wrote it"
+            )
+        names = [member["name"] for member in metadata["members"]]
+        if outside := [name for name in names if not MEMBER_NAME.fullmatch(name)]:
+            raise BundleError(f"{folder}: bundle.json names a member {outside[0]!r}; export the bundle again")
+        combination = Combination.from_state(metadata["combination"], load_file(folder / "ensemble.safetensors"))
+        classes, column = tuple(map(str, metadata["classes"])), str(metadata["input_column"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise BundleError(f"{folder} cannot be read ({error!r}); copy or export the bundle again") from error
+    members = tuple(load_member(folder / "members" / name) for name in names)
+    for name, member in zip(names, members, strict=True):
+        if tuple(member.classes) != classes:
+            raise BundleError(f"{folder}: member {name} has other classes than bundle.json; export the bundle again")
+    if len(members) != len(combination.members):
+        raise BundleError(f"{folder}: {len(members)} members but {len(combination.members)} weights; export it again")
+    return Bundle(folder, classes, column, metadata, Ensemble(members, combination))

@@ -1,0 +1,83 @@
+"""What a bundle says of itself: where it comes from, what it was measured at, and how to use it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from platform import python_version
+from typing import Any
+
+from sweepstack.ensembles.choose import Row
+
+PACKAGES = ("sweepstack", "torch", "numpy", "safetensors", "tokenizers", "scikit-learn")
+USAGE = """```python
+from sweepstack.ensembles import load
+
+bundle = load("bundle")
+bundle.predict(["some text"])
+```"""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the ensembles room cannot know by itself of a bundle."""
+
+    name: str  # of the study
+    task: str
+    classes: tuple[str, ...]
+    input_column: str
+    reading: Mapping[str, Any] | None  # the study's reading settings; None for off
+    data: Mapping[str, str]  # content hashes, by part
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the packages that a bundle's predictions depend on, as installed here."""
+    found = {"python": python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def markdown(card: Card, row: Row, installed: Mapping[str, str]) -> str:
+    """The bundle's README.md."""
+    reading = "the whole text at once"
+    if card.reading is not None:
+        reading = (
+            f"{card.reading['segment']} {card.reading['unit']} at a time, "
+            f"at most {card.reading['max_segments']} times; stop: {row.stop}"
+        )
+    weights = row.weights or ("by the meta-learner",) * len(row.members)
+    members = [(name, f"{w:.3f}" if isinstance(w, float) else w) for name, w in zip(row.members, weights, strict=True)]
+    return "\n\n".join(
+        [
+            f"# {card.name}: {row.name}",
+            f"A {card.task} ensemble built by Sweepstack ({row.method}). It reads {reading}.",
+            f"Input column: `{card.input_column}`. Classes ({len(card.classes)}): {', '.join(card.classes)}.",
+            USAGE,
+            "## Measured",
+            "What is fitted on blend is scored there by 5-fold cross-fitting; test was never chosen on.",
+            _table(["part", *row.blend], [[part, *_figures(row, part)] for part in ("valid", "blend", "test")]),
+            "## Members",
+            _table(["member", "weight"], members),
+            "## Data",
+            _table(["part", "hash of its rows"], list(card.data.items())),
+            "## Versions",
+            _table(["package", "version"], list(installed.items())),
+            "Every file's SHA-256 stands in `SHA256SUMS`; a bundle with a changed, missing or extra file is refused.\n",
+        ]
+    )
+
+
+def _figures(row: Row, part: str) -> list[str]:
+    figures: dict[str, float] | None = getattr(row, part)
+    if figures is None:
+        return ["not scored" for _ in row.blend]
+    widths = row.test_interval if part == "test" and row.test_interval else {}
+    return [f"{value:.4f}" + (f" ± {widths[name]:.4f}" if name in widths else "") for name, value in figures.items()]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    cells = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in cells)

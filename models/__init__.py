@@ -1,0 +1,1 @@
+"""What one trial trains: settings, data and text, the Transformer policy, GAE and policy gradient, checkpoints."""

@@ -1,0 +1,46 @@
+"""The honest company of a sweep: the linear baseline and the supervised control.
+
+Neither counts as a trial. The baseline is fitted once; the control is a small sweep of its own over the same space less
+γ and λ, with a quarter of the trials, whose second stage is spent on more supervised training.
+"""
+
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from sweepstack.models.data import Dataset
+from sweepstack.models.files import read_json, write_json
+from sweepstack.models.linear import LinearBaseline
+from sweepstack.models.predictions import metrics
+from sweepstack.models.settings import Reading, TrialSettings
+
+CONTROL_SHARE = 4  # the control has a quarter of the trials
+
+
+def fit_linear(dataset: Dataset, reading: Reading | Literal["off"], cost: float, folder: Path) -> dict[str, Any]:
+    """Fits and keeps the linear baseline as a member in ``folder``; returns its valid metrics and the seconds it took.
+
+    What was done before a kill is not done again: ``result.json`` is written last.
+    """
+    done = folder / "result.json"
+    if done.exists():
+        return dict(read_json(done))
+    began = time.monotonic()
+    baseline = LinearBaseline.fit(dataset, reading)
+    baseline.save(folder / "checkpoint")
+    for part in ("valid", "blend", "test"):
+        predictions = baseline.read(dataset.parts[part].inputs)
+        predictions.save(folder / "predictions" / f"{part}.safetensors", dataset.hashes[part])
+        if part == "valid":
+            valid = metrics(predictions, dataset.parts[part].labels, cost)
+    result = {"valid": valid, "seconds": time.monotonic() - began}
+    write_json(done, result)
+    return result
+
+
+def control_settings(settings: TrialSettings) -> TrialSettings:
+    return settings.with_values({"train.algorithm": "supervised"})
+
+
+def control_trials(trials: int) -> int:
+    return max(1, trials // CONTROL_SHARE)

@@ -1,0 +1,156 @@
+"""From finished trials to a chosen, scored and exported ensemble; every step stands in the ledger before the next.
+
+    choice     fitted on blend and decided without a label of test
+    ensembles  the rows with test, size and latency; each scoring of test is on record with what it scored
+
+Both carry a digest of what they were built from, so that a run which goes on repeats nothing, and a study that was
+extended builds anew.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sweepstack.ensembles.bagging import Bagging
+from sweepstack.ensembles.builder import Builder
+from sweepstack.ensembles.builders import make
+from sweepstack.ensembles.choose import Choice, choose, score_test
+from sweepstack.ensembles.latency import measured
+from sweepstack.ensembles.objective import Objective
+from sweepstack.ensembles.refits import refit_jobs, refits
+from sweepstack.ensembles.store import Kind, Library, Member
+from sweepstack.models.checkpoints import load_member
+from sweepstack.models.errors import StorageError
+from sweepstack.models.files import read_json, write_atomic
+from sweepstack.search.leaderboard import best, ranked
+from sweepstack.search.ledger import TrialRecord
+from sweepstack.search.mirror import ensemble_state, member_state
+from sweepstack.search.record import BuiltEnsembles, card
+from sweepstack.search.session import Session
+
+LATENCY_TEXTS = 20
+KINDS: dict[str, Kind] = {"trials": "trial", "linear": "baseline", "supervised": "control"}
+
+
+def build(session: Session) -> None:
+    """Refits, builders, choice, score, export and MLflow runs; raises StorageError where there is nothing to combine."""
+    objective = Objective(session.study.search.metric, session.cost)
+    builders = [make(spec) for spec in session.study.builder_specs()]
+    usable = [r for r in session.trials.trials() if r.state in ("complete", "pruned")]
+    if not usable:
+        raise StorageError(
+            f"{session.folder.root} has no trial that could be a member; see the reasons in leaderboard.csv"
+        )
+    members = [*_members(session, usable), *_refitted(session, usable, builders)]
+    digest = _digest(session, members, builders)
+    built = BuiltEnsembles.read(session.ledger, session.folder.root)
+    if built is None or built.digest != digest:
+        session.display.stage("ensembles")
+        built = BuiltEnsembles(digest, tuple(members), _choice(session, members, builders, objective), scored=False)
+        built.write(session.ledger, session.folder.root)
+        session.display.stage("ensembles", 1, 1)
+    if not built.scored:
+        built = _scored(session, built, objective)
+        built.write(session.ledger, session.folder.root)
+    _export(session, built)
+
+
+def _members(session: Session, usable: Sequence[TrialRecord]) -> list[Member]:
+    """Every trial that came to a result, then the company, in a fixed order."""
+    members = [Member(f"trial-{r.number}", "trial", session.folder.trial(r.number)) for r in usable]
+    members.append(Member("linear", "baseline", session.folder.linear))
+    control = best(session.control_records(), session.study.search.metric)
+    if control is not None:
+        folder = session.folder.supervised(control.number)
+        members.append(Member(f"supervised-{control.number}", "control", folder))
+    return members
+
+
+def _refitted(session: Session, usable: Sequence[TrialRecord], builders: Sequence[Builder]) -> list[Member]:
+    """The members that bagging asks for, trained on Ray where they are not there yet; each has an MLflow run."""
+    order = ranked(usable, session.study.search.metric)
+    members: dict[str, Member] = {}
+    for bagging in (each for each in builders if isinstance(each, Bagging)):
+        settings = [session.settings.with_values(record.settings) for record in order[: bagging.top]]
+        seed = session.study.search.seed
+        jobs = refit_jobs(settings, bagging.members, seed, session.data.hashes, session.folder.refits)
+        missing = sum(not job.marker.exists() for job in jobs)
+        data = session.cluster.share(session.data) if missing else None
+        session.display.stage("bagging refits", len(jobs) - missing, len(jobs))
+        for done, result in enumerate(refits(jobs, data, session.study.search.metric, session.cluster), start=1):
+            session.display.stage("bagging refits", max(done, len(jobs) - missing), len(jobs))
+            if result.error is None:
+                members[result.job.name] = result.job.member
+                _track_refit(session, result.job.name, result.job.folder, result.reports)
+            else:
+                session.display.note(f"{result.job.name} failed: {result.error}")
+    return list(members.values())
+
+
+def _track_refit(session: Session, name: str, folder: Path, reports: Sequence[dict[str, float]]) -> None:
+    seconds = sum(report.get("seconds", 0.0) for report in reports)
+    session.tracker.put(member_state(name, name, "refit", folder, reports, {}, seconds))
+
+
+def _digest(session: Session, members: Sequence[Member], builders: Sequence[Builder]) -> str:
+    """Of everything that the choice depends on: the trials' values stand for their predictions."""
+    values = {f"trial-{r.number}": (r.state, r.best_epoch, r.value) for r in session.trials.trials()}
+    identity = [
+        [(member.name, values.get(member.name)) for member in members],
+        [repr(each) for each in builders],
+        [session.study.search.metric, session.cost, session.study.search.seed, list(session.study.ensembles.library)],
+        session.data.hashes,
+    ]
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
+
+
+def _choice(
+    session: Session, members: Sequence[Member], builders: Sequence[Builder], objective: Objective
+) -> Choice:
+    parts = session.dataset.parts
+    return choose(
+        Library.load(members, "blend", session.data.hashes["blend"]),
+        parts["blend"].labels,
+        Library.load(members, "valid", session.data.hashes["valid"]),
+        parts["valid"].labels,
+        builders,
+        objective,
+        seed=session.study.search.seed,
+        allowed=frozenset({KINDS[name] for name in session.study.ensembles.library} | {"refit"}),
+    )
+
+
+def _scored(session: Session, built: BuiltEnsembles, objective: Objective) -> BuiltEnsembles:
+    """The rows with test, size and latency. The choice stands in the ledger already; the scoring is put on record."""
+    test = Library.load(built.members, "test", session.data.hashes["test"])
+    scorings = session.ledger.attribute("test_scorings") or []
+    session.ledger.set_attribute(
+        "test_scorings", [*scorings, {"digest": built.digest, "when": time.time(), "rows": [r.name for r in built.choice.rows]}]
+    )
+    rows = score_test(built.choice, built.choice.predict(test), session.dataset.parts["test"].labels, objective)
+    texts = list(session.dataset.parts["blend"].inputs[:LATENCY_TEXTS])
+    choice = replace(built.choice, rows=rows)
+    return replace(built, choice=replace(choice, rows=measured(choice, built.members, texts, load_member)), scored=True)
+
+
+def _export(session: Session, built: BuiltEnsembles) -> None:
+    """The bundle of what was chosen; and every ensemble's own, for MLflow, which go when it has taken them."""
+    write_atomic(session.folder.ensembles, built.table().to_csv(index=False))
+    about = card(session.study, session.dataset.classes, session.data.hashes)
+    exported = session.folder.bundle / "bundle.json"
+    if not exported.exists() or read_json(exported).get("digest") != built.digest:
+        built.export(built.choice.chosen, session.folder.bundle, about)
+    scratch = session.folder.root / ".bundles"
+    for row in built.choice.rows:
+        if row.role == "ensemble" or row.name == built.choice.chosen:
+            built.export(row.name, scratch / row.name, about)
+            session.tracker.put(
+                ensemble_state(row, built.digest, row.name == built.choice.chosen, scratch / row.name)
+            )
+    session.when_closed(lambda: shutil.rmtree(scratch, ignore_errors=True))
+
+

@@ -1,0 +1,344 @@
+"""The report's pictures: SVG drawn by matplotlib without its global figures, coloured by the page's CSS variables.
+
+matplotlib knows fixed colours only, so each role of a colour is drawn in a marker colour which is then replaced by
+``var(--role)``: one picture serves light, dark and paper. Text stays text, in the page's own font.
+"""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sweepstack.models.predictions import DIRECTION
+from sweepstack.search import format as fmt
+from sweepstack.search.effects import Effect, scaled, trend
+from sweepstack.search.leaderboard import Company, best_metrics
+from sweepstack.search.space import Interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from sweepstack.ensembles.choose import Row
+    from sweepstack.search.ledger import TrialRecord
+
+ROLES = ("ink", "muted", "grid", "card", "best", "trial", "pruned", "ensemble", "baseline", "control")
+STEPS = 5  # of the scale from the worst to the best value
+COLOUR = {role: f"#0{place:x}0b0c" for place, role in enumerate([*ROLES, *(f"step{i}" for i in range(STEPS))])}
+INK, MUTED, GRID, CARD = (COLOUR[role] for role in ROLES[:4])
+RC: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": MUTED,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "legend.frameon": False,
+}
+
+
+class Picture:
+    """``with Picture(title, width, height) as axes: …`` and then ``.svg``; the title is what a screen reader reads."""
+
+    def __init__(self, title: str, width: float, height: float, columns: int = 1, **subplots: Any) -> None:
+        self.title, self._size, self._columns, self._subplots = title, (width, height), columns, subplots
+        self.svg = ""
+
+    def __enter__(self) -> Any:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+
+        self._style = mpl.rc_context({**RC, "svg.hashsalt": self.title})
+        self._style.__enter__()
+        self._figure: Figure = Figure(figsize=self._size, layout="constrained", facecolor="none")
+        return self._figure.subplots(1, self._columns, **self._subplots)
+
+    def __exit__(self, *error: Any) -> None:
+        try:
+            if error[0] is None:
+                self.svg = as_svg(self._figure, self.title)
+        finally:
+            self._style.__exit__(None, None, None)
+
+
+def as_svg(figure: "Figure", title: str) -> str:
+    """The figure as an element to stand in a page: colours by role, ids that cannot clash, no prolog."""
+    from markupsafe import escape
+
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    for role, colour in COLOUR.items():
+        text = text.replace(colour, f"var(--{role})")
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
+    text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)
+    text = re.sub(r"font: ?[^;\"]*?([\d.]+)px[^;\"]*", r"font-size: \1px", text)
+    return text.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
+
+
+def learning_curves(records: Sequence["TrialRecord"], best: int | None, metric: str) -> str:
+    picture = Picture(f"{fmt.metric_name(metric)} on valid after each epoch, a line a trial", 7.2, 3.4)
+    with picture as axes:
+        longest = 1
+        for record in sorted(records, key=lambda r: (r.number == best, r.state != "pruned")):
+            values = [report.get(metric, np.nan) for report in record.reports]
+            epochs = range(1, len(values) + 1)
+            longest = max(longest, len(values))
+            role = "best" if record.number == best else "trial" if record.state in ("complete", "running") else "pruned"
+            axes.plot(
+                epochs,
+                values,
+                color=COLOUR[role],
+                linewidth=2.4 if role == "best" else 1.3,
+                alpha=1 if role == "best" else 0.75,
+                linestyle="-" if role != "pruned" else (0, (3, 1.5)),
+            )
+            if values and (role == "best" or len(values) == 1 or role == "pruned"):
+                axes.plot(epochs[-1], values[-1], "o", color=COLOUR[role], markersize=5 if role == "best" else 3)
+            if role == "best" and values:
+                axes.annotate(
+                    f"trial {record.number}",
+                    (epochs[-1], values[-1]),
+                    (7, 0),
+                    textcoords="offset points",
+                    va="center",
+                    color=COLOUR["best"],
+                )
+        axes.set_xlim(0.8, longest + max(0.5, longest * 0.12))
+        axes.set_xticks(np.unique(np.linspace(1, longest, min(longest, 10)).round()))
+        axes.set_xlabel("epoch")
+        score_axis(axes, "y", metric)
+    return picture.svg
+
+
+def effect(found: Effect, metric: str, best: int | None) -> str:
+    name = fmt.short_name(found.axis.path)
+    picture = Picture(f"{fmt.metric_name(metric)} against {found.axis.path}", 3.5, 2.5)
+    with picture as axes:
+        places = found.positions()
+        if not found.numeric:
+            rng = np.random.default_rng(0)  # equal places are drawn beside each other
+            groups = [found.scores[places == place] for place in range(len(found.axis.options))]  # type: ignore[union-attr]
+            for place, group in enumerate(groups):
+                if len(group):
+                    low, middle, high = np.quantile(group, (0.25, 0.5, 0.75))
+                    axes.plot([place, place], [low, high], color=GRID, linewidth=13, solid_capstyle="butt", zorder=1)
+                    axes.plot([place - 0.27, place + 0.27], [middle, middle], color=INK, linewidth=1.4, zorder=2)
+            places = places + rng.uniform(-0.13, 0.13, len(places))
+            labels = [fmt.setting(found.axis.path, option.value) for option in found.axis.options]  # type: ignore[union-attr]
+            crowded = sum(map(len, labels)) > 30
+            axes.set_xticks(range(len(labels)), labels, rotation=35 if crowded else 0, ha="right" if crowded else "center")
+            axes.set_xlim(-0.6, len(labels) - 0.4)
+            axes.grid(visible=False, axis="x")
+        else:
+            curve = trend(places, found.scores)
+            if curve is not None:
+                axes.plot(*curve, color=MUTED, linewidth=1.4, zorder=1)
+            scale_ticks(axes, "x", found.axis)  # type: ignore[arg-type]
+        dots(axes, places, found, best)
+        axes.set_title(name if name == found.axis.path else f"{name}", color=INK, fontweight="bold")
+        score_axis(axes, "y", metric, label=False)
+    return picture.svg
+
+
+def dots(axes: "Axes", places: Any, found: Effect, best: int | None) -> None:
+    """Complete trials are full, pruned ones hollow, the best stands out."""
+    for complete in (False, True):
+        taken = found.complete == complete
+        axes.scatter(
+            places[taken],
+            found.scores[taken],
+            s=26,
+            facecolors=COLOUR["trial"] if complete else CARD,
+            edgecolors=CARD if complete else COLOUR["trial"],
+            linewidths=0.8 if complete else 1.1,
+            zorder=3,
+        )
+    if best in found.numbers:
+        at = found.numbers.index(best)
+        axes.scatter(places[at], found.scores[at], s=52, facecolors=COLOUR["best"], edgecolors=CARD, zorder=4)
+
+
+def gamma_lambda(records: Sequence["TrialRecord"], gamma: Effect, lam: Effect, best: int | None, metric: str) -> str:
+    """γ against λ, each on its scale; the deeper the colour, the better the trial."""
+    picture = Picture(f"{fmt.metric_name(metric)} over γ and λ", 4.8, 3.6)
+    with picture as axes:
+        at = {number: place for place, number in enumerate(lam.numbers)}
+        pairs = [(i, at[number]) for i, number in enumerate(gamma.numbers) if number in at]
+        x = gamma.positions()[[i for i, _ in pairs]]
+        y = lam.positions()[[j for _, j in pairs]]
+        goodness = DIRECTION[metric] * gamma.scores[[i for i, _ in pairs]]
+        order = goodness.argsort().argsort()  # ranks: one bad trial must not wash out all other differences
+        steps = np.minimum(order * STEPS // max(len(order), 1), STEPS - 1)
+        complete = gamma.complete[[i for i, _ in pairs]]
+        axes.scatter(
+            x,
+            y,
+            s=np.where(complete, 110, 60),
+            c=[COLOUR[f"step{step}"] for step in steps],
+            edgecolors=MUTED,
+            linewidths=0.6,
+            zorder=3,
+        )
+        for place, (i, _) in enumerate(pairs):
+            if gamma.numbers[i] == best:
+                axes.scatter(x[place], y[place], s=230, facecolors="none", edgecolors=COLOUR["best"], linewidths=2)
+        for axis, found in (("x", gamma), ("y", lam)):
+            scale_ticks(axes, axis, found.axis)
+        axes.set_xlabel("γ")
+        axes.set_ylabel("λ")
+    return picture.svg
+
+
+def intervals(rows: Sequence["Row"], metric: str) -> str:
+    """Test scores with 95% intervals, and paired gains beside them; empty before test has been scored."""
+    scored = [row for row in rows if row.test is not None]
+    if not scored:
+        return ""
+    rivals = [(name, label) for name, label in RIVALS if any(getattr(row, name) is not None for row in scored)]
+    picture = Picture(
+        f"test {fmt.metric_name(metric)} with 95% intervals, and paired gains",
+        9.6,
+        0.9 + 0.33 * len(scored),
+        1 + len(rivals),
+        sharey=True,
+    )
+    with picture as panels:
+        panels = np.atleast_1d(panels)
+        heights = np.arange(len(scored))[::-1]
+        for height, row in zip(heights, scored, strict=True):
+            middle = (row.test or {})[metric]
+            half = (row.test_interval or {}).get(metric, 0.0)
+            whisker(panels[0], height, middle, middle - half, middle + half, row.role)
+            for panel, (name, _) in zip(panels[1:], rivals, strict=True):
+                gain = getattr(row, name)
+                if gain is not None:
+                    whisker(panel, height, gain.mean, gain.low, gain.high, row.role)
+        panels[0].set_yticks(heights, [row.title for row in scored])
+        panels[0].tick_params(axis="y", colors=INK)
+        panels[0].set_ylim(-0.6, len(scored) - 0.4)
+        panels[0].set_title(f"test {fmt.metric_name(metric)}", color=INK)
+        score_axis(panels[0], "x", metric, label=False)
+        for panel, (_, label) in zip(panels[1:], rivals, strict=True):
+            panel.axvline(0, color=MUTED, linewidth=1)
+            panel.set_title(f"gain over {label}", color=INK)
+            panel.xaxis.set_major_formatter(lambda value, _: "0" if abs(value) < 1e-9 else fmt.signed(value))
+            panel.locator_params(axis="x", nbins=5)
+        for panel in panels:
+            panel.grid(visible=False, axis="y")
+            panel.spines["left"].set_visible(False)
+    return picture.svg
+
+
+RIVALS = (("gain_over_trial", "the best trial"), ("gain_over_linear", "the baseline"))
+
+
+def whisker(axes: "Axes", height: float, middle: float, low: float, high: float, role: str) -> None:
+    axes.plot([low, high], [height, height], color=COLOUR[role], linewidth=2.2, solid_capstyle="round", zorder=2)
+    axes.plot(middle, height, "o", color=COLOUR[role], markersize=6.5, markeredgecolor=CARD, zorder=3)
+
+
+def reading(
+    records: Sequence["TrialRecord"], company: Sequence[Company], rows: Sequence["Row"], best: int | None, cost: float
+) -> str:
+    """Accuracy on valid against segments read, with lines of equal reward behind them."""
+    picture = Picture("accuracy on valid against segments read", 7.2, 3.6)
+    with picture as axes:
+        points: list[tuple[float, float]] = []
+
+        def put(values: Mapping[str, float], role: str, size: float, label: str = "") -> None:
+            if "segments" not in values or "accuracy" not in values:
+                return
+            point = (values["segments"], values["accuracy"])
+            points.append(point)
+            shown = CARD if role == "pruned" else COLOUR[role]
+            edge = COLOUR["trial"] if role == "pruned" else CARD
+            axes.scatter(*point, s=size, facecolors=shown, edgecolors=edge, zorder=3)
+            if label:
+                axes.annotate(label, point, (7, 0), textcoords="offset points", va="center", color=COLOUR[role], fontsize=9)
+
+        for record in records:
+            if record.state != "failed" and record.number != best:
+                put(best_metrics(record), "pruned" if record.state == "pruned" else "trial", 26)
+        for record in records:
+            if record.number == best:
+                put(best_metrics(record), "best", 60, f"trial {best}")
+        for other in company:
+            put(other.valid, other.role, 60, other.name)
+        for row in [row for row in rows if row.role == "ensemble"][:1]:
+            put(row.valid, "ensemble", 60, row.title)
+        if points:
+            iso_reward(axes, np.array(points), cost)
+        axes.set_xlabel("segments read")
+        score_axis(axes, "y", "accuracy")
+    return picture.svg
+
+
+def iso_reward(axes: "Axes", points: Any, cost: float) -> None:
+    """Lines along which accuracy less the cost of reading is the same: up and to the left is better."""
+    (left, low), (right, high) = points.min(axis=0), points.max(axis=0)
+    margin = max(0.12 * (right - left), 0.3)
+    left, right = max(left - margin, 0.8), right + 2.5 * margin
+    rewards = points[:, 1] - cost * (points[:, 0] - 1)
+    step = max(0.005, round(float(np.ptp(rewards)) / 4 / 0.005) * 0.005)
+    for reward in np.arange(np.floor(rewards.min() / step), np.ceil(rewards.max() / step) + 1) * step:
+        axes.plot([left, right], [reward + cost * (left - 1), reward + cost * (right - 1)], color=GRID, linewidth=1, zorder=1)
+    pad = max(0.12 * (high - low), 0.004)
+    axes.set_xlim(left, right)
+    axes.set_ylim(low - pad, high + pad)
+    axes.grid(visible=False)
+
+
+def score_axis(axes: "Axes", which: str, metric: str, *, label: bool = True) -> None:
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_formatter(lambda value, _: fmt.score(value, 1 if metric == "segments" else 3).rstrip("0").rstrip(".") or "0")
+    axes.locator_params(axis=which, nbins=5)  # type: ignore[arg-type]
+    if label:
+        axis.set_label_text(fmt.metric_name(metric))
+
+
+def scale_ticks(axes: "Axes", which: str, axis: Interval) -> None:
+    """Ticks that name settings where the axis shows their logarithm."""
+    low, high = (float(p) for p in scaled(axis, np.array([axis.low, axis.high], dtype=np.float64)))
+    margin = 0.04 * (high - low)
+    (axes.set_xlim if which == "x" else axes.set_ylim)(low - margin, high + margin)
+    ticks = axes.set_xticks if which == "x" else axes.set_yticks
+    if axis.kind in ("log", "int_log"):
+        decades = [m * 10.0**d for d in range(int(np.floor(low)), int(np.ceil(high)) + 1) for m in (1, 3)]
+        values = [v for v in decades if axis.low * 0.999 <= v <= axis.high * 1.001]
+        if len(values) < 2:
+            values = [axis.low, axis.high]
+        ticks([float(np.log10(v)) for v in values], [tick(v) for v in values])
+    elif axis.kind == "near_one":
+        below = [m * 10.0**-d for d in range(12) for m in (5, 2, 1)]
+        values = [1 - b for b in below if axis.low - 1e-12 <= 1 - b <= axis.high + 1e-12]
+        if len(values) > 6:
+            values = [v for v in values if abs(np.log10(1 - v) - round(np.log10(1 - v))) < 1e-6 or v == values[0]]
+        if len(values) < 2:
+            values = [axis.low, axis.high]
+        ticks([float(-np.log10(1 - v)) for v in values], [fmt.score(v, 12).rstrip("0") for v in values])
+    else:
+        axes.locator_params(axis=which, nbins=5)  # type: ignore[arg-type]
+
+
+def tick(value: float) -> str:
+    return f"{value:g}" if 1e-2 <= value < 1e5 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")

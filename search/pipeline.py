@@ -1,0 +1,115 @@
+"""The stages from a study file to an exported ensemble. Each may be stopped anywhere; called again, it goes on.
+
+    search     trials, the supervised control and the linear baseline, all on Ray
+    ensemble   refits, builders, the choice (in the ledger before any label of test is looked at), its score on test
+    export     the chosen ensemble as a bundle; report.html
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweepstack.models.encoding import TaskData
+from sweepstack.models.errors import StudyError
+from sweepstack.models.settings import TrialSettings
+from sweepstack.models.trainer import Trainer
+from sweepstack.search import ensembling
+from sweepstack.search.company import control_settings, fit_linear
+from sweepstack.search.executor import Job, run_sweeps
+from sweepstack.search.folder import RunFolder
+from sweepstack.search.leaderboard import write_leaderboard
+from sweepstack.search.ledger import TrialRecord
+from sweepstack.search.mirror import member_state
+from sweepstack.search.result import Result
+from sweepstack.search.results import print_results
+from sweepstack.search.session import Session
+from sweepstack.search.study import Study
+
+
+@dataclass(frozen=True)
+class MakeTrainer:
+    """What a worker needs to train any trial of a sweep; the data comes out of Ray's object store."""
+
+    settings: TrialSettings
+    data: Any  # a Ray ObjectRef of TaskData
+    starts: Path
+    folder: Callable[[int], Path]
+    metric: str
+
+    def __call__(self, record: TrialRecord) -> Trainer:
+        import ray
+
+        data: TaskData = ray.get(self.data)
+        settings = self.settings.with_values(record.settings)
+        return Trainer(settings, data, self.starts, self.folder(record.number), self.metric)
+
+
+def run(study: Study, out: Path | None = None, *, address: str | None = None, json: bool = False) -> Result:
+    """Everything. Raises the errors of :meth:`Session.open`, and KeyboardInterrupt when it is told to stop."""
+    with Session.open(study, out, address=address, json=json) as session:
+        _search(session)
+        ensembling.build(session)
+    return _closed(session, json)
+
+
+def search(study: Study, out: Path | None = None, *, address: str | None = None, json: bool = False) -> Result:
+    """Only the search."""
+    with Session.open(study, out, address=address, json=json) as session:
+        _search(session)
+    return _closed(session, json)
+
+
+def ensemble(folder: Path, *, address: str | None = None, json: bool = False) -> Result:
+    """Only the ensembles of a run that was searched, finished or not; the chosen one is exported."""
+    stored = RunFolder(folder.absolute())
+    if not stored.study.exists():
+        raise StudyError(f"{folder} is not the folder of a run; sweepstack run STUDY makes one")
+    with Session.open(Study.load(stored.study), stored.root, address=address, json=json) as session:
+        ensembling.build(session)
+    return _closed(session, json)
+
+
+def _search(session: Session) -> None:
+    """Trials and control in one Tune run; the linear baseline is fitted on the side."""
+    reading, cost = session.settings.reading, session.cost
+    linear = None
+    if session.ledger.attribute("linear") is None:
+        dataset = session.cluster.share(session.dataset)
+        linear = session.cluster.submit(fit_linear, dataset, reading, cost, session.folder.linear)
+    jobs = [
+        (session.trials, session.settings, session.folder.trial),
+        *([(session.control, control_settings(session.settings), session.folder.supervised)] if session.control else []),
+    ]
+    if any(sweep.unfinished for sweep, *_ in jobs):
+        data = session.cluster.share(session.data)
+        metric = session.study.search.metric
+        run_sweeps(
+            [
+                Job(sweep, MakeTrainer(settings, data, session.folder.starts, folder, metric))
+                for sweep, settings, folder in jobs
+            ],
+            cluster=session.cluster,
+            slots=session.workers,
+            resources=session.study.search.resources,
+            on_change=session.changed,
+        )
+    if linear is not None:
+        session.display.stage("linear baseline")
+        session.ledger.set_attribute("linear", linear.result())
+        session.display.stage("linear baseline", 1, 1)
+    result = session.ledger.attribute("linear")
+    session.tracker.put(
+        member_state("linear", "linear", "baseline", session.folder.linear, [result["valid"]], {}, result["seconds"])
+    )
+
+
+def _closed(session: Session, json: bool) -> Result:
+    """What a reader finds in the run folder now, written beside it as tables and report, and printed."""
+    result = Result.open(session.folder.root)
+    write_leaderboard(session.folder.leaderboard, result.leaderboard())
+    result.write_report()
+    if not json:
+        print_results(result.printable(), sys.stdout)
+    return result

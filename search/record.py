@@ -1,0 +1,119 @@
+"""What the ledger keeps of the ensembles: the choice, the combinations and the table, as JSON.
+
+With it any ensemble of the table can be exported later, without fitting anything again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sweepstack.ensembles import bundle
+from sweepstack.ensembles.card import Card
+from sweepstack.ensembles.choose import Choice, Row
+from sweepstack.ensembles.combination import Combination
+from sweepstack.ensembles.store import Member
+from sweepstack.models.errors import InputError
+from sweepstack.models.predictions import DIRECTION
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sweepstack.search.ledger import Ledger
+    from sweepstack.search.study import Study
+
+ATTRIBUTE = "ensembles"
+
+
+@dataclass(frozen=True)
+class BuiltEnsembles:
+    digest: str  # of everything that they were built from
+    members: tuple[Member, ...]  # the library, in the order that combinations count in
+    choice: Choice
+    scored: bool  # whether the rows have test, size and latency
+
+    @staticmethod
+    def read(ledger: "Ledger", root: Path) -> "BuiltEnsembles | None":
+        """What the ledger of the run folder ``root`` holds, or None where nothing was built yet."""
+        stored = ledger.attribute(ATTRIBUTE)
+        if stored is None:
+            return None
+        choice = Choice(
+            tuple(Row.from_json(row) for row in stored["rows"]),
+            {name: _combination(state) for name, state in stored["combinations"].items()},
+            stored["chosen"],
+            stored["reason"],
+            tuple(stored["notes"]),
+        )
+        members = tuple(Member(m["name"], m["kind"], root / m["folder"]) for m in stored["members"])
+        return BuiltEnsembles(stored["digest"], members, choice, stored["scored"])
+
+    def write(self, ledger: "Ledger", root: Path) -> None:
+        stored = {
+            "digest": self.digest,
+            "scored": self.scored,
+            "chosen": self.choice.chosen,
+            "reason": self.choice.reason,
+            "notes": list(self.choice.notes),
+            "rows": [row.to_json() for row in self.choice.rows],
+            "combinations": {name: _state(each) for name, each in self.choice.combinations.items()},
+            "members": [
+                {"name": m.name, "kind": m.kind, "folder": str(m.folder.relative_to(root))} for m in self.members
+            ],
+        }
+        ledger.set_attribute(ATTRIBUTE, stored)
+
+    def row(self, name: str) -> Row:
+        """Raises InputError, with the names that there are."""
+        names = [row.name for row in self.choice.rows]
+        if name not in names:
+            raise InputError(f"there is no ensemble {name!r}; there are {', '.join(names)}")
+        return self.choice.row(name)
+
+    def export(self, name: str, folder: Path, about: Card) -> None:
+        """Writes the bundle of one row of the table; raises InputError or StorageError."""
+        row = self.row(name)
+        bundle.export(folder, row, self.choice.combinations[name], self.members, replace(about, digest=self.digest))
+
+    def table(self) -> "pd.DataFrame":
+        """One row a builder and one for each of its rivals: what ensembles.csv holds."""
+        import pandas as pd
+
+        def row(each: Row) -> dict[str, Any]:
+            flat: dict[str, Any] = {
+                "name": each.name,
+                "method": each.method,
+                "role": each.role,
+                "exported": each.name == self.choice.chosen,
+                "members": " ".join(each.members),
+                "weights": "" if each.weights is None else " ".join(f"{weight:.6g}" for weight in each.weights),
+                "stop": each.stop,
+            }
+            figures: Mapping[str, Mapping[str, float] | None] = {
+                "valid": each.valid, "blend": each.blend, "test": each.test, "test_interval": each.test_interval
+            }  # fmt: skip
+            for part, values in figures.items():
+                flat |= {f"{part}_{metric}": (values or {}).get(metric) for metric in DIRECTION}
+            for rival, gain in (("trial", each.gain_over_trial), ("linear", each.gain_over_linear)):
+                for end in ("mean", "low", "high"):
+                    flat[f"gain_over_{rival}_{end}"] = getattr(gain, end, None)
+            return {**flat, "size_mb": each.size_mb, "latency_ms": each.latency_ms}
+
+        return pd.DataFrame([row(each) for each in self.choice.rows])
+
+
+def card(study: "Study", classes: tuple[str, ...], hashes: Mapping[str, str]) -> Card:
+    reading = None if study.reading == "off" else study.reading.model_dump()
+    return Card(study.name, study.task, classes, study.data.input, reading, dict(hashes))
+
+
+def _state(combination: Combination) -> dict[str, Any]:
+    state, arrays = combination.state()
+    return {**state, "arrays": {name: {"type": str(a.dtype), "values": a.tolist()} for name, a in arrays.items()}}
+
+
+def _combination(stored: Mapping[str, Any]) -> Combination:
+    arrays = {name: np.array(a["values"], dtype=a["type"]) for name, a in stored["arrays"].items()}
+    return Combination.from_state({**stored}, arrays)

@@ -1,0 +1,196 @@
+"""What is wrong with a study file, as one line: the key's path, the rule, the value received, and the way out."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from sweepstack.models.errors import StudyError
+
+LATER = {  # values of the contract that are not built yet, and what to use meanwhile
+    "task": (r"translation|generation|gym:.*", "classification"),
+    "reading.unit": (r"tokens", "words or characters"),
+    "train.algorithm": (r"exact|reinforce|rloo|a2c|trpo", "ppo or supervised"),
+    "search.sampler": (r"qmc|gp|cmaes|nsga2|bayes", "tpe, random or grid"),
+    "search.stopper": (r"hyperband|median|pbt", "none or asha"),
+    "ensembles.builders": (r"boosting", "average, selection, stacking or bagging"),
+    "ensembles.budget": (r"members|size_mb|latency_ms", "{}, which is no budget"),
+    "data.splits": (r"folds", "shares, {policy: 0.3, valid: 0.1, blend: 0.1} say"),
+    "search.seeds": (r"[2-9]|[1-9]\d+", "1"),
+    "search.storage": (r".+", "null, which is ledger.log in the run folder"),
+}
+OTHER_NAMES = {  # what other programs call a key
+    "learning_rate": "lr",
+    "scheduler": "lr_schedule",
+    "lr_scheduler": "lr_schedule",
+    "lambda": "gae_lambda",
+    "discount": "gamma",
+    "num_samples": "trials",
+    "n_trials": "trials",
+    "num_epochs": "epochs",
+    "labels": "target",
+    "label": "target",
+    "texts": "input",
+}
+
+
+def not_available(key: str, value: object) -> str | None:
+    """The refusal of a value that this version does not have, or None."""
+    pattern, use = LATER.get(key, ("(?!)", ""))
+    if value is None or not re.fullmatch(pattern, str(value)):
+        return None
+    return f"{key} {value} is not available in this version; use {use}"
+
+
+def refuse_later(tree: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The key path and the refusal of the first value in a study's raw ``tree`` that is not built yet, or None.
+
+    A value may be a word, the only key of a mapping or an element of a list; an axis of the space is a list.
+    """
+    for key in LATER:
+        section, _, leaf = key.partition(".")
+        node = tree.get(section)
+        if leaf:
+            node = node.get(leaf) if isinstance(node, dict) else None
+        space = tree.get("space")
+        axis = space.get(key) if isinstance(space, dict) else None
+        for path, found in ((key, node), (f"space.{key}", axis)):
+            for value in found if isinstance(found, list) else [found]:
+                for word in value if isinstance(value, dict) else [value]:
+                    refusal = not_available(key, word)
+                    if refusal is not None:
+                        return path, refusal
+    return None
+
+
+def refusal(error: ValidationError, study: type[BaseModel]) -> tuple[str, str]:
+    """The key path and the line of what is wrong first; unknown keys come first, as they cause other errors."""
+    details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
+    first = details[0]
+    problem = first.get("ctx", {}).get("error")
+    path = getattr(problem, "path", None) or path_of(first["loc"])
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return path, unknown_key(path, first["input"], study) + more
+    if first["type"] == "missing":
+        return path, f"{path} is missing; a study needs task and data, and data needs train{more}"
+    return path, rule(first) + more
+
+
+def path_of(location: Sequence[str | int]) -> str:
+    """``train.lr``, or ``ensembles.builders[1].stacking.top``; pydantic's names of union members are left out."""
+    path = ""
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif not part.startswith("<"):
+            path += f".{part}" if path else part
+    return path
+
+
+def rule(error: ErrorDetails) -> str:
+    """What a value must be and what it is, for one of pydantic's errors."""
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "value_error":
+            return str(context["error"])
+        case "literal_error":
+            allowed = re.findall(r"'([^']*)'", context["expected"]) or [context["expected"]]
+            must = f"must be {_or(allowed)}"
+            nearest = difflib.get_close_matches(str(error["input"]), allowed, n=1, cutoff=0.7)
+            return f"{must}, but got {_shown(error['input'])}" + (f"; did you mean {nearest[0]}?" if nearest else "")
+        case "greater_than":
+            must = f"must be above {context['gt']:g}"
+        case "greater_than_equal":
+            must = f"must be at least {context['ge']:g}"
+        case "less_than":
+            must = f"must be below {context['lt']:g}"
+        case "less_than_equal":
+            must = f"must be at most {context['le']:g}"
+        case "float_type":
+            must = "must be a number"
+        case "finite_number":
+            must = "must be finite"
+        case "int_type" | "int_from_float":
+            must = "must be an integer"
+        case "string_type":
+            must = "must be text (in quotes, if it looks like a number)"
+        case "list_type":
+            must = "must be a list"
+        case "too_short":
+            must = "must name at least one"
+        case "invalid_key":
+            must = "is no key: keys are words"
+        case "model_type" | "dict_type" | "model_attributes_type":
+            must = "must be a mapping of keys to values"
+        case "none_required":
+            must = "must be null"
+        case _:
+            must = error["msg"]
+    return f"{must}, but got {_shown(error['input'])}"
+
+
+def unknown_key(path: str, value: Any, study: type[BaseModel]) -> str:
+    plain = re.sub(r"\[\d+\]", "", path)
+    parent, _, leaf = plain.rpartition(".")
+    known = list(key_paths(study))
+    siblings = [key for key in known if key.rpartition(".")[0] == parent]
+    allowed = ", ".join(key.rpartition(".")[2] for key in siblings)
+    line = f"{path} (with the value {_shown(value)}) is not a key of a study; "
+    if not siblings:
+        return line + "no keys are allowed there"
+    return line + f"nearest: {nearest_key(parent, leaf, known)}; {f'{parent} has' if parent else 'there are'} {allowed}"
+
+
+def nearest_key(parent: str, leaf: str, known: Sequence[str]) -> str:
+    """The path that was most likely meant by ``leaf`` under ``parent``: its name elsewhere, or one spelt like it."""
+    leaf = OTHER_NAMES.get(leaf, leaf)
+    names = {key: key.rpartition(".")[2] for key in known}
+    siblings = {name: key for key, name in names.items() if key.rpartition(".")[0] == parent}
+    if leaf in siblings:
+        return siblings[leaf]
+    close = difflib.get_close_matches(leaf, siblings, n=1, cutoff=0.7)
+    if close:
+        return siblings[close[0]]
+    same = [key for key, name in names.items() if name == leaf]
+    if same:
+        return min(same, key=len)
+    everywhere = difflib.get_close_matches(leaf, list(names.values()), n=1, cutoff=0.75)
+    if everywhere:
+        return min((key for key, name in names.items() if name == everywhere[0]), key=len)
+    return siblings[difflib.get_close_matches(leaf, siblings, n=1, cutoff=0.0)[0]]
+
+
+def key_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every key path that a study file may hold."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        for inner in _models(field.annotation):
+            yield from key_paths(inner, f"{prefix}{name}.")
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
+
+
+def _or(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _shown(value: Any) -> str:
+    text = (
+        {None: "null", True: "true", False: "false"}.get(value, "") if isinstance(value, bool | None) else repr(value)
+    )
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def fail(where: str, key: str, line: str) -> StudyError:
+    """The error at ``key`` of the file or flag ``where``; the key is not said twice."""
+    said = line.startswith(key) or where == f"--set {key}" or not key
+    return StudyError(" ".join(f"{where}: {line}".split() if said else f"{where}: {key}: {line}".split()))

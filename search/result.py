@@ -1,0 +1,131 @@
+"""A run folder as a reader sees it, while it works and when it is done: leaderboard, ensembles, status, report."""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweepstack.ensembles.choose import Row
+from sweepstack.models.errors import InputError
+from sweepstack.models.files import read_json
+from sweepstack.search.folder import RunFolder
+from sweepstack.search.leaderboard import Company, best, control, leaderboard
+from sweepstack.search.ledger import MAIN, STATES, Ledger, TrialRecord
+from sweepstack.search.record import BuiltEnsembles, card
+from sweepstack.search.results import Results
+from sweepstack.search.session import CONTROL
+from sweepstack.search.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """One row of the table of ensembles, which can be exported."""
+
+    name: str
+    row: Row
+    _result: "Result"
+
+    def export(self, folder: str | Path) -> Path:
+        """Writes the bundle and returns its folder; raises StorageError where the disk refuses."""
+        target = Path(folder).absolute()
+        data = self._result.provenance["data"]
+        self._result.built.export(self.name, target, card(self._result.study, tuple(data["classes"]), data["hashes"]))
+        return target
+
+
+@dataclass(frozen=True)
+class Result:
+    folder: RunFolder
+    study: Study
+    ledger: Ledger
+
+    @staticmethod
+    def open(folder: Path) -> "Result":
+        """Reads a run folder, also one that is being worked on; raises InputError where it is none."""
+        run = RunFolder(folder.absolute())
+        if not run.study.exists() or not run.ledger.exists():
+            raise InputError(f"{folder} is not the folder of a run; sweepstack run STUDY makes one")
+        return Result(run, Study.load(run.study), Ledger.open(run.ledger, writable=False))
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        return dict(read_json(self.folder.provenance))
+
+    @cached_property
+    def trials(self) -> list[TrialRecord]:
+        return self.ledger.records(MAIN)
+
+    @cached_property
+    def best(self) -> TrialRecord | None:
+        return best(self.trials, self.study.search.metric)
+
+    @cached_property
+    def company(self) -> list[Company]:
+        linear = self.ledger.attribute("linear")
+        found = [Company("linear", "baseline", linear["valid"], linear["seconds"])] if linear else []
+        supervised = control(self.ledger.records(CONTROL), self.study.search.metric)
+        return found + ([supervised] if supervised else [])
+
+    @cached_property
+    def built(self) -> BuiltEnsembles:
+        """Raises InputError where no ensemble has been built yet."""
+        built = BuiltEnsembles.read(self.ledger, self.folder.root)
+        if built is None:
+            raise InputError(f"{self.folder.root} has no ensembles yet; sweepstack ensemble {self.folder.root} builds them")
+        return built
+
+    @property
+    def has_ensembles(self) -> bool:
+        return self.ledger.attribute("ensembles") is not None
+
+    def leaderboard(self) -> "pd.DataFrame":
+        """A row a trial, best first, with the baseline and the control beside them."""
+        paths = list(dict.fromkeys(path for record in self.trials for path in record.settings))
+        return leaderboard(self.trials, self.company, paths, self.study.search.metric)
+
+    def ensembles(self) -> "pd.DataFrame":
+        """A row a builder, with the best trial, the baseline and the control beside them."""
+        return self.built.table()
+
+    def ensemble(self, name: str | None = None) -> Ensemble:
+        """The ensemble of that name, by default the chosen one; raises InputError where there is none."""
+        name = name or self.built.choice.chosen
+        return Ensemble(name, self.built.row(name), self)
+
+    def status(self) -> dict[str, Any]:
+        """Where the run stands, as JSON values."""
+        states = Counter(record.state for record in self.trials)
+        metric = self.study.search.metric
+        return {
+            "name": self.study.name,
+            "folder": str(self.folder.root),
+            "trials": {"asked_for": self.study.search.trials, **{s: states[s] for s in STATES.values()}},
+            "metric": metric,
+            "best": None if self.best is None else {"trial": self.best.number, metric: self.best.value},
+            "company": {each.name: dict(each.valid).get(metric) for each in self.company},
+            "ensembles": {r.name: r.blend[metric] for r in self.built.choice.rows} if self.has_ensembles else {},
+            "exported": self.built.choice.chosen if self.folder.bundle.exists() and self.has_ensembles else None,
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """What a run ends with, as JSON values: the status, the table of ensembles and where everything is."""
+        rows = [row.to_json() for row in self.built.choice.rows] if self.has_ensembles else []
+        return {
+            **self.status(),
+            "rows": rows,
+            "reason": self.built.choice.reason if rows else None,
+            "bundle": str(self.folder.bundle) if self.folder.bundle.exists() else None,
+            "report": str(self.folder.report),
+            "leaderboard": str(self.folder.leaderboard),
+            "tracking_uri": self.study.tracking.uri,
+        }
+
+    def printable(self) -> Results:
+        if not self.has_ensembles:
+            return Results(self.study, self.folder.root, self.best)
+        choice = self.built.choice
+        return Results(self.study, self.folder.root, self.best, choice.rows, choice.chosen, choice.reason)

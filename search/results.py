@@ -1,0 +1,171 @@
+"""What is printed when a run is done: the best trial, the ensembles beside their rivals, what was exported, what to do next."""
+
+import os
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from sweepstack.search import format as fmt
+from sweepstack.search.folder import RunFolder
+from sweepstack.search.leaderboard import best_metrics
+from sweepstack.search.stream import Stream
+from sweepstack.search.tables import Column, fit, labelled, line
+
+if TYPE_CHECKING:
+    from sweepstack.ensembles.choose import Row
+    from sweepstack.search.ledger import TrialRecord
+    from sweepstack.search.study import Study
+
+MARKS = {"trial": "(best trial)", "baseline": "(baseline)", "control": "(control)"}
+FOOT = {"baseline": "the baseline", "trial": "the best trial"}
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the last lines of a run say; anything may be missing where the run has not come so far."""
+
+    study: "Study"
+    folder: Path
+    best: "TrialRecord | None"
+    rows: Sequence["Row"] = ()
+    chosen: str | None = None  # the name of the exported row
+    reason: str = ""
+    example: str | None = None  # a text to try
+
+    def row(self, name: str | None) -> "Row | None":
+        return next((row for row in self.rows if row.name == name), None)
+
+    def best_row(self) -> "Row | None":
+        return next((row for row in self.rows if row.role == "trial"), None)
+
+
+def print_results(results: Results, stream: TextIO) -> None:
+    """Writes what is known; in a terminal the labels are bold and the company is dim."""
+    out = Stream(stream)
+    width = out.size()[0]
+    for text, style in result_lines(results, width):
+        out.line(f"\x1b[{style}m{text}\x1b[0m" if style and out.live else text)
+
+
+BOLD, DIM = "1", "2"
+
+
+def result_lines(results: Results, width: int) -> list[tuple[str, str]]:
+    """Each line with its style (an SGR code or nothing)."""
+    lines = [(text, BOLD) for text in _best(results, width)]
+    lines += _ensembles(results, width)
+    if results.chosen is not None:
+        lines += [(text, BOLD) for text in _exported(results, width)]
+    lines += [(text, "") for text in _next(results, width)]
+    return lines
+
+
+def _best(results: Results, width: int) -> list[str]:
+    best = results.best
+    if best is None:
+        return labelled(
+            "Best trial", ["none: no trial has come to a result (see the reasons in the leaderboard)"], width
+        )
+    row = results.best_row()
+    part, values = ("test", row.test) if row and row.test else ("valid", best_metrics(best))
+    metric = results.study.search.metric
+    pieces = [f"#{best.number}  {fmt.settings_words(best.settings)}".rstrip()]
+    pieces.append(f"  {part} {fmt.metric_name(metric)} {fmt.metric(metric, values.get(metric))}")
+    if "accuracy" in values and metric != "accuracy":
+        pieces.append(f"accuracy {fmt.score(values['accuracy'])}")
+    if results.study.reading != "off" and "segments" in values:
+        pieces[-1] += f" after {values['segments']:.1f} of {results.study.reading.max_segments} segments"
+    return labelled("Best trial", pieces, width)
+
+
+def ensemble_columns(rows: Iterable["Row"], metric: str, reading: bool) -> list[Column]:
+    """The columns of the ensembles' table; what no row has is left out."""
+    rows = list(rows)
+    columns = [Column("name", max(len(row.title) for row in rows), right=False)]
+    columns += [Column("valid", 5, importance=6), Column("blend", 5)]
+    scored = any(row.test for row in rows)
+    if scored:
+        columns.append(Column(f"test {fmt.metric_name(metric)}", len(f"test {metric}")))
+    if metric != "accuracy":
+        columns.append(Column("accuracy", 8, importance=8))
+    if reading:
+        columns.append(Column("read", 4, importance=8))
+    columns += [Column("members", 7, importance=5), Column("MB", 4, importance=3), Column("ms/row", 6, importance=4)]
+    return [*columns, Column("mark", max(len(MARKS.get(row.role, "")) for row in rows), right=False, importance=7)]
+
+
+def ensemble_cells(row: "Row", metric: str) -> dict[str, str]:
+    shown = row.test or row.blend
+    test = fmt.DASH
+    if row.test is not None:
+        half = (row.test_interval or {}).get(metric)
+        test = fmt.metric(metric, row.test.get(metric)) + (f" ±{fmt.score(half)}" if half is not None else "")
+    return {
+        "name": row.title,
+        "valid": fmt.metric(metric, row.valid.get(metric)),
+        "blend": fmt.metric(metric, row.blend.get(metric)),
+        f"test {fmt.metric_name(metric)}": test,
+        "accuracy": fmt.score(shown.get("accuracy")),
+        "read": fmt.metric("segments", shown.get("segments")),
+        "members": str(len(row.members)),
+        "MB": fmt.decimal(row.size_mb),
+        "ms/row": fmt.decimal(row.latency_ms),
+        "mark": MARKS.get(row.role, ""),
+    }
+
+
+def _ensembles(results: Results, width: int) -> list[tuple[str, str]]:
+    if not results.rows:
+        return []
+    metric = results.study.search.metric
+    columns, gap = fit(ensemble_columns(results.rows, metric, results.study.reading != "off"), width, indent=2)
+    head = line(columns, gap, {c.name: c.name for c in columns if c.name not in ("name", "mark")}, indent=2)
+    lines = [("Ensembles" + head[len("Ensembles") :], BOLD)]
+    for row in results.rows:
+        text = line(columns, gap, ensemble_cells(row, metric), indent=2)
+        lines.append((text, "1;32" if row.name == results.chosen else "" if row.role == "ensemble" else DIM))
+    return lines
+
+
+def gains(row: "Row") -> list[str]:
+    """``+.023 [.009, .037] over the best trial``, for each rival that it was compared with."""
+    rivals = ((row.gain_over_trial, "trial"), (row.gain_over_linear, "baseline"))
+    return [f"{fmt.gain(gain)} over {FOOT[role]}" for gain, role in rivals if gain is not None]
+
+
+def _exported(results: Results, width: int) -> list[str]:
+    row = results.row(results.chosen)
+    compared = f"{results.chosen}: {', '.join(gains(row))}" if row and gains(row) else str(results.chosen)
+    pieces = [shown_path(RunFolder(results.folder).bundle), compared]
+    lines = labelled("Exported", pieces, width)
+    return [*lines, *labelled("", [results.reason], width)] if results.reason else lines
+
+
+def _next(results: Results, width: int) -> list[str]:
+    folder = RunFolder(results.folder)
+    commands = []
+    if results.chosen is not None:
+        text = quoted(results.example or "some text")
+        commands.append((f"echo {text} | sweepstack predict {shown_path(folder.bundle)} -", ""))
+    commands.append((f"sweepstack ui {shown_path(folder.root)}", "every trial in MLflow"))
+    commands.append((shown_path(folder.report), "what mattered, in pictures"))
+    place = max(len(command) for command, note in commands if note) + 3
+    lines = []
+    for at, (command, note) in enumerate(commands):
+        label = "Next" if at == 0 else ""
+        lines.append(f"{label:<13}{command.ljust(place) if note else command}{note}")
+    return lines
+
+
+def shown_path(path: Path) -> str:
+    """As a user would type it in a shell: relative where it lies below the working directory."""
+    relative = os.path.relpath(path)
+    return shlex.quote(str(path) if relative.startswith("..") else relative)
+
+
+def quoted(text: str) -> str:
+    """``text`` for a shell, in double quotes where that is safe."""
+    text = " ".join(text.split())
+    return shlex.quote(text) if set(text) & set('"$`\\!') else f'"{text}"'

@@ -1,0 +1,69 @@
+"""YAML as a study file and --set mean it: YAML 1.2, loaded safely, with duplicate keys refused.
+
+In YAML 1.2 `1e-3` is a number and `off` a word (YAML 1.1 has it the other way round). Nothing but mappings, lists,
+text, numbers, booleans and null can come out; a date is text.
+"""
+
+import io
+import re
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError, SafeConstructor
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import ScalarNode
+
+from sweepstack.models.errors import StudyError
+
+
+class _Constructor(SafeConstructor):
+    """SafeConstructor, but what looks like a date stays text."""
+
+
+def _as_text(constructor: _Constructor, node: ScalarNode) -> str:
+    return str(node.value)
+
+
+_Constructor.add_constructor("tag:yaml.org,2002:timestamp", _as_text)
+
+
+def load_yaml(text: str, where: str) -> Any:
+    """The one document of ``text``; raises StudyError, whose line begins with ``where`` (the file, or the flag)."""
+    if re.search(r"^%YAML(?!\s+1\.2)", text, re.MULTILINE):
+        raise StudyError(f"{where}: a study file is YAML 1.2; take the %YAML line out")
+    yaml = YAML(typ="safe", pure=True)  # a new one each time: what a document declares would stick to it
+    yaml.Constructor = _Constructor
+    try:
+        return yaml.load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        at = f" line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+        problem = re.sub(r" with value .*| \(original value.*", "", str(error.problem), flags=re.DOTALL)
+        way_out = "keep one of them" if isinstance(error, DuplicateKeyError) else "mend the YAML there"
+        raise StudyError(f"{where}{at}: {problem}; {way_out}") from None
+    except YAMLError as error:
+        first = str(error).splitlines()[0]
+        raise StudyError(f"{where} is not YAML: {first}; save it as plain UTF-8 text") from None
+    except (ValueError, RecursionError, TypeError) as error:
+        raise StudyError(f"{where} is not a study: {error or type(error).__name__}; mend the YAML there") from None
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """The key path and the value of a ``--set KEY=VALUE``; raises StudyError."""
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise StudyError(f"--set {text}: must be KEY=VALUE, for example --set search.trials=8")
+    return key, load_yaml(value, f"--set {key}")
+
+
+def dump_yaml(content: Any) -> str:
+    """``content`` as YAML that :func:`load_yaml` reads back equal, keys in their order."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = None  # innermost lists and mappings on one line
+    yaml.representer.sort_base_mapping_type_on_output = False
+    yaml.width = 4096
+    yaml.representer.ignore_aliases = lambda data: True
+    text = io.StringIO()
+    yaml.dump(content, text)
+    return text.getvalue()

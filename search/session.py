@@ -1,0 +1,200 @@
+"""A run folder opened for work: study, data, ledger, tracking and display, checked before anything expensive starts.
+
+Opening refuses what cannot go well (another study in the folder, other data than before, a tracking store that refuses,
+no space, no permission) in one line and leaves nothing half-written. Closing keeps everything and leaves nothing running.
+"""
+
+import importlib.metadata
+import logging
+import platform
+import shutil
+import sys
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from sweepstack.models.data import Dataset, load_dataset
+from sweepstack.models.encoding import TaskData, encode
+from sweepstack.models.errors import DataError, StorageError, StudyError
+from sweepstack.models.files import read_json, write_atomic, write_json
+from sweepstack.search.company import control_settings, control_trials
+from sweepstack.search.display import Display
+from sweepstack.search.folder import RunFolder
+from sweepstack.search.leaderboard import best
+from sweepstack.search.ledger import MAIN, Ledger, Sweep, TrialRecord
+from sweepstack.search.mirror import parent_state, trial_state
+from sweepstack.search.runtime import Cluster, slots
+from sweepstack.search.space import Space
+from sweepstack.search.study import Study, check_extends
+from sweepstack.search.tracking import Status, Tracker, check_tracking
+
+CONTROL = "supervised"
+NEEDED_MB = 200  # free disk to start with: weights and predictions of a small sweep
+PACKAGES = ("sweepstack", "torch", "ray", "optuna", "mlflow", "scikit-learn", "tokenizers", "safetensors", "numpy")
+TRACKER_SECONDS = {True: 120.0, False: 4.0}  # how long to wait for MLflow at a good end, and at any other
+
+
+class Session:
+    """Use as a context manager; :meth:`open` raises StudyError, DataError, TrackingError or StorageError."""
+
+    @classmethod
+    def open(
+        cls, study: Study, out: Path | None, *, address: str | None = None, json: bool = False, stream: TextIO | None = None
+    ) -> "Session":
+        folder = RunFolder((out or Path("runs") / study.name).absolute())
+        if folder.study.exists():
+            check_extends(Study.load(folder.study), study)
+        elif folder.root.exists() and any(folder.root.iterdir()) and not folder.ledger.exists():
+            raise StudyError(f"{folder.root} holds other files and is not the folder of a run; choose another with --out")
+        dataset = load_dataset(study.data)
+        check_provenance(folder, dataset)
+        check_tracking(study.tracking.uri)
+        check_space(folder.root)
+        return cls(study, folder, dataset, address, json, stream or sys.stdout)
+
+    def __init__(
+        self, study: Study, folder: RunFolder, dataset: Dataset, address: str | None, json: bool, stream: TextIO
+    ) -> None:
+        self.study, self.folder, self.dataset = study, folder, dataset
+        try:
+            folder.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"cannot create {folder.root}: {error.strerror}; choose another folder with --out"
+            ) from error
+        self.ledger = Ledger.open(folder.ledger)
+        write_atomic(folder.study, study.dump())
+        write_json(folder.provenance, provenance(dataset, folder))
+        self.data: TaskData = encode(dataset, study.reading)
+        self.settings = study.trial_settings()
+        self.space, self.notes = Space.of(study.space, self.settings)
+        self.trials = self._sweep(MAIN, self.space, study.search.trials)
+        self.control: Sweep | None = None
+        if self.settings.train.algorithm != "supervised":
+            space, _ = Space.of(study.space, control_settings(self.settings))
+            self.control = self._sweep(CONTROL, space, control_trials(study.search.trials))
+        if self.ledger.attribute("sweep_id") is None:
+            self.ledger.set_attribute("sweep_id", uuid.uuid4().hex)
+        self.workers = slots(study.search.concurrency, study.search.resources)
+        sizes = {name: len(part.labels) for name, part in dataset.parts.items()}
+        self.display = Display(
+            study, self.space, sizes, self.workers, stream, json=json, classes=len(dataset.classes)
+        )
+        self.cluster = Cluster(folder, address)
+        self._tracker: Tracker | None = None
+        self._began = time.time()
+
+    def _sweep(self, name: str, space: Space, trials: int) -> Sweep:
+        search = self.study.search
+        return self.ledger.sweep(
+            name,
+            space=space,
+            sampler=search.sampler,
+            stopper=search.stopper,
+            metric=search.metric,
+            epochs=self.study.train.epochs,
+            trials=trials,
+            seed=search.seed,
+        )
+
+    @property
+    def tracker(self) -> Tracker:
+        """Started when it is first needed: a run that has nothing to add does not wait for MLflow."""
+        if self._tracker is None:
+            log = logging.getLogger("sweepstack.tracking")
+            self._tracker = Tracker(
+                self.study.tracking.uri, self.study.name, self.ledger.attribute("sweep_id"), self._recorded, log.warning
+            )
+            self._tracker.put(parent_state(self.study, "running", self._began, None))
+            for record in (*self.trials.trials(), *self.control_records()):
+                self.track(record)
+        return self._tracker
+
+    def _recorded(self, key: str, run_id: str) -> None:
+        known = self.ledger.attribute("mlflow_runs") or {}
+        if known.get(key) != run_id:
+            self.ledger.set_attribute("mlflow_runs", {**known, key: run_id})
+
+    def control_records(self) -> list[TrialRecord]:
+        return self.control.trials() if self.control else []
+
+    def folder_of(self, record: TrialRecord) -> Path:
+        return self.folder.trial(record.number) if record.sweep == MAIN else self.folder.supervised(record.number)
+
+    def track(self, record: TrialRecord, *, interrupted: bool = False) -> None:
+        self.tracker.put(trial_state(record, self.folder_of(record), interrupted=interrupted))
+
+    def changed(self, record: TrialRecord) -> None:
+        """A trial has changed in the ledger: the screen and MLflow follow."""
+        self.display.trial(record)
+        self.track(record)
+
+    def __enter__(self) -> Self:
+        self.display.start()
+        self.display.adopt([*self.trials.trials(), *self.control_records()])
+        for note in self.notes:
+            self.display.note(note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.cluster.close()
+            self._close_tracker(good=kind is None)
+        finally:
+            self.display.finish()
+            self.ledger.close()
+
+    def _close_tracker(self, *, good: bool) -> None:
+        if self._tracker is None:
+            return
+        for record in (*self.trials.trials(), *self.control_records()):
+            if record.state == "running":
+                self.track(record, interrupted=True)
+        status: Status = "finished" if good else "killed"
+        leader = best(self.trials.trials(), self.study.search.metric)
+        self._tracker.put(parent_state(self.study, status, self._began, leader))
+        if not self._tracker.close(TRACKER_SECONDS[good]) and good:
+            self.display.note(
+                f"MLflow at {self.study.tracking.uri} did not take everything; the same command again records the rest"
+            )
+
+
+def provenance(dataset: Dataset, folder: RunFolder) -> dict[str, Any]:
+    """Versions, data hashes and what was noticed while loading, kept from the first session on."""
+    known = read_json(folder.provenance) if folder.provenance.exists() else {}
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {
+        "python": platform.python_version(),
+        "versions": versions,
+        "data": {
+            "hashes": dataset.hashes,
+            "rows": {name: len(part.labels) for name, part in dataset.parts.items()},
+            "classes": list(dataset.classes),
+            "notes": list(dataset.notes),
+        },
+        "first_versions": known.get("first_versions", versions),
+    }
+
+
+def check_provenance(folder: RunFolder, dataset: Dataset) -> None:
+    if folder.provenance.exists():
+        known = read_json(folder.provenance)["data"]["hashes"]
+        if known != dataset.hashes:
+            raise DataError(
+                f"the data of {folder.root} has changed since the study began (content {known['content']}, "
+                f"now {dataset.hashes['content']}); restore it, or start afresh with --out"
+            )
+
+
+def check_space(folder: Path) -> None:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free >> 20
+    if free < NEEDED_MB:
+        raise StorageError(
+            f"{existing} has {free} MB of free disk and a run needs {NEEDED_MB} MB to start; "
+            "free some space or choose another folder with --out"
+        )

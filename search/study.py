@@ -1,0 +1,351 @@
+"""The study file, version 1: its models, its loading, and what may change when a run is gone on with.
+
+``Study.load`` gives an object whose every value has been checked, or a StudyError of one line. Values that the file
+leaves out have the defaults below; paths are absolute, so that ``Study.dump`` can be run from anywhere.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from sweepstack.models.errors import StudyError
+from sweepstack.models.settings import (
+    Count,
+    Data,
+    Model,
+    NonNegative,
+    Positive,
+    Reading,
+    Seed,
+    Settings,
+    Train,
+    TrialSettings,
+)
+from sweepstack.search.refusals import fail, refusal, refuse_later
+from sweepstack.search.scalars import dump_yaml, load_yaml, parse_override
+from sweepstack.search.space import Space
+
+if TYPE_CHECKING:
+    from sweepstack.search.result import Result
+
+BUILTIN = "builtin:"
+DEFAULT_SPACE: dict[str, Any] = {
+    "train.lr": {"log": [3e-4, 3e-2]},
+    "train.lr_schedule": ["constant", "linear", "exponential", "inverse_time", "step", "cosine"],
+    "train.batch_size": [64, 128, 256, 512],
+    "train.gamma": {"near_one": [0.9, 0.9999]},
+    "train.gae_lambda": {"near_one": [0.5, 0.999]},
+    "train.warm_start.seed": [0, 1, 2, 3],  # members from different starts make the better ensemble
+}
+OPTIONS: dict[str, dict[str, type]] = {  # what each builder of ensembles/ takes, all above 0
+    "average": {"top": int},
+    "selection": {"size": int, "start": int},
+    "stacking": {"top": int, "c": float},
+    "bagging": {"top": int, "members": int},
+}
+Library = Literal["trials", "linear", "supervised"]
+Builder = str | dict[str, dict[str, float]]
+MAY_DIFFER = ("search.concurrency", "search.resources.", "ensembles.", "tracking.")  # and search.trials may grow
+
+
+def _word_or_mapping(value: Any) -> str:
+    return "<word>" if isinstance(value, str) else "<mapping>"
+
+
+def _stopper(value: Any) -> Any:
+    """``asha`` is short for ``{asha: {}}``."""
+    if value == "asha" or value == {"asha": None}:
+        return {"asha": {}}
+    if value != "none" and not isinstance(value, dict | ASHAStopper):
+        raise ValueError(f"must be none, asha or {{asha: {{min_epochs: 1, reduction: 2}}}}, but got {value!r}")
+    return value
+
+
+def _concurrency(value: Any) -> Any:
+    if value != "auto" and (not isinstance(value, int) or isinstance(value, bool)):
+        raise ValueError(f"must be auto or an integer, but got {value!r}")
+    return value
+
+
+def _reading(value: Any) -> Any:
+    if value != "off" and not isinstance(value, dict | Reading):
+        raise ValueError(f"must be off or {{unit: words, segment: 5, max_segments: 16, cost: 0.01}}, but got {value!r}")
+    return value
+
+
+def _builder(value: Any) -> Builder:
+    """``selection`` or ``{stacking: {top: 8}}``, with known options."""
+    name: Any = value
+    options: Any = None
+    if isinstance(value, dict) and len(value) == 1:
+        ((name, options),) = value.items()
+    if not isinstance(name, str) or name not in OPTIONS:
+        raise ValueError(
+            f"must be one of {', '.join(OPTIONS)}, alone or as {{name: {{option: value}}}}, but got {value!r}"
+        )
+    if options is not None and not isinstance(options, dict):
+        raise ValueError(f"{name} must be a mapping of options to values, but got {options!r}")
+    for option, number in (options or {}).items():
+        wanted = OPTIONS[name].get(option) if isinstance(option, str) else None
+        if wanted is None:
+            raise ValueError(f"{name} has the options {', '.join(OPTIONS[name])}, but got {option!r}")
+        of_kind = isinstance(number, int | float if wanted is float else int) and not isinstance(number, bool)
+        if not of_kind or not 0 < number < float("inf"):
+            kind = "an integer" if wanted is int else "a number"
+            raise ValueError(f"{name}.{option} must be {kind} above 0, but got {number!r}")
+    return {name: dict(options)} if options else name
+
+
+class ASHA(Settings):
+    min_epochs: Count = 1  # before the first rung
+    reduction: Annotated[int, Field(ge=2)] = 2  # one trial in so many goes on from each rung
+
+
+class ASHAStopper(Settings):
+    asha: ASHA = ASHA()
+
+
+StopperSettings = Literal["none"] | ASHAStopper
+
+
+class Resources(Settings):
+    """What one trial occupies."""
+
+    cpu: Positive = 1
+    gpu: NonNegative = 0
+
+
+class Search(Settings):
+    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    stopper: Annotated[
+        Annotated[Literal["none"], Tag("<word>")] | Annotated[ASHAStopper, Tag("<mapping>")],
+        Discriminator(_word_or_mapping),
+        BeforeValidator(_stopper),
+    ] = ASHAStopper()
+    trials: Count = 16
+    metric: str = "reward"
+    concurrency: Annotated[
+        Annotated[Literal["auto"], Tag("<word>")] | Annotated[Count, Tag("<mapping>")],
+        Discriminator(_word_or_mapping),
+        BeforeValidator(_concurrency),
+    ] = "auto"  # trials at a time; auto: as many as the resources allow
+    resources: Resources = Resources()
+    seeds: Literal[1] = 1  # repetitions of each configuration
+    seed: Seed = 0
+    storage: None = None  # the run folder's ledger.log
+
+    @field_validator("metric")
+    @classmethod
+    def _is_reported(cls, metric: str) -> str:
+        from sweepstack.models.predictions import DIRECTION  # brings numpy
+
+        if metric not in DIRECTION:
+            raise ValueError(f"must be one of {', '.join(DIRECTION)}, but got {metric!r}")
+        return metric
+
+
+class Budget(Settings):
+    """What an ensemble may cost: nothing can be asked for in this version."""
+
+
+class Ensembles(Settings):
+    library: list[Library] = Field(["trials", "linear", "supervised"], min_length=1)  # where members may come from
+    builders: list[Annotated[Builder, PlainValidator(_builder), PlainSerializer(lambda entry: entry)]] = Field(
+        ["average", "selection", {"stacking": {"top": 8}}, {"bagging": {"top": 1, "members": 5}}]
+    )
+    budget: Budget = Budget()
+
+    @field_validator("library", "builders")
+    @classmethod
+    def _named_once(cls, entries: list[Any]) -> list[Any]:
+        names = [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
+        twice = [name for place, name in enumerate(names) if name in names[:place]]
+        if twice:
+            raise ValueError(f"must name each entry once, but got {twice[0]} twice; take one out")
+        return entries
+
+
+class Tracking(Settings):
+    uri: str | None = None  # mlflow.db in the folder that holds the run folders
+
+
+class Study(Settings):
+    version: Literal[1] = 1
+    name: str  # the file's stem where it is left out
+    task: Literal["classification"]
+    data: Data
+    reading: Annotated[
+        Annotated[Reading, Tag("<mapping>")] | Annotated[Literal["off"], Tag("<word>")],
+        Discriminator(_word_or_mapping),
+        BeforeValidator(_reading),
+    ] = Reading()
+    model: Model = Model()
+    train: Train = Train()
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    space: dict[str, Any] = DEFAULT_SPACE
+    search: Search = Search()
+    ensembles: Ensembles = Ensembles()
+    tracking: Tracking = Tracking()
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_file_name(cls, name: str) -> str:
+        if not re.fullmatch(r"\w[\w.-]{0,99}", name):
+            raise ValueError(
+                f"must be letters, digits, '.', '_' and '-' (at most 100, and no '.' or '-' first), but got {name!r}"
+            )
+        return name
+
+    @model_validator(mode="after")
+    def _can_be_searched(self) -> Self:
+        space, _ = Space.of(self.space, self.trial_settings())
+        if self.search.sampler == "grid":
+            space.grid()
+        return self
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> "Study":
+        """The study in the file ``path`` with ``overrides`` ("KEY=VALUE"); raises StudyError."""
+        path = Path(path)
+        tree = load_yaml(_text(path), str(path))
+        if not isinstance(tree, dict):
+            raise StudyError(
+                f"{path}: a study is a mapping of keys to values (task: classification …), but got {tree!r}"
+            )
+        _make_absolute(tree, path.absolute().parent)
+        tree.setdefault("name", re.sub(r"[^\w.-]+", "-", path.stem).lstrip(".-"))
+        keys = [_override(tree, text) for text in overrides]
+
+        def where(key: str) -> str:
+            plain = re.sub(r"\[\d+\]", "", key) + "."
+            own = [k for k in keys if plain.startswith(f"{k}.") or f"{k}.".startswith(plain)]
+            return f"--set {own[-1]}" if own else str(path)
+
+        later = refuse_later(tree)
+        if later is not None:
+            raise fail(where(later[0]), *later)
+        try:
+            return cls.model_validate(tree)
+        except ValidationError as error:
+            key, line = refusal(error, cls)
+            raise fail(where(key), key, line) from None
+
+    def dump(self) -> str:
+        """The resolved study as YAML; loading it gives an equal study."""
+        return dump_yaml(self.model_dump())
+
+    def trial_settings(self) -> TrialSettings:
+        """What a trial's settings are before a point of the space is put in."""
+        return TrialSettings(
+            task=self.task, reading=self.reading, model=self.model, train=self.train, device=self.device
+        )
+
+    def run(self, out: str | Path | None = None, *, address: str | None = None, json: bool = False) -> "Result":
+        """Runs everything, as ``sweepstack run`` does, into ``out`` or runs/<name>; called again it goes on."""
+        from sweepstack.search import pipeline
+
+        return pipeline.run(self, None if out is None else Path(out), address=address, json=json)
+
+
+def check_extends(stored: Study, new: Study) -> None:
+    """Raises StudyError, naming the keys, where ``new`` is not ``stored`` with more trials or other resources,
+    concurrency, ensembles or tracking."""
+    before, after = _flat(stored.model_dump()), _flat(new.model_dump())
+    differing = [
+        f"{key} (stored {_short(before.get(key))}, now {_short(after.get(key))})"
+        for key in dict.fromkeys([*before, *after])
+        if before.get(key, ...) != after.get(key, ...) and key != "search.trials" and not key.startswith(MAY_DIFFER)
+    ]
+    if differing:
+        raise StudyError(
+            f"the run folder holds a study that differs in {', '.join(differing)}; "
+            "put it back, or start afresh with another name or --out"
+        )
+    if new.search.trials < stored.search.trials:
+        raise StudyError(
+            f"search.trials can only be raised: the run folder has {stored.search.trials}, but got "
+            f"{new.search.trials}; start afresh with another name or --out"
+        )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise StudyError(f"{path}: no such study file; check the path from {Path.cwd()}") from None
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{path}: not UTF-8 text at byte {error.start}; save it as UTF-8") from None
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read ({error.strerror}); name a study file") from None
+
+
+def _override(tree: dict[str, Any], text: str) -> str:
+    """Puts one ``--set`` into ``tree``; returns its key. Keys of the space are paths themselves."""
+    key, value = parse_override(text)
+    section, _, rest = key.partition(".")
+    *parents, leaf = [section, rest] if section == "space" and rest else key.split(".")
+    lone: dict[str, Any] = {leaf: value}
+    for name in reversed(parents):
+        lone = {name: lone}
+    _make_absolute(lone, Path.cwd())
+    if parents == ["space"] and "space" not in tree:
+        tree["space"] = dict(DEFAULT_SPACE)
+    for name in parents:
+        lone = lone[name]
+        if tree.get(name) is None:
+            tree[name] = {}
+        if not isinstance(tree[name], dict):
+            raise StudyError(f"--set {key}: {name} is {tree[name]!r}, which has no keys; set {name} as a whole")
+        tree = tree[name]
+    tree[leaf] = lone[leaf]
+    return key
+
+
+def _make_absolute(tree: dict[str, Any], folder: Path) -> None:
+    """Makes the paths in a raw study absolute: data files, and a tracking store that is a file."""
+    data, tracking = tree.get("data"), tree.get("tracking")
+    if isinstance(data, dict):
+        for key in ("train", "test"):
+            value = data.get(key)
+            if isinstance(value, str) and value and not value.startswith(BUILTIN):
+                data[key] = _absolute(value, folder)
+    if isinstance(tracking, dict) and isinstance(tracking.get("uri"), str):
+        uri: str = tracking["uri"]
+        if uri.startswith("sqlite:///") and not uri.startswith("sqlite:///:memory:"):
+            tracking["uri"] = "sqlite:///" + _absolute(uri.removeprefix("sqlite:///"), folder)
+        elif uri and not re.match(r"[a-z][a-z0-9+.-]*:|databricks", uri, re.IGNORECASE):
+            tracking["uri"] = _absolute(uri, folder)
+
+
+def _absolute(path: str, folder: Path) -> str:
+    return os.path.abspath(folder / Path(path).expanduser())
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Every value by its key path; an axis of the space is one value."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value and prefix != "space.":
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _short(value: Any) -> str:
+    text = "null" if value is None else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,15 @@
+from types import SimpleNamespace
+
+import numpy as np
+
+from sweepstack.ensembles.average import Average
+from sweepstack.ensembles.objective import Objective
+
+
+def test_the_best_members_count_alike_and_the_rest_not_at_all(synthetic: SimpleNamespace) -> None:
+    stack, labels = synthetic.stack([0.0, 4.0, 3.0, 0.0, 5.0], rows=600)
+    combination = Average(top=3).fit(stack, labels, Objective())
+    assert combination.members == (1, 2, 4)
+    np.testing.assert_allclose(combination.weights, 1 / 3, rtol=1e-6)
+    mixed = combination.predict(stack).probabilities
+    np.testing.assert_allclose(mixed, stack.probabilities[[1, 2, 4]].mean(axis=0), atol=1e-6)
