@@ -120,6 +120,7 @@ def _fill(folder: Path, row: Row, combination: Combination, members: Sequence[Me
     metrics = {"valid": row.valid, "blend": row.blend, "test": row.test, "test_interval": row.test_interval}
     content = {
         "format": FORMAT,
+        "digest": card.digest,
         "name": card.name,
         "task": card.task,
         "classes": list(card.classes),

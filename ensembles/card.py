@@ -27,6 +27,7 @@ class Card:
     input_column: str
     reading: Mapping[str, Any] | None  # the study's reading settings; None for off
     data: Mapping[str, str]  # content hashes, by part
+    digest: str = ""  # of all that the ensemble was built from, by which a run knows its own export again
 
 
 def versions() -> dict[str, str]:
@@ -48,8 +49,8 @@ def markdown(card: Card, row: Row, installed: Mapping[str, str]) -> str:
             f"{card.reading['segment']} {card.reading['unit']} at a time, "
             f"at most {card.reading['max_segments']} times; stop: {row.stop}"
         )
-    weights = row.weights or ("by the meta-learner",) * len(row.members)
-    members = [(name, f"{w:.3f}" if isinstance(w, float) else w) for name, w in zip(row.members, weights, strict=True)]
+    weights = ["by the meta-learner"] * len(row.members) if row.weights is None else [f"{w:.3f}" for w in row.weights]
+    members = list(zip(row.members, weights, strict=True))
     return "\n\n".join(
         [
             f"# {card.name}: {row.name}",

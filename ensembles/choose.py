@@ -5,19 +5,19 @@ likely to be better than the best trial and the linear baseline; nothing here ev
 choice, ``score_test`` scores predictions that were made without those labels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from sweepstack.ensembles.builder import Builder, ranking
 from sweepstack.ensembles.combination import Combination
-from sweepstack.ensembles.comparison import Gain, chance_better, gain, half_width
+from sweepstack.ensembles.comparison import Gain, Values, chance_better, gain, half_width
 from sweepstack.ensembles.crossfit import cross_fit, folds
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.store import Kind, Library, Stack
-from sweepstack.models.predictions import Ints, Predictions, metrics, scores
+from sweepstack.models.predictions import DIRECTION, Ints, Predictions, metrics, scores
 
 Role = Literal["ensemble", "trial", "baseline", "control"]
 LIKELY = 0.8  # the least chance of being better that an ensemble needs
@@ -85,11 +85,13 @@ def choose(
     *,
     seed: int = 0,
     groups: Ints | None = None,
+    allowed: frozenset[Kind] = frozenset(get_args(Kind)),
 ) -> Choice:
     """Fits all builders on blend and decides.
 
-    ``groups`` (blend rows,): rows that must not straddle two folds, the same input say. Both libraries hold the same
-    members in the same order. Raises DataError where blend has fewer than two rows.
+    ``groups`` (blend rows,): rows that must not straddle two folds, the same input say. ``allowed``: the kinds of
+    members that a study lets builders use; the others only stand in the table. Both libraries hold the same members in
+    the same order. Raises DataError where blend has fewer than two rows.
     """
     fold = folds(blend_labels, seed, groups)
     combinations: dict[str, Combination] = {}
@@ -114,13 +116,14 @@ def choose(
         )
 
     for name, builder in _named(builders).items():
-        places = blend.of_kinds(builder.kinds)
+        kinds = builder.kinds & allowed
+        places = blend.of_kinds(kinds)
         if not places:
-            notes.append(f"{name} was left out: there is no member of kind {' or '.join(sorted(builder.kinds))}")
+            notes.append(f"{name} was left out: there is no member of kind {' or '.join(sorted(kinds)) or 'allowed'}")
             continue
         own = blend.stack.take(places)
 
-        def fit(stack: Stack, labels: Ints, builder: Builder = builder) -> Any:
+        def fit(stack: Stack, labels: Ints, builder: Builder = builder) -> Callable[[Stack], Predictions]:
             return builder.fit(stack, labels, objective).predict
 
         fitted = builder.fit(own, blend_labels, objective)
@@ -149,7 +152,7 @@ def choose(
 
 
 def _decide(
-    ensembles: Sequence[str], rivals: Sequence[str], values: Mapping[str, Any], objective: Objective, seed: int
+    ensembles: Sequence[str], rivals: Sequence[str], values: Mapping[str, Values], objective: Objective, seed: int
 ) -> tuple[str, str]:
     """The row to export and why; ``ensembles`` best first, ``values`` per blend row."""
     if not ensembles and not rivals:
@@ -161,7 +164,8 @@ def _decide(
         return rival, f"{rival} is exported: there is no ensemble."
     best = ensembles[0]
     chance = chance_better(values[best], values[rival], seed)
-    means = f"blend {objective.metric} {abs(values[best].mean()):.3f} against {abs(values[rival].mean()):.3f}"
+    sign = DIRECTION[objective.metric]
+    means = f"blend {objective.metric} {sign * values[best].mean():.3f} against {sign * values[rival].mean():.3f}"
     if chance >= LIKELY:
         return best, f"{best} is exported: it beats {rival} with a chance of {chance:.0%} ({means})."
     return rival, (

@@ -3,19 +3,20 @@
 The bundle lies beside it as the artifact ``bundle``, so nothing is pickled and every file is checked by its SHA-256.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from sweepstack.ensembles.bundle import Bundle, load
 from sweepstack.models.errors import DataError
 
 
-class BundleModel(PythonModel):  # type: ignore[misc]  # mlflow is untyped
+class BundleModel(PythonModel):
     """Texts in, one row a text out."""
 
     bundle: Bundle
@@ -43,18 +44,21 @@ class BundleModel(PythonModel):  # type: ignore[misc]  # mlflow is untyped
         index = model_input.index if isinstance(model_input, pd.DataFrame) else None
         return pd.DataFrame(columns, index=index)
 
-    def _texts(self, model_input: pd.DataFrame | Sequence[str]) -> list[str]:
+    def _texts(self, model_input: pd.DataFrame | Mapping[str, Any] | Iterable[Any]) -> list[str]:
+        if isinstance(model_input, Mapping):  # what a scoring server makes of {"inputs": {"text": [...]}}
+            model_input = pd.DataFrame({name: np.ravel(cells) for name, cells in model_input.items()})
         if isinstance(model_input, pd.DataFrame):
             wanted, present = self.bundle.input_column, list(model_input.columns)
             if wanted not in present and len(present) != 1:
-                raise DataError(f"the input has no column {wanted!r}, it has {present}; name the texts' column {wanted!r}")
-            cells = model_input[wanted if wanted in present else present[0]].tolist()
-        else:
-            cells = list(model_input)
+                raise DataError(
+                    f"the input has no column {wanted!r}, only {present}; name the texts {wanted!r}"
+                )
+            model_input = model_input[wanted if wanted in present else present[0]]
+        cells = list(np.ravel(np.asarray(model_input, dtype=object)))
         for row, cell in enumerate(cells):
             if not isinstance(cell, str):
                 raise DataError(f"row {row} of the input must be a text, but got {cell!r}; mend or leave out the row")
-        return cast(list[str], cells)
+        return [str(cell) for cell in cells]
 
 
 set_model(BundleModel())

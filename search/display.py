@@ -7,7 +7,7 @@ TERM=dumb, NO_COLOR) a line is written when a trial ends or a stage begins. With
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, TextIO
+from typing import IO, TYPE_CHECKING, TextIO, cast
 
 from sweepstack.search import format as fmt
 from sweepstack.search.leaderboard import best, ranked
@@ -66,7 +66,12 @@ class Display:
             from rich.live import Live
 
             console = Console(
-                file=self._stream, force_terminal=True, highlight=False, markup=False, emoji=False, legacy_windows=False
+                file=cast("IO[str]", self._stream),
+                force_terminal=True,
+                highlight=False,
+                markup=False,
+                emoji=False,
+                legacy_windows=False,
             )
             self._live = Live(
                 get_renderable=self._render,
@@ -122,7 +127,7 @@ class Display:
         order = ranked(self._progress.trials(), self._progress.metric)
         if not order:
             return
-        heading, rows = self._table.lines(order[:TOP], self._stream.size()[0])
+        heading, rows = self._table.lines(order[:TOP], self._stream.size()[0], running="unfinished")
         self._print(f"Leaderboard  best {fmt.metric_name(self._progress.metric)} first", "bold")
         self._print(heading, "dim")
         for place, (record, row) in enumerate(zip(order, rows, strict=False)):
@@ -143,7 +148,9 @@ class Display:
         elif style and self._stream.live:
             from rich.console import Console
 
-            Console(file=self._stream, force_terminal=True, highlight=False).print(_text(text, style), soft_wrap=True)
+            Console(file=cast("IO[str]", self._stream), force_terminal=True, highlight=False).print(
+                _text(text, style), soft_wrap=True
+            )
         else:
             self._stream.line(text)
 
@@ -177,14 +184,14 @@ class Display:
         if left == 0:
             time_left = fmt.duration(self._progress.seconds)
         line = _text(" ")
-        line.append_text(_bar(self._progress.share()))
+        line.append_text(_bar(self._progress.share(), self._stream.size()[0]))
         line.append(f"  {self._progress.summary()} · {time_left}")
         return line
 
     def _stage_line(self, stage: Stage) -> "Text":
         line = _text(" ")
         if stage.total:
-            line.append_text(_bar(stage.done / stage.total))
+            line.append_text(_bar(stage.done / stage.total, self._stream.size()[0]))
             line.append(f"  {stage.name} · {stage.done}/{stage.total}")
         else:
             line.append(SPINNER[int(self._progress.seconds * 4) % len(SPINNER)], "cyan")
@@ -236,9 +243,10 @@ def _text(text: str, style: str = "") -> "Text":
     return Text(text, style, no_wrap=True)
 
 
-def _bar(share: float) -> "Text":
-    halves = int(share * 2 * BAR)
+def _bar(share: float, width: int) -> "Text":
+    room = max(min(BAR, width - 64), 6)  # the words beside it matter more
+    halves = int(share * 2 * room)
     full, half = divmod(halves, 2)
     bar = _text("━" * full + "╸" * half, "green")
-    bar.append("─" * (BAR - full - half), "dim")
+    bar.append("─" * (room - full - half), "dim")
     return bar

@@ -34,10 +34,6 @@ class Effect:
     complete: NDArray[np.bool_]  # the others were pruned and stand with the value they had reached
     numbers: tuple[int, ...]
 
-    @property
-    def numeric(self) -> bool:
-        return isinstance(self.axis, Interval)
-
     def positions(self) -> Floats:
         """Where the values lie on the axis's scale: log10 x, −log10(1 − x) or x; of a choice, its place in the list."""
         if not isinstance(self.axis, Interval):

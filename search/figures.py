@@ -1,11 +1,5 @@
-"""The report's pictures: SVG drawn by matplotlib without its global figures, coloured by the page's CSS variables.
+"""The report's pictures, each an SVG element: what trials did, what settings mattered, how sure the results are."""
 
-matplotlib knows fixed colours only, so each role of a colour is drawn in a marker colour which is then replaced by
-``var(--role)``: one picture serves light, dark and paper. Text stays text, in the page's own font.
-"""
-
-import io
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,90 +7,22 @@ import numpy as np
 
 from sweepstack.models.predictions import DIRECTION
 from sweepstack.search import format as fmt
-from sweepstack.search.effects import Effect, scaled, trend
+from sweepstack.search.effects import Effect, trend
 from sweepstack.search.leaderboard import Company, best_metrics
-from sweepstack.search.space import Interval
+from sweepstack.search.space import Choice
+from sweepstack.search.svg import CARD, COLOUR, GRID, INK, MUTED, STEPS, Picture, scale_ticks, score_axis, short_score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from sweepstack.ensembles.choose import Row
     from sweepstack.search.ledger import TrialRecord
 
-ROLES = ("ink", "muted", "grid", "card", "best", "trial", "pruned", "ensemble", "baseline", "control")
-STEPS = 5  # of the scale from the worst to the best value
-COLOUR = {role: f"#0{place:x}0b0c" for place, role in enumerate([*ROLES, *(f"step{i}" for i in range(STEPS))])}
-INK, MUTED, GRID, CARD = (COLOUR[role] for role in ROLES[:4])
-RC: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "font.size": 10,
-    "text.color": INK,
-    "axes.edgecolor": GRID,
-    "axes.labelcolor": MUTED,
-    "axes.facecolor": "none",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "grid.color": GRID,
-    "grid.linewidth": 0.7,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "xtick.minor.size": 0,
-    "ytick.minor.size": 0,
-    "legend.frameon": False,
-}
-
-
-class Picture:
-    """``with Picture(title, width, height) as axes: …`` and then ``.svg``; the title is what a screen reader reads."""
-
-    def __init__(self, title: str, width: float, height: float, columns: int = 1, **subplots: Any) -> None:
-        self.title, self._size, self._columns, self._subplots = title, (width, height), columns, subplots
-        self.svg = ""
-
-    def __enter__(self) -> Any:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-
-        self._style = mpl.rc_context({**RC, "svg.hashsalt": self.title})
-        self._style.__enter__()
-        self._figure: Figure = Figure(figsize=self._size, layout="constrained", facecolor="none")
-        return self._figure.subplots(1, self._columns, **self._subplots)
-
-    def __exit__(self, *error: Any) -> None:
-        try:
-            if error[0] is None:
-                self.svg = as_svg(self._figure, self.title)
-        finally:
-            self._style.__exit__(None, None, None)
-
-
-def as_svg(figure: "Figure", title: str) -> str:
-    """The figure as an element to stand in a page: colours by role, ids that cannot clash, no prolog."""
-    from markupsafe import escape
-
-    file = io.StringIO()
-    figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    text = file.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    for role, colour in COLOUR.items():
-        text = text.replace(colour, f"var(--{role})")
-    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
-    text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)
-    text = re.sub(r"font: ?[^;\"]*?([\d.]+)px[^;\"]*", r"font-size: \1px", text)
-    return text.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
+RIVALS = (("gain_over_trial", "the best trial"), ("gain_over_linear", "the baseline"))
 
 
 def learning_curves(records: Sequence["TrialRecord"], best: int | None, metric: str) -> str:
-    picture = Picture(f"{fmt.metric_name(metric)} on valid after each epoch, a line a trial", 7.2, 3.4)
+    picture = Picture(f"{fmt.metric_name(metric)} on valid after each epoch, a line a trial", 9.6, 3.6)
     with picture as axes:
         longest = 1
         for record in sorted(records, key=lambda r: (r.number == best, r.state != "pruned")):
@@ -135,27 +61,29 @@ def effect(found: Effect, metric: str, best: int | None) -> str:
     picture = Picture(f"{fmt.metric_name(metric)} against {found.axis.path}", 3.5, 2.5)
     with picture as axes:
         places = found.positions()
-        if not found.numeric:
+        if isinstance(found.axis, Choice):
             rng = np.random.default_rng(0)  # equal places are drawn beside each other
-            groups = [found.scores[places == place] for place in range(len(found.axis.options))]  # type: ignore[union-attr]
+            groups = [found.scores[places == place] for place in range(len(found.axis.options))]
             for place, group in enumerate(groups):
                 if len(group):
                     low, middle, high = np.quantile(group, (0.25, 0.5, 0.75))
                     axes.plot([place, place], [low, high], color=GRID, linewidth=13, solid_capstyle="butt", zorder=1)
                     axes.plot([place - 0.27, place + 0.27], [middle, middle], color=INK, linewidth=1.4, zorder=2)
             places = places + rng.uniform(-0.13, 0.13, len(places))
-            labels = [fmt.setting(found.axis.path, option.value) for option in found.axis.options]  # type: ignore[union-attr]
+            labels = [fmt.setting(found.axis.path, option.value) for option in found.axis.options]
             crowded = sum(map(len, labels)) > 30
-            axes.set_xticks(range(len(labels)), labels, rotation=35 if crowded else 0, ha="right" if crowded else "center")
+            axes.set_xticks(
+                range(len(labels)), labels, rotation=35 if crowded else 0, ha="right" if crowded else "center"
+            )
             axes.set_xlim(-0.6, len(labels) - 0.4)
             axes.grid(visible=False, axis="x")
         else:
             curve = trend(places, found.scores)
             if curve is not None:
                 axes.plot(*curve, color=MUTED, linewidth=1.4, zorder=1)
-            scale_ticks(axes, "x", found.axis)  # type: ignore[arg-type]
+            scale_ticks(axes, "x", found.axis)
         dots(axes, places, found, best)
-        axes.set_title(name if name == found.axis.path else f"{name}", color=INK, fontweight="bold")
+        axes.set_title(name, color=INK, fontweight="bold")
         score_axis(axes, "y", metric, label=False)
     return picture.svg
 
@@ -178,7 +106,7 @@ def dots(axes: "Axes", places: Any, found: Effect, best: int | None) -> None:
         axes.scatter(places[at], found.scores[at], s=52, facecolors=COLOUR["best"], edgecolors=CARD, zorder=4)
 
 
-def gamma_lambda(records: Sequence["TrialRecord"], gamma: Effect, lam: Effect, best: int | None, metric: str) -> str:
+def gamma_lambda(gamma: Effect, lam: Effect, best: int | None, metric: str) -> str:
     """γ against λ, each on its scale; the deeper the colour, the better the trial."""
     picture = Picture(f"{fmt.metric_name(metric)} over γ and λ", 4.8, 3.6)
     with picture as axes:
@@ -241,15 +169,13 @@ def intervals(rows: Sequence["Row"], metric: str) -> str:
         for panel, (_, label) in zip(panels[1:], rivals, strict=True):
             panel.axvline(0, color=MUTED, linewidth=1)
             panel.set_title(f"gain over {label}", color=INK)
-            panel.xaxis.set_major_formatter(lambda value, _: "0" if abs(value) < 1e-9 else fmt.signed(value))
-            panel.locator_params(axis="x", nbins=5)
+            panel.xaxis.set_major_formatter(lambda value, _: short_score(value, signed=True))
+            panel.locator_params(axis="x", nbins=4)
+            panel.margins(x=0.12)
         for panel in panels:
             panel.grid(visible=False, axis="y")
             panel.spines["left"].set_visible(False)
     return picture.svg
-
-
-RIVALS = (("gain_over_trial", "the best trial"), ("gain_over_linear", "the baseline"))
 
 
 def whisker(axes: "Axes", height: float, middle: float, low: float, high: float, role: str) -> None:
@@ -261,7 +187,7 @@ def reading(
     records: Sequence["TrialRecord"], company: Sequence[Company], rows: Sequence["Row"], best: int | None, cost: float
 ) -> str:
     """Accuracy on valid against segments read, with lines of equal reward behind them."""
-    picture = Picture("accuracy on valid against segments read", 7.2, 3.6)
+    picture = Picture("accuracy on valid against segments read", 9.6, 3.8)
     with picture as axes:
         points: list[tuple[float, float]] = []
 
@@ -274,7 +200,9 @@ def reading(
             edge = COLOUR["trial"] if role == "pruned" else CARD
             axes.scatter(*point, s=size, facecolors=shown, edgecolors=edge, zorder=3)
             if label:
-                axes.annotate(label, point, (7, 0), textcoords="offset points", va="center", color=COLOUR[role], fontsize=9)
+                axes.annotate(
+                    label, point, (7, 0), textcoords="offset points", va="center", color=COLOUR[role], fontsize=9
+                )
 
         for record in records:
             if record.state != "failed" and record.number != best:
@@ -301,44 +229,10 @@ def iso_reward(axes: "Axes", points: Any, cost: float) -> None:
     rewards = points[:, 1] - cost * (points[:, 0] - 1)
     step = max(0.005, round(float(np.ptp(rewards)) / 4 / 0.005) * 0.005)
     for reward in np.arange(np.floor(rewards.min() / step), np.ceil(rewards.max() / step) + 1) * step:
-        axes.plot([left, right], [reward + cost * (left - 1), reward + cost * (right - 1)], color=GRID, linewidth=1, zorder=1)
+        axes.plot(
+            [left, right], [reward + cost * (left - 1), reward + cost * (right - 1)], color=GRID, linewidth=1, zorder=1
+        )
     pad = max(0.12 * (high - low), 0.004)
     axes.set_xlim(left, right)
     axes.set_ylim(low - pad, high + pad)
     axes.grid(visible=False)
-
-
-def score_axis(axes: "Axes", which: str, metric: str, *, label: bool = True) -> None:
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_formatter(lambda value, _: fmt.score(value, 1 if metric == "segments" else 3).rstrip("0").rstrip(".") or "0")
-    axes.locator_params(axis=which, nbins=5)  # type: ignore[arg-type]
-    if label:
-        axis.set_label_text(fmt.metric_name(metric))
-
-
-def scale_ticks(axes: "Axes", which: str, axis: Interval) -> None:
-    """Ticks that name settings where the axis shows their logarithm."""
-    low, high = (float(p) for p in scaled(axis, np.array([axis.low, axis.high], dtype=np.float64)))
-    margin = 0.04 * (high - low)
-    (axes.set_xlim if which == "x" else axes.set_ylim)(low - margin, high + margin)
-    ticks = axes.set_xticks if which == "x" else axes.set_yticks
-    if axis.kind in ("log", "int_log"):
-        decades = [m * 10.0**d for d in range(int(np.floor(low)), int(np.ceil(high)) + 1) for m in (1, 3)]
-        values = [v for v in decades if axis.low * 0.999 <= v <= axis.high * 1.001]
-        if len(values) < 2:
-            values = [axis.low, axis.high]
-        ticks([float(np.log10(v)) for v in values], [tick(v) for v in values])
-    elif axis.kind == "near_one":
-        below = [m * 10.0**-d for d in range(12) for m in (5, 2, 1)]
-        values = [1 - b for b in below if axis.low - 1e-12 <= 1 - b <= axis.high + 1e-12]
-        if len(values) > 6:
-            values = [v for v in values if abs(np.log10(1 - v) - round(np.log10(1 - v))) < 1e-6 or v == values[0]]
-        if len(values) < 2:
-            values = [axis.low, axis.high]
-        ticks([float(-np.log10(1 - v)) for v in values], [fmt.score(v, 12).rstrip("0") for v in values])
-    else:
-        axes.locator_params(axis=which, nbins=5)  # type: ignore[arg-type]
-
-
-def tick(value: float) -> str:
-    return f"{value:g}" if 1e-2 <= value < 1e5 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")

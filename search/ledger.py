@@ -98,14 +98,15 @@ class Ledger:
     ) -> "Sweep":
         """Creates the sweep, or adopts it as it stands: decisions that a kill left half-made are completed."""
         with self.lock:
-            study = optuna.create_study(
-                study_name=name,
-                storage=self.storage,
-                sampler=make_sampler(sampler, space, seed),
-                pruner=optuna.pruners.NopPruner(),
-                direction="maximize" if DIRECTION[metric] > 0 else "minimize",
-                load_if_exists=True,
-            )
+            own_sampler = make_sampler(sampler, space, seed)
+            pruner = optuna.pruners.NopPruner()
+            if self._study_id(name) is None:  # create_study appends, even where it then loads
+                direction = StudyDirection.MAXIMIZE if DIRECTION[metric] > 0 else StudyDirection.MINIMIZE
+                study = optuna.create_study(
+                    study_name=name, storage=self.storage, sampler=own_sampler, pruner=pruner, direction=direction
+                )
+            else:
+                study = optuna.load_study(study_name=name, storage=self.storage, sampler=own_sampler, pruner=pruner)
             budget = min(trials, most_trials(sampler, space) or trials)
             return Sweep(self, study, space, make_stopper(stopper), metric, epochs, budget)
 
@@ -246,6 +247,13 @@ class Sweep:
         """Every trial so far, in the order of their numbers."""
         with self._lock:
             return [self._record(trial) for trial in self._frozen_trials()]
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether :meth:`ask` has, or will have, a trial to run: one is running, or the budget is not reached."""
+        with self._lock:
+            trials = self._frozen_trials()
+            return len(trials) < self.budget or any(not trial.state.is_finished() for trial in trials)
 
     def epochs_of(self, number: int) -> int:
         """How many epochs a trial has: its own number, where ``train.epochs`` is searched."""

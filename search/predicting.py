@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sweepstack.ensembles import load
-from sweepstack.models.data import read_inputs
+from sweepstack.models.rows import read_inputs
 from sweepstack.models.errors import DataError
 from sweepstack.models.files import write_atomic
 

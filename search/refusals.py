@@ -101,7 +101,7 @@ def rule(error: ErrorDetails) -> str:
             allowed = re.findall(r"'([^']*)'", context["expected"]) or [context["expected"]]
             must = f"must be {_or(allowed)}"
             nearest = difflib.get_close_matches(str(error["input"]), allowed, n=1, cutoff=0.7)
-            return f"{must}, but got {_shown(error['input'])}" + (f"; did you mean {nearest[0]}?" if nearest else "")
+            return f"{must}, but got {shown(error['input'])}" + (f"; did you mean {nearest[0]}?" if nearest else "")
         case "greater_than":
             must = f"must be above {context['gt']:g}"
         case "greater_than_equal":
@@ -130,7 +130,7 @@ def rule(error: ErrorDetails) -> str:
             must = "must be null"
         case _:
             must = error["msg"]
-    return f"{must}, but got {_shown(error['input'])}"
+    return f"{must}, but got {shown(error['input'])}"
 
 
 def unknown_key(path: str, value: Any, study: type[BaseModel]) -> str:
@@ -139,7 +139,7 @@ def unknown_key(path: str, value: Any, study: type[BaseModel]) -> str:
     known = list(key_paths(study))
     siblings = [key for key in known if key.rpartition(".")[0] == parent]
     allowed = ", ".join(key.rpartition(".")[2] for key in siblings)
-    line = f"{path} (with the value {_shown(value)}) is not a key of a study; "
+    line = f"{path} (with the value {shown(value)}) is not a key of a study; "
     if not siblings:
         return line + "no keys are allowed there"
     return line + f"nearest: {nearest_key(parent, leaf, known)}; {f'{parent} has' if parent else 'there are'} {allowed}"
@@ -183,7 +183,7 @@ def _or(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     text = (
         {None: "null", True: "true", False: "false"}.get(value, "") if isinstance(value, bool | None) else repr(value)
     )

@@ -1,11 +1,11 @@
-"""What is printed when a run is done: the best trial, the ensembles beside their rivals, what was exported, what to do next."""
+"""The last lines of a run: the best trial, the ensembles beside their rivals, what was exported, what to do next."""
 
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from sweepstack.search import format as fmt
 from sweepstack.search.folder import RunFolder
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from sweepstack.search.study import Study
 
 MARKS = {"trial": "(best trial)", "baseline": "(baseline)", "control": "(control)"}
-FOOT = {"baseline": "the baseline", "trial": "the best trial"}
+BOLD, DIM, GOOD = "1", "2", "1;32"  # SGR codes
+RIVALS = {"baseline": "the baseline", "trial": "the best trial"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,25 @@ def print_results(results: Results, stream: TextIO) -> None:
         out.line(f"\x1b[{style}m{text}\x1b[0m" if style and out.live else text)
 
 
-BOLD, DIM = "1", "2"
+def print_status(status: Mapping[str, Any], stream: TextIO) -> None:
+    """Where a run stands, from ``Result.status()``."""
+    out = Stream(stream)
+    width, metric, trials = out.size()[0], status["metric"], status["trials"]
+    name = fmt.metric_name(metric)
+    states = ", ".join(f"{number} {state}" for state, number in trials.items() if state != "asked_for" and number)
+    lines = labelled("Trials", [f"{states or 'none yet'}; {trials['asked_for']} asked for"], width)
+    if status["best"]:
+        text = f"#{status['best']['trial']}   valid {name} {fmt.metric(metric, status['best'][metric])}"
+        lines += labelled("Best trial", [text], width)
+    for label, part, found in (("Company", "valid", status["company"]), ("Ensembles", "blend", status["ensembles"])):
+        if found:
+            values = [f"{who} {fmt.metric(metric, value)}" for who, value in found.items()]
+            lines += labelled(label, [*values, f"({part} {name})"], width)
+    if status["exported"]:
+        bundle = shown_path(RunFolder(Path(status["folder"])).bundle)
+        lines += labelled("Exported", [bundle, status["exported"]], width)
+    for text in [f"{status['name']}   {shown_path(Path(status['folder']))}", *lines]:
+        out.line(text)
 
 
 def result_lines(results: Results, width: int) -> list[tuple[str, str]]:
@@ -125,14 +144,14 @@ def _ensembles(results: Results, width: int) -> list[tuple[str, str]]:
     lines = [("Ensembles" + head[len("Ensembles") :], BOLD)]
     for row in results.rows:
         text = line(columns, gap, ensemble_cells(row, metric), indent=2)
-        lines.append((text, "1;32" if row.name == results.chosen else "" if row.role == "ensemble" else DIM))
+        lines.append((text, GOOD if row.name == results.chosen else "" if row.role == "ensemble" else DIM))
     return lines
 
 
 def gains(row: "Row") -> list[str]:
     """``+.023 [.009, .037] over the best trial``, for each rival that it was compared with."""
     rivals = ((row.gain_over_trial, "trial"), (row.gain_over_linear, "baseline"))
-    return [f"{fmt.gain(gain)} over {FOOT[role]}" for gain, role in rivals if gain is not None]
+    return [f"{fmt.gain(gain)} over {RIVALS[role]}" for gain, role in rivals if gain is not None]
 
 
 def _exported(results: Results, width: int) -> list[str]:

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import SafeRepresenter
 
 from sweepstack.models.errors import StudyError
 
@@ -57,9 +58,22 @@ def parse_override(text: str) -> tuple[str, Any]:
     return key, load_yaml(value, f"--set {key}")
 
 
+class _Representer(SafeRepresenter):
+    """SafeRepresenter, but text that is not plainly a word or a path is quoted: ruamel's plain style garbles some."""
+
+
+def _represent_text(representer: _Representer, text: str) -> ScalarNode:
+    plain = re.fullmatch(r"[\w./][\w ./-]*", text)
+    return representer.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
+
+
+_Representer.add_representer(str, _represent_text)
+
+
 def dump_yaml(content: Any) -> str:
     """``content`` as YAML that :func:`load_yaml` reads back equal, keys in their order."""
     yaml = YAML(typ="safe", pure=True)
+    yaml.Representer = _Representer
     yaml.default_flow_style = None  # innermost lists and mappings on one line
     yaml.representer.sort_base_mapping_type_on_output = False
     yaml.width = 4096

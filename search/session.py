@@ -41,13 +41,21 @@ class Session:
 
     @classmethod
     def open(
-        cls, study: Study, out: Path | None, *, address: str | None = None, json: bool = False, stream: TextIO | None = None
+        cls,
+        study: Study,
+        out: Path | None,
+        *,
+        address: str | None = None,
+        json: bool = False,
+        stream: TextIO | None = None,
     ) -> "Session":
         folder = RunFolder((out or Path("runs") / study.name).absolute())
         if folder.study.exists():
             check_extends(Study.load(folder.study), study)
         elif folder.root.exists() and any(folder.root.iterdir()) and not folder.ledger.exists():
-            raise StudyError(f"{folder.root} holds other files and is not the folder of a run; choose another with --out")
+            raise StudyError(
+                f"{folder.root} holds other files and is not the folder of a run; choose another with --out"
+            )
         dataset = load_dataset(study.data)
         check_provenance(folder, dataset)
         check_tracking(study.tracking.uri)
@@ -79,9 +87,7 @@ class Session:
             self.ledger.set_attribute("sweep_id", uuid.uuid4().hex)
         self.workers = slots(study.search.concurrency, study.search.resources)
         sizes = {name: len(part.labels) for name, part in dataset.parts.items()}
-        self.display = Display(
-            study, self.space, sizes, self.workers, stream, json=json, classes=len(dataset.classes)
-        )
+        self.display = Display(study, self.space, sizes, self.workers, stream, json=json, classes=len(dataset.classes))
         self.cluster = Cluster(folder, address)
         self._tracker: Tracker | None = None
         self._began = time.time()

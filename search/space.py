@@ -80,7 +80,7 @@ class Interval:
         if self.kind in ("range", "int"):
             values = [low + (high - low) * step for step in steps]
         else:
-            values = [math.exp(math.log(low) + (math.log(high) - math.log(low)) * step) for step in steps]
+            values = [low * (high / low) ** step for step in steps]
         if self.kind in ("int", "int_log"):
             return sorted({round(value) for value in values})
         return [min(max(value, low), high) for value in values]

@@ -57,4 +57,5 @@ class Stream:
                 return columns or 80, rows or 24
         except (OSError, ValueError):
             pass
-        return tuple(shutil.get_terminal_size((UNLIMITED, 24)))
+        columns, rows = shutil.get_terminal_size((UNLIMITED, 24))
+        return columns, rows

@@ -35,7 +35,7 @@ from sweepstack.models.settings import (
     Train,
     TrialSettings,
 )
-from sweepstack.search.refusals import fail, refusal, refuse_later
+from sweepstack.search.refusals import fail, refusal, refuse_later, shown
 from sweepstack.search.scalars import dump_yaml, load_yaml, parse_override
 from sweepstack.search.space import Space
 
@@ -71,19 +71,21 @@ def _stopper(value: Any) -> Any:
     if value == "asha" or value == {"asha": None}:
         return {"asha": {}}
     if value != "none" and not isinstance(value, dict | ASHAStopper):
-        raise ValueError(f"must be none, asha or {{asha: {{min_epochs: 1, reduction: 2}}}}, but got {value!r}")
+        raise ValueError(f"must be none, asha or {{asha: {{min_epochs: 1, reduction: 2}}}}, but got {shown(value)}")
     return value
 
 
 def _concurrency(value: Any) -> Any:
     if value != "auto" and (not isinstance(value, int) or isinstance(value, bool)):
-        raise ValueError(f"must be auto or an integer, but got {value!r}")
+        raise ValueError(f"must be auto or an integer, but got {shown(value)}")
     return value
 
 
 def _reading(value: Any) -> Any:
     if value != "off" and not isinstance(value, dict | Reading):
-        raise ValueError(f"must be off or {{unit: words, segment: 5, max_segments: 16, cost: 0.01}}, but got {value!r}")
+        raise ValueError(
+            f"must be off or {{unit: words, segment: 5, max_segments: 16, cost: 0.01}}, but got {shown(value)}"
+        )
     return value
 
 
@@ -95,18 +97,18 @@ def _builder(value: Any) -> Builder:
         ((name, options),) = value.items()
     if not isinstance(name, str) or name not in OPTIONS:
         raise ValueError(
-            f"must be one of {', '.join(OPTIONS)}, alone or as {{name: {{option: value}}}}, but got {value!r}"
+            f"must be one of {', '.join(OPTIONS)}, alone or as {{name: {{option: value}}}}, but got {shown(value)}"
         )
     if options is not None and not isinstance(options, dict):
-        raise ValueError(f"{name} must be a mapping of options to values, but got {options!r}")
+        raise ValueError(f"{name} must be a mapping of options to values, but got {shown(options)}")
     for option, number in (options or {}).items():
         wanted = OPTIONS[name].get(option) if isinstance(option, str) else None
         if wanted is None:
-            raise ValueError(f"{name} has the options {', '.join(OPTIONS[name])}, but got {option!r}")
+            raise ValueError(f"{name} has the options {', '.join(OPTIONS[name])}, but got {shown(option)}")
         of_kind = isinstance(number, int | float if wanted is float else int) and not isinstance(number, bool)
         if not of_kind or not 0 < number < float("inf"):
             kind = "an integer" if wanted is int else "a number"
-            raise ValueError(f"{name}.{option} must be {kind} above 0, but got {number!r}")
+            raise ValueError(f"{name}.{option} must be {kind} above 0, but got {shown(number)}")
     return {name: dict(options)} if options else name
 
 
@@ -125,8 +127,8 @@ StopperSettings = Literal["none"] | ASHAStopper
 class Resources(Settings):
     """What one trial occupies."""
 
-    cpu: Positive = 1
-    gpu: NonNegative = 0
+    cpu: Positive = 1.0
+    gpu: NonNegative = 0.0
 
 
 class Search(Settings):
@@ -254,6 +256,18 @@ class Study(Settings):
             task=self.task, reading=self.reading, model=self.model, train=self.train, device=self.device
         )
 
+    def in_folder(self, root: Path) -> "Study":
+        """The study as it runs in the run folder ``root``: a tracking store that was not named is the mlflow.db beside
+        it, so that one UI shows all studies."""
+        if self.tracking.uri is not None:
+            return self
+        store = Tracking(uri=f"sqlite:///{root.absolute().parent / 'mlflow.db'}")
+        return self.model_copy(update={"tracking": store})
+
+    def builder_specs(self) -> list[Builder]:
+        """The builders as ``ensembles.builders.make`` takes them: a name, or a name with its options."""
+        return list(self.ensembles.builders)
+
     def run(self, out: str | Path | None = None, *, address: str | None = None, json: bool = False) -> "Result":
         """Runs everything, as ``sweepstack run`` does, into ``out`` or runs/<name>; called again it goes on."""
         from sweepstack.search import pipeline
@@ -325,7 +339,7 @@ def _make_absolute(tree: dict[str, Any], folder: Path) -> None:
                 data[key] = _absolute(value, folder)
     if isinstance(tracking, dict) and isinstance(tracking.get("uri"), str):
         uri: str = tracking["uri"]
-        if uri.startswith("sqlite:///") and not uri.startswith("sqlite:///:memory:"):
+        if uri.startswith("sqlite:///"):
             tracking["uri"] = "sqlite:///" + _absolute(uri.removeprefix("sqlite:///"), folder)
         elif uri and not re.match(r"[a-z][a-z0-9+.-]*:|databricks", uri, re.IGNORECASE):
             tracking["uri"] = _absolute(uri, folder)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sweepstack.search.study import Study
 
 STATE = len("pruned at rung 2")
+RUNNING = "▸ running"
 LABEL = 13  # the margin that "Best trial", "Exported" and "Next" stand in
 
 
@@ -103,20 +104,20 @@ class TrialTable:
         self.columns.append(Column("state", STATE, right=False))
         self.header = {c.name: {**self.names, **headings}.get(c.name, c.name) for c in self.columns}
 
-    def cells(self, record: "TrialRecord") -> dict[str, str]:
+    def cells(self, record: "TrialRecord", running: str = RUNNING) -> dict[str, str]:
         at_best = best_metrics(record)
         cells = {path: fmt.setting(path, record.settings.get(path)) for path in self.axes}
         for name in self.metrics:
             cells[name] = fmt.metric(name, at_best.get(name))
             if name == "segments" and name in at_best:
                 cells[name] += f"/{self.max_segments}"
-        state = "▸ running" if record.state == "running" else fmt.state_words(record.state, record.rung, record.reason)
+        state = running if record.state == "running" else fmt.state_words(record.state, record.rung, record.reason)
         epochs = record.settings.get("train.epochs", self.epochs)
         return {"trial": str(record.number), "epoch": f"{len(record.reports)}/{epochs}", "state": state, **cells}
 
-    def lines(self, records: Sequence["TrialRecord"], width: int) -> tuple[str, list[str]]:
+    def lines(self, records: Sequence["TrialRecord"], width: int, running: str = RUNNING) -> tuple[str, list[str]]:
         """The heading and a line for each record; their places do not depend on the records."""
         columns, gap = fit(self.columns, width)
         used = sum(c.width for c in columns[:-1]) + gap * (len(columns) - 1)
         columns[-1] = replace(columns[-1], width=max(STATE, width - used))  # a reason for failing takes what is left
-        return line(columns, gap, self.header), [line(columns, gap, self.cells(record)) for record in records]
+        return line(columns, gap, self.header), [line(columns, gap, self.cells(record, running)) for record in records]

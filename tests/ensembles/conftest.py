@@ -61,7 +61,7 @@ class KeywordMember:
         logits = np.zeros((len(texts), n_segments.max(), len(self.classes)), dtype=np.float32)
         for row, w in enumerate(words):
             for s in range(logits.shape[1]):
-                logits[row, s] = sum(self.weights[word.startswith("b")] for word in w[: s + 1])
+                logits[row, s] = self.weights[[int(word.startswith("b")) for word in w[: s + 1]]].sum(axis=0)
         odds = np.exp(logits)
         return answer_above(odds / odds.sum(axis=2, keepdims=True), n_segments, 0.9)
 

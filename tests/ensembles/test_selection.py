@@ -67,12 +67,13 @@ def test_replacement_weighs_the_better_member_more_by_hand() -> None:
     assert combination.weights[0] == pytest.approx(7 / 12, abs=0.02)
 
 
-@pytest.mark.parametrize("metric", ["reward", "log_loss"])
-def test_useless_members_get_little_weight(metric: str, synthetic: SimpleNamespace) -> None:
+@pytest.mark.parametrize(("metric", "most"), [("log_loss", 0.05), ("accuracy_full", 0.25), ("reward", 0.25)])
+def test_useless_members_get_little_weight(metric: str, most: float, synthetic: SimpleNamespace) -> None:
+    """Half of the library is noise. A metric that counts right answers among 600 fits some of it; log loss does not."""
     stack, labels = synthetic.stack([4.0, 4.0, 0.0, 0.0, 0.0, 4.0], rows=600)
     combination = Selection().fit(stack, labels, Objective(metric))
     useless = sum(w for m, w in zip(combination.members, combination.weights, strict=True) if m in (2, 3, 4))
-    assert useless <= 0.1
+    assert useless <= most
 
 
 def test_it_is_never_worse_than_the_best_member_where_it_was_fitted(synthetic: SimpleNamespace) -> None:

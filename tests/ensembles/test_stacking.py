@@ -25,7 +25,7 @@ def test_the_arrays_say_what_scikit_learn_says(synthetic: SimpleNamespace) -> No
 
 
 def test_two_classes_are_no_special_case(synthetic: SimpleNamespace) -> None:
-    stack, labels = synthetic.stack([3.0, 3.0, 0.0], classes=2, rows=600)
+    stack, labels = synthetic.stack([3.0, 3.0, 2.0], classes=2, rows=600)
     combination = Stacking().fit(stack, labels, Objective("log_loss"))
     assert combination.meta is not None
     assert combination.meta.coef.shape == (3, 2, 2)

@@ -1,0 +1,135 @@
+"""Trained policies on disk: ``weights.safetensors``, ``config.json`` and ``tokenizer.json``; no pickle.
+
+A checkpoint is whole in itself: :func:`load_member` needs nothing else to read texts.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from sweepstack.models.encoding import EncodedPart, TaskData
+from sweepstack.models.errors import BundleError
+from sweepstack.models.files import read_json, write_atomic, write_json
+from sweepstack.models.linear import LinearBaseline
+from sweepstack.models.policy import ReadingPolicy, Shape
+from sweepstack.models.predictions import Floats, Ints, Predictions, answer_above
+from sweepstack.models.settings import Model, Reading, TrialSettings
+from sweepstack.models.text import WHOLE, TextReader
+
+FORMAT = 1
+CHUNK = 512  # rows predicted at a time
+
+
+class Member(Protocol):
+    """What can be a member of an ensemble."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    def read(self, texts: Sequence[str]) -> Predictions: ...
+
+
+def pick_device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def new_policy(settings: TrialSettings, data: TaskData, seed: int) -> ReadingPolicy:
+    """A policy with the initial weights of ``seed``, on the settings' device."""
+    reading = WHOLE if settings.reading == "off" else settings.reading
+    shape = Shape(TextReader.from_json(data.reader).vocab_size, len(data.classes))
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        policy = ReadingPolicy(shape, reading, settings.model)  # on the CPU, so that weights are the same everywhere
+    return policy.to(pick_device(settings.device))
+
+
+def save_policy(
+    folder: Path, policy: ReadingPolicy, classes: tuple[str, ...], reader: str, threshold: float | None
+) -> None:
+    """``threshold``: of a policy without a learned stop, see predictions.answer_above."""
+    write_atomic(folder / "tokenizer.json", reader)
+    write_json(
+        folder / "config.json",
+        {
+            "format": FORMAT,
+            "kind": "policy",
+            "classes": list(classes),
+            "vocab_size": policy.shape.vocab_size,
+            "reading": policy.reading.model_dump(),
+            "model": policy.model.model_dump(),
+            "threshold": threshold,
+        },
+    )
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in policy.state_dict().items()}
+    write_atomic(folder / "weights.safetensors", save(weights))
+
+
+def load_policy(folder: Path, device: torch.device) -> tuple[ReadingPolicy, dict[str, object]]:
+    """The policy, evaluating, and its config; raises BundleError where ``folder`` holds none."""
+    try:
+        config = read_json(folder / "config.json")
+        if config["format"] != FORMAT or config["kind"] != "policy":
+            raise ValueError(f"format {config['format']!r} of kind {config['kind']!r} is not known")
+        shape = Shape(int(config["vocab_size"]), len(config["classes"]))
+        policy = ReadingPolicy(shape, Reading.model_validate(config["reading"]), Model.model_validate(config["model"]))
+        policy.load_state_dict(load_file(folder / "weights.safetensors"))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise BundleError(f"{folder} holds no policy that can be loaded ({reason}); copy or export it again") from error
+    return policy.to(device).eval(), config
+
+
+class PolicyMember:
+    def __init__(self, folder: Path, device: str = "auto") -> None:
+        self._policy, config = load_policy(folder, pick_device(device))
+        self.classes: tuple[str, ...] = tuple(config["classes"])  # type: ignore[arg-type]
+        threshold = config["threshold"]
+        self.threshold = None if threshold is None else float(threshold)  # type: ignore[arg-type]
+        self._reader = TextReader.from_json((folder / "tokenizer.json").read_text(encoding="utf-8"))
+
+    def read(self, texts: Sequence[str]) -> Predictions:
+        encoded = self._reader.encode(texts)
+        return predict(self._policy, EncodedPart(encoded.tokens, encoded.n_segments, None), self.threshold)
+
+
+def load_member(folder: Path) -> Member:
+    """A policy or a linear baseline, by its config.json; raises BundleError."""
+    try:
+        kind = read_json(folder / "config.json")["kind"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{folder} holds no checkpoint ({error}); copy or export it again") from error
+    return LinearBaseline.load(folder) if kind == "linear" else PolicyMember(folder)
+
+
+@torch.no_grad()
+def predict(policy: ReadingPolicy, part: EncodedPart, threshold: float | None = None) -> Predictions:
+    """What the policy says of every row after every segment."""
+    device = next(policy.parameters()).device
+    longest = int(part.n_segments.max(initial=1))
+    probabilities = np.empty((len(part), longest, policy.shape.classes), dtype=np.float32)
+    answer = np.empty((len(part), longest), dtype=np.float32)
+    order = np.argsort(part.n_segments, kind="stable")
+    for begin in range(0, len(order), CHUNK):
+        rows = order[begin : begin + CHUNK]
+        most = int(part.n_segments[rows].max())
+        output = policy(torch.from_numpy(part.tokens[rows, :most]).to(device))
+        probabilities[rows, :most] = output.label_logits.softmax(-1).cpu().numpy()
+        answer[rows, :most] = torch.sigmoid(-output.read_logits).cpu().numpy()
+    return finished(probabilities, answer, part.n_segments, threshold)
+
+
+def finished(probabilities: Floats, answer: Floats, n_segments: Ints, threshold: float | None) -> Predictions:
+    """Predictions whose last segment is repeated to the end, where every text is answered."""
+    steps = np.arange(probabilities.shape[1])[None, :]
+    last = np.minimum(steps, n_segments[:, None] - 1)
+    probabilities = np.take_along_axis(probabilities, last[:, :, None], axis=1)
+    if threshold is not None:
+        return answer_above(probabilities, n_segments, threshold)
+    return Predictions(probabilities, np.where(steps >= n_segments[:, None] - 1, np.float32(1), answer), n_segments)

@@ -1,0 +1,150 @@
+"""From a data file to the five disjoint parts of a study, checked before anything is trained.
+
+    warm    fits the supervised start          policy  is what policy optimisation plays on
+    valid   scores trials and stops them       blend   fits ensembles
+    test    is scored once, after the choice of what to export
+"""
+
+import hashlib
+import json
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sweepstack.models.builtin import PREFIX, builtin
+from sweepstack.models.errors import DataError
+from sweepstack.models.predictions import Ints
+from sweepstack.models.rows import Rows, read_rows
+from sweepstack.models.settings import Data
+from sweepstack.models.splits import split, units_of
+
+PARTS = ("warm", "policy", "valid", "blend", "test")
+TEST_SHARE = 0.15  # where the data brings no test part and the study names no share
+
+
+@dataclass(frozen=True)
+class Part:
+    inputs: tuple[str, ...]
+    labels: Ints  # (rows,): places in Dataset.classes
+
+
+@dataclass(frozen=True)
+class Dataset:
+    classes: tuple[str, ...]  # sorted
+    parts: dict[str, Part]  # in the order of PARTS
+    hashes: dict[str, str]  # of each part's rows in their order, and `content` of all
+    notes: tuple[str, ...]  # what a user should know of what was left out
+
+
+def load_dataset(data: Data) -> Dataset:
+    """Reads, checks and splits; raises DataError in one line. The same settings always give the same parts."""
+    train, test = _rows(data)
+    notes: list[str] = []
+    classes = tuple(sorted(set(train.targets)))
+    if len(classes) < 2:
+        raise DataError(
+            f"{train.source}: every row has the class {classes[0]!r} (column {data.target!r}); "
+            "classification needs at least two classes"
+        )
+    if test is not None:
+        train = _without_test_inputs(train, test, notes)
+        unknown = Counter(label for label in test.targets if label not in set(train.targets))
+        if unknown:
+            label, count = unknown.most_common(1)[0]
+            raise DataError(
+                f"{test.source}: the label {label!r} ({count} rows) never stands in {train.source}; "
+                "remove these rows, or add such rows to train"
+            )
+        classes = tuple(sorted(set(train.targets)))
+    place = {label: i for i, label in enumerate(classes)}
+    labels = np.array([place[label] for label in train.targets], dtype=np.int64)
+    units = units_of([_key(text) for text in train.inputs], train.groups)
+    chosen = split(labels, units, _sizes(len(train), data, carve_test=test is None), data.seed)
+    parts = {}
+    for name in PARTS:
+        if name in chosen:
+            index = chosen[name]
+            parts[name] = Part(tuple(train.inputs[i] for i in index), labels[index])
+    if test is not None:
+        parts["test"] = Part(test.inputs, np.array([place[label] for label in test.targets], dtype=np.int64))
+    _check_parts(parts, classes, train.source, notes)
+    hashes = {name: _hash(part, classes) for name, part in parts.items()}
+    content = hashlib.sha256("".join(hashes.values()).encode()).hexdigest()[:16]
+    return Dataset(classes, parts, {**hashes, "content": content}, tuple(notes))
+
+
+def _rows(data: Data) -> tuple[Rows, Rows | None]:
+    if data.train.startswith(PREFIX):
+        train, test = builtin(data.train.removeprefix(PREFIX))
+    else:
+        train, test = read_rows(Path(data.train), data.input, data.target, data.group), None
+    if data.test is not None:
+        if data.test.startswith(PREFIX):
+            raise DataError(f"data.test must be a file, but got {data.test}; a builtin brings its own test part")
+        test = read_rows(Path(data.test), data.input, data.target, data.group)
+    return train, test
+
+
+def _key(text: str) -> str:
+    """What makes two inputs the same: the text but for its white space and letter case."""
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+
+
+def _without_test_inputs(train: Rows, test: Rows, notes: list[str]) -> Rows:
+    """Rows of train (with their whole groups) that also stand in test would be scored on what was learned by heart."""
+    inputs = {_key(text) for text in test.inputs}
+    groups = set(test.groups or ())
+    keep = [
+        i
+        for i, text in enumerate(train.inputs)
+        if _key(text) not in inputs and (train.groups is None or train.groups[i] not in groups)
+    ]
+    left_out = len(train) - len(keep)
+    if left_out:
+        notes.append(f"{left_out} rows of {Path(train.source).name} also stand in test and were left out of train")
+    if not keep:
+        raise DataError(f"{train.source}: every row also stands in {test.source}; give a test file with other rows")
+    return Rows(
+        tuple(train.inputs[i] for i in keep),
+        tuple(train.targets[i] for i in keep),
+        None if train.groups is None else tuple(train.groups[i] for i in keep),
+        train.source,
+    )
+
+
+def _sizes(rows: int, data: Data, *, carve_test: bool) -> dict[str, int]:
+    """Rows of each part: test first, then shares of what is left; warm is the rest."""
+    test = round(rows * (data.splits.test or TEST_SHARE)) if carve_test else 0
+    left = rows - test
+    sizes = {name: round(left * getattr(data.splits, name)) for name in ("policy", "valid", "blend")}
+    sizes = {"warm": left - sum(sizes.values()), **sizes, **({"test": test} if carve_test else {})}
+    for name, size in sizes.items():
+        if size < 2:
+            raise DataError(
+                f"data.splits leaves {size} of {rows} rows for {name}, and each part needs at least 2; "
+                "give more data or another share"
+            )
+    return sizes
+
+
+def _check_parts(parts: dict[str, Part], classes: tuple[str, ...], source: str, notes: list[str]) -> None:
+    for name, part in parts.items():
+        if not part.inputs:
+            raise DataError(f"{source}: no rows are left for {name}; duplicates and groups may be too large to divide")
+    missing = sorted(set(range(len(classes))) - set(parts["warm"].labels.tolist()))
+    if missing:
+        raise DataError(
+            f"{source}: the class {classes[missing[0]]!r} has too few rows to stand in every part; "
+            "remove it or give more rows of it"
+        )
+    rare = [classes[c] for c in range(len(classes)) if any(c not in part.labels for part in parts.values())]
+    if rare:
+        notes.append(f"not every part has rows of {', '.join(map(repr, rare[:5]))}")
+
+
+def _hash(part: Part, classes: tuple[str, ...]) -> str:
+    rows = [[text, classes[label]] for text, label in zip(part.inputs, part.labels.tolist(), strict=True)]
+    return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()[:16]

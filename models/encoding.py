@@ -1,0 +1,88 @@
+"""A dataset as arrays of token ids: all that a trial needs, numpy only, put once into Ray's object store.
+
+Test labels are left out: nothing that trains or combines can see them.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweepstack.models.data import Dataset
+from sweepstack.models.errors import TrainingError
+from sweepstack.models.seeds import derive_seed
+from sweepstack.models.settings import Reading
+from sweepstack.models.text import TextReader
+
+FITTED = ("warm", "policy")  # the parts that training may look at
+
+
+@dataclass(frozen=True)
+class EncodedPart:
+    tokens: NDArray[np.int32]  # (rows, segments, width): 0 is padding, 1 an unknown unit
+    n_segments: NDArray[np.int64]  # (rows,)
+    labels: NDArray[np.int64] | None  # (rows,): indices of classes; None for test
+
+    def __len__(self) -> int:
+        return len(self.n_segments)
+
+    def rows(self, index: NDArray[np.int64]) -> "EncodedPart":
+        labels = None if self.labels is None else self.labels[index]
+        return EncodedPart(self.tokens[index], self.n_segments[index], labels)
+
+
+@dataclass(frozen=True)
+class TaskData:
+    classes: tuple[str, ...]
+    reader: str  # TextReader's JSON
+    parts: dict[str, EncodedPart]  # warm, policy, valid, blend, test
+    hashes: dict[str, str]  # of each part's rows, and "content" of all
+
+
+def encode(dataset: Dataset, reading: Reading | Literal["off"]) -> TaskData:
+    """Fits the reader on warm and policy and encodes every part with it."""
+    reader = TextReader.fit([text for name in FITTED for text in dataset.parts[name].inputs], reading)
+    parts = {}
+    for name, part in dataset.parts.items():
+        encoded = reader.encode(part.inputs)
+        parts[name] = EncodedPart(encoded.tokens, encoded.n_segments, None if name == "test" else part.labels)
+    return TaskData(dataset.classes, reader.to_json(), parts, dict(dataset.hashes))
+
+
+def resample(data: TaskData, seed: int) -> TaskData:
+    """A bootstrap sample of warm and policy together: as many rows as they have, drawn with replacement.
+
+    A row that was drawn more than once goes with all its copies to one of the two, so that policy optimisation still
+    plays on inputs that the start has not seen. Both keep their share of the rows, to within the copies of one row, and
+    rows with the same tokens count as one. valid, blend, test and the reader stay as they are. Raises TrainingError
+    where there is but one distinct row.
+    """
+    rng = np.random.default_rng(derive_seed(seed, "resample"))
+    both = _concatenate([data.parts[name] for name in FITTED])
+    drawn = rng.integers(len(both), size=len(both))
+    distinct, inverse = np.unique(both.tokens[drawn].reshape(len(both), -1), axis=0, return_inverse=True)
+    if len(distinct) < 2:
+        raise TrainingError("a bootstrap sample of warm and policy has only one distinct text; bagging needs more rows")
+    copies = np.bincount(inverse.reshape(-1), minlength=len(distinct))
+    order = rng.permutation(len(distinct))
+    # Rows of the sample in the order of their shuffled groups; warm takes whole groups until it has its share.
+    before = np.cumsum(copies[order]) - copies[order]
+    to_warm = np.zeros(len(distinct), dtype=bool)
+    to_warm[order] = before + copies[order] / 2 <= len(data.parts["warm"])
+    to_warm[order[[0, -1]]] = True, False
+    in_warm = to_warm[inverse.reshape(-1)]
+    parts = {"warm": both.rows(drawn[in_warm]), "policy": both.rows(drawn[~in_warm])}
+    hashes = {name: hashlib.sha256(f"{data.hashes[name]} {seed}".encode()).hexdigest()[:16] for name in FITTED}
+    return replace(data, parts={**data.parts, **parts}, hashes={**data.hashes, **hashes})
+
+
+def _concatenate(parts: list[EncodedPart]) -> EncodedPart:
+    segments = max(part.tokens.shape[1] for part in parts)
+    padded = [np.pad(part.tokens, ((0, 0), (0, segments - part.tokens.shape[1]), (0, 0))) for part in parts]
+    return EncodedPart(
+        np.concatenate(padded),
+        np.concatenate([part.n_segments for part in parts]),
+        np.concatenate([part.labels for part in parts if part.labels is not None]),
+    )

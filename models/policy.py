@@ -1,0 +1,185 @@
+"""The policy: an encoder–decoder Transformer that reads a text segment by segment and may answer after each.
+
+The encoder is causal over segments (a token sees the tokens of its own and of earlier segments) and the decoder takes
+one step a segment (it sees its own earlier steps and the segments up to its own), so one forward pass gives the decision
+after every segment: what it is after segment s depends on nothing that comes later. Heads give the label logits, the
+logit of READ and the value of the state.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sweepstack.models.settings import Model, Reading
+
+UNKNOWN = 1
+HASHED = 8192  # rows of the table of hashed pairs, and of that of triples
+CONFIDENT = 3.0  # log-odds of the top label at which an untrained policy is as likely to answer as to read on
+FEATURES = 7
+ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu, "tanh": torch.tanh}
+
+
+class PolicyOutput(NamedTuple):
+    label_logits: Tensor  # (B, S, K)
+    read_logits: Tensor  # (B, S): P(READ) = σ
+    values: Tensor  # (B, S)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a policy's weights have to fit, besides its settings."""
+
+    vocab_size: int
+    classes: int
+
+
+class Attention(nn.Module):
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.heads, self.dropout = model.heads, model.dropout
+        self.query = nn.Linear(model.d_model, model.d_model)
+        self.key_value = nn.Linear(model.d_model, 2 * model.d_model)
+        self.out = nn.Linear(model.d_model, model.d_model)
+
+    def forward(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
+        """x (B, T, d) looks at memory (B, U, d) where mask (B or 1, T, U) is true."""
+        b, t, d = x.shape
+        query = self.query(x).view(b, t, self.heads, -1).transpose(1, 2)  # (B, H, T, d/H)
+        key, value = self.key_value(memory).view(b, memory.shape[1], 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None], dropout_p=dropout)
+        return self.out(mixed.transpose(1, 2).reshape(b, t, d))
+
+
+class FeedForward(nn.Module):
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[model.activation]
+        self.up = nn.Linear(model.d_model, 4 * model.d_model)
+        self.down = nn.Linear(4 * model.d_model, model.d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(self.activation(self.up(x)))
+
+
+class Block(nn.Module):
+    """Pre-norm: self-attention, attention to a memory where there is one, feed-forward."""
+
+    def __init__(self, model: Model, *, cross: bool) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(model.dropout)
+        self.norms = nn.ModuleList(nn.LayerNorm(model.d_model) for _ in range(3 if cross else 2))
+        self.attention = Attention(model)
+        self.cross = Attention(model) if cross else None
+        self.feed_forward = FeedForward(model)
+
+    def forward(self, x: Tensor, mask: Tensor, memory: Tensor | None = None, sees: Tensor | None = None) -> Tensor:
+        normed = self.norms[0](x)
+        x = x + self.dropout(self.attention(normed, normed, mask))
+        if self.cross is not None and memory is not None and sees is not None:
+            x = x + self.dropout(self.cross(self.norms[2](x), memory, sees))
+        return x + self.dropout(self.feed_forward(self.norms[1](x)))
+
+
+class ReadingPolicy(nn.Module):
+    def __init__(self, shape: Shape, reading: Reading, model: Model) -> None:
+        super().__init__()
+        d = model.d_model
+        self.reading, self.model, self.shape = reading, model, shape
+        self.tokens = nn.Embedding(shape.vocab_size, d, padding_idx=0)
+        # A letter says little; pairs and triples of letters (hashed, looking back only) say much.
+        self.ngrams = nn.ModuleList(nn.Embedding(HASHED, d) for _ in range(2)) if reading.unit == "characters" else None
+        self.positions = nn.Parameter(torch.zeros(reading.max_segments * reading.segment, d))
+        self.steps = nn.Parameter(torch.zeros(reading.max_segments, d))
+        self.dropout = nn.Dropout(model.dropout)
+        self.encoder = nn.ModuleList(Block(model, cross=False) for _ in range(model.layers))
+        self.decoder = nn.ModuleList(Block(model, cross=True) for _ in range(model.layers))
+        self.norm = nn.LayerNorm(d)
+        self.label_head = nn.Linear(d, shape.classes)
+        features = FEATURES + (d if model.read_head == "state" else 0)
+        self.read_head = nn.Sequential(nn.Linear(features, 32), nn.Tanh(), nn.Linear(32, 1))
+        self.value_head = nn.Sequential(nn.Linear(FEATURES + d, 32), nn.Tanh(), nn.Linear(32, 1))
+        self._initialise(model)
+
+    def _initialise(self, model: Model) -> None:
+        initialisers = {
+            "normal": lambda w: nn.init.normal_(w, std=0.02),
+            "xavier": nn.init.xavier_uniform_,
+            "he": nn.init.kaiming_uniform_,
+            "orthogonal": nn.init.orthogonal_,
+        }
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                initialisers[model.init](module.weight)
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=model.d_model**-0.5)
+        with torch.no_grad():
+            self.tokens.weight[0].zero_()
+        nn.init.normal_(self.positions, std=0.02)
+        nn.init.normal_(self.steps, std=0.02)
+        for head in (self.read_head, self.value_head):  # a start is a soft threshold on confidence, of value 0
+            nn.init.zeros_(head[-1].weight)
+
+    def forward(self, tokens: Tensor) -> PolicyOutput:
+        """tokens (B, S, W) → the decision after every segment."""
+        return self.heads(self.states(tokens))
+
+    def states(self, tokens: Tensor) -> Tensor:
+        """The decoder's state after every segment: (B, S, W) → (B, S, d)"""
+        b, s, w = tokens.shape
+        flat = tokens.reshape(b, s * w).long()
+        there = flat != 0  # (B, T)
+        if self.training and self.model.word_dropout:
+            hidden = torch.rand(flat.shape, device=flat.device) < self.model.word_dropout
+            flat = torch.where(hidden & there, UNKNOWN, flat)
+        x = self.tokens(flat) + self.positions[: s * w]
+        if self.ngrams is not None:
+            before = F.pad(flat, (1, 0))[:, :-1]
+            pair = flat * 31_337 + before * 7_919
+            triple = pair * 17 + F.pad(flat, (2, 0))[:, :-2] * 104_729
+            x = x + self.ngrams[0](pair % HASHED) + self.ngrams[1](triple % HASHED)
+        x = self.dropout(x)
+        segment = torch.arange(s, device=tokens.device)
+        of_token = segment.repeat_interleave(w)  # (T,)
+        reached = of_token[None, :] <= of_token[:, None]  # (T, T)
+        # A row of padding must see something, or its softmax is not a number: it sees the text's first token.
+        first = torch.zeros_like(there)
+        first[:, 0] = True
+        mask = reached[None] & (there | first)[:, None, :]  # (B, T, T)
+        for block in self.encoder:
+            x = block(x, mask)
+        sees = (of_token[None, :] <= segment[:, None])[None] & (there | first)[:, None, :]  # (B, S, T)
+        causal = (segment[None, :] <= segment[:, None])[None]  # (1, S, S)
+        y = self.steps[:s].expand(b, -1, -1)
+        for block in self.decoder:
+            y = block(y, causal, x, sees)
+        return self.norm(y)
+
+    def heads(self, states: Tensor) -> PolicyOutput:
+        """(B, S, d) → logits and values."""
+        label_logits = self.label_head(states)
+        return PolicyOutput(label_logits, *self.judge(states, self.confidence(label_logits)))
+
+    def confidence(self, label_logits: Tensor) -> Tensor:
+        """What the READ head looks at, (B, S, FEATURES): log-odds (first) and probability of the top label, the same
+        one segment earlier, the entropy, the gap to the second label, and the share of segments read."""
+        log_probs = label_logits.detach().log_softmax(-1)
+        top = log_probs.topk(min(2, log_probs.shape[-1]), dim=-1).values
+        probability = top[..., 0].exp()
+        odds = (top[..., 0] - torch.log1p(-probability.clamp(max=1 - 1e-6))).clamp(-12, 12)
+        entropy = -(log_probs.exp() * log_probs).sum(-1)
+        gap = (top[..., 0] - top[..., -1]).clamp(max=12)
+        step = torch.arange(odds.shape[1], device=odds.device) / max(self.reading.max_segments, 1)
+        before = [F.pad(x, (1, 0))[:, :-1] for x in (odds, probability)]
+        return torch.stack([odds, probability, *before, entropy, gap, step.expand_as(odds)], dim=-1)
+
+    def judge(self, states: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:
+        """READ logits and values, each (B, S)."""
+        scaled = confidence * confidence.new_tensor([0.25, 1, 0.25, 1, 1, 0.25, 1])
+        both = torch.cat([scaled, states], dim=-1)
+        read = self.read_head(both if self.model.read_head == "state" else scaled).squeeze(-1)
+        return read - confidence[..., 0] + CONFIDENT, self.value_head(both).squeeze(-1)

@@ -1,0 +1,86 @@
+"""Disjoint parts: stratified, seeded, and with whole groups, so that nothing leaks from one part into another.
+
+Rows that belong together (one group, or the same input) are a unit, and a unit is never divided.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweepstack.models.seeds import derive_seed
+
+
+def units_of(inputs: Sequence[str], groups: Sequence[str] | None) -> NDArray[np.int64]:
+    """(rows,): the unit of each row. Rows with the same (cleaned) input or the same group share one, transitively."""
+    parent = list(range(len(inputs)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    first: dict[tuple[str, str], int] = {}
+    for kind, values in (("input", inputs), ("group", groups or ())):
+        for row, value in enumerate(values):
+            earlier = first.setdefault((kind, value), row)
+            parent[root(row)] = root(earlier)
+    return np.array([root(row) for row in range(len(inputs))], dtype=np.int64)
+
+
+def split(
+    labels: NDArray[np.int64], units: NDArray[np.int64], sizes: Mapping[str, int], seed: int
+) -> dict[str, NDArray[np.int64]]:
+    """Row indices, ascending, of each part in ``sizes``, whose values sum to the number of rows.
+
+    Each class is dealt out in the shares of the parts. Sizes are exact where units are single rows; a unit of several
+    rows goes, by its first row's class, to the part that lacks most.
+    """
+    total = len(labels)
+    assert sum(sizes.values()) == total
+    rows_of: dict[int, list[int]] = defaultdict(list)
+    for row, unit in enumerate(units.tolist()):
+        rows_of[unit].append(row)
+    by_class: dict[int, list[int]] = defaultdict(list)
+    for unit in rows_of:
+        by_class[int(labels[unit])].append(unit)
+    wanted = _quotas({c: sum(len(rows_of[u]) for u in found) for c, found in by_class.items()}, sizes)
+    chosen: dict[str, list[int]] = {name: [] for name in sizes}
+    random = np.random.default_rng(derive_seed(seed, "split"))
+    for label in sorted(by_class):
+        found = [by_class[label][i] for i in random.permutation(len(by_class[label]))]
+        found.sort(key=lambda unit: -len(rows_of[unit]))  # stable: the large ones first, while there is room for them
+        left = dict(wanted[label])
+        for unit in found:
+            size = len(rows_of[unit])
+            part = max(left, key=lambda name: (left[name] >= size, left[name] / max(sizes[name], 1), left[name]))
+            left[part] -= size
+            chosen[part] += rows_of[unit]
+    return {name: np.array(sorted(rows), dtype=np.int64) for name, rows in chosen.items()}
+
+
+def _quotas(counts: Mapping[int, int], sizes: Mapping[str, int]) -> dict[int, dict[str, int]]:
+    """How many rows of each class each part gets: proportional, whole, and exact in both sums.
+
+    Cumulative rounding: the running total of each part over the classes is rounded, so that what one class loses the
+    next one gains, and no part strays from its size.
+    """
+    total = sum(counts.values())
+    names = list(sizes)
+    given = dict.fromkeys(names, 0)
+    seen = 0
+    quotas = {}
+    for label in sorted(counts):
+        seen += counts[label]
+        exact = {name: sizes[name] * seen / total - given[name] for name in names}
+        quota = {name: max(int(exact[name]), 0) for name in names}
+        short = counts[label] - sum(quota.values())
+        order = sorted(names, key=lambda name: quota[name] - exact[name])
+        for i in range(abs(short)):
+            quota[order[i % len(order)] if short > 0 else order[-1 - i % len(order)]] += 1 if short > 0 else -1
+        for name in names:
+            given[name] += quota[name]
+        quotas[label] = quota
+    return quotas

@@ -1,0 +1,223 @@
+"""The report: one self-contained page of what a run found, how sure that is, and where it came from.
+
+No script, no network, no font or picture outside the file; everything that a user wrote is escaped by the template.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweepstack.models.files import write_atomic
+from sweepstack.models.predictions import DIRECTION
+from sweepstack.search import figures
+from sweepstack.search import format as fmt
+from sweepstack.search.effects import FEWEST, effects, importances, usable
+from sweepstack.search.folder import RunFolder
+from sweepstack.search.leaderboard import Company, best_metrics, seconds
+from sweepstack.search.report_rows import board, ensemble_row, shown_metrics
+from sweepstack.search.results import Results, gains, quoted, shown_path
+
+if TYPE_CHECKING:
+    from sweepstack.ensembles.choose import Row
+    from sweepstack.ensembles.comparison import Gain
+    from sweepstack.search.ledger import TrialRecord
+    from sweepstack.search.space import Space
+
+TEMPLATE = "report.html"
+USES = {
+    "warm": "fits the supervised start",
+    "policy": "policy optimisation plays on it",
+    "valid": "scores trials and stops them",
+    "blend": "fits the ensembles and chooses what is exported",
+    "test": "scored once the choice stood in the ledger; never chosen on",
+}
+FEW = 30  # trials below which importances are read with care
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All that a report is written from; what a run has not come to yet is left empty."""
+
+    results: Results
+    space: "Space"
+    records: Sequence["TrialRecord"] = ()
+    company: Sequence[Company] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # as in provenance.json
+    scorings: int = 0  # how often labels of test have been scored
+
+
+def write_report(path: Path, contents: Contents, *, now: datetime | None = None) -> None:
+    """Writes the page, whole or not at all; raises StorageError where the disk refuses."""
+    write_atomic(path, render(contents, now or datetime.now(UTC)))
+
+
+def render(contents: Contents, now: datetime) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("sweepstack.search", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(count=fmt.count, score=fmt.score, words=fmt.metric_name)
+    return environment.get_template(TEMPLATE).render(**page(contents, now))
+
+
+def page(contents: Contents, now: datetime) -> dict[str, Any]:
+    """Everything that the template shows, by name; values are text already."""
+    results = contents.results
+    study, metric = results.study, results.study.search.metric
+    data = contents.provenance.get("data", {})
+    row = results.row(results.chosen)
+    ended = [r for r in contents.records if r.state != "running"]
+    return {
+        "study": study,
+        "metric": metric,
+        "written": now.strftime("%Y-%m-%d %H:%M UTC"),
+        "question": question(contents),
+        "chosen": row,
+        "chosen_name": results.chosen,
+        "reason": results.reason,
+        "tiles": tiles(contents),
+        "gains": [(text, gain.low <= 0 <= gain.high) for text, gain in zip(gains(row), paired(row), strict=True)]
+        if row
+        else [],
+        "command": f"echo {quoted(results.example or 'some text')} | sweepstack predict "
+        f"{shown_path(RunFolder(results.folder).bundle)} -",
+        "ensembles": [ensemble_row(each, metric, results.chosen) for each in results.rows],
+        "best": results.best,
+        "best_words": fmt.settings_words(results.best.settings) if results.best else "",
+        "best_folder": shown_path(RunFolder(results.folder).trial(results.best.number)) if results.best else "",
+        "states": {state: sum(r.state == state for r in contents.records) for state in STATES},
+        "ended": len(ended),
+        "seconds": fmt.duration(math.fsum(seconds(r) or 0.0 for r in contents.records)),
+        "flattery": flattery(contents),
+        "board": board(results, contents.records, contents.company, contents.space.paths()),
+        "paths": fmt.short_names(contents.space.paths()),
+        "failures": [(r.number, r.reason) for r in contents.records if r.state == "failed" and r.reason],
+        "board_metrics": shown_metrics(results),
+        "pictures": pictures(contents),
+        "importances": shares(contents),
+        "caution": caution(contents),
+        "parts": [
+            {
+                "name": name,
+                "rows": fmt.count(rows),
+                "use": USES.get(name, ""),
+                "hash": data.get("hashes", {}).get(name, ""),
+            }
+            for name, rows in data.get("rows", {}).items()
+        ],
+        "content_hash": data.get("hashes", {}).get("content", ""),
+        "classes": data.get("classes", []),
+        "data_notes": data.get("notes", []),
+        "scorings": contents.scorings,
+        "versions": {"python": contents.provenance.get("python", ""), **contents.provenance.get("versions", {})},
+        "study_file": study.dump(),
+    }
+
+
+STATES = ("complete", "pruned", "failed", "running")
+
+
+def question(contents: Contents) -> str:
+    from sweepstack.search.display import header
+
+    study = contents.results.study
+    classes = len(contents.provenance.get("data", {}).get("classes", [])) or None
+    return header(study, {}, 1, classes)[1]
+
+
+def tiles(contents: Contents) -> list[tuple[str, str, str]]:
+    """(label, figure, remark) of what a reader wants to know first."""
+    results, metric = contents.results, contents.results.study.search.metric
+    name = fmt.metric_name(metric)
+    found = []
+    row = results.row(results.chosen)
+    if row is not None:
+        part, values = ("test", row.test) if row.test else ("blend", row.blend)
+        half = (row.test_interval or {}).get(metric) if row.test else None
+        remark = f"± {fmt.score(half)} (95%)" if half is not None else "cross-fitted"
+        found.append((f"{part} {name}, exported", fmt.metric(metric, values.get(metric)), remark))
+        if results.study.reading != "off" and metric != "accuracy":
+            after = f"after {values['segments']:.1f} of {results.study.reading.max_segments} segments"
+            found.append((f"{part} accuracy", fmt.score(values["accuracy"]), after))
+    if results.best is not None:
+        at = best_metrics(results.best)
+        found.append((f"valid {name}, best trial", fmt.metric(metric, at.get(metric)), f"trial {results.best.number}"))
+    ended = sum(r.state != "running" for r in contents.records)
+    found.append(("trials", str(ended), f"of {results.study.search.trials}"))
+    return found
+
+
+def paired(row: "Row") -> list["Gain"]:
+    return [gain for gain in (row.gain_over_trial, row.gain_over_linear) if gain is not None]
+
+
+def flattery(contents: Contents) -> str:
+    """How much the best of K trials on n rows may owe to luck, σ·√(2 ln K), where the metric is a share of the rows."""
+    study, best = contents.results.study, contents.results.best
+    rows = contents.provenance.get("data", {}).get("rows", {}).get("valid")
+    trials = len(usable(contents.records))
+    if best is None or not rows or trials < 2 or study.search.metric not in ("reward", "accuracy", "accuracy_full"):
+        return ""
+    accuracy = best_metrics(best).get("accuracy", 0.5)
+    luck = math.sqrt(accuracy * (1 - accuracy) / rows) * math.sqrt(2 * math.log(trials))
+    return (
+        f"The best of {trials} trials on {fmt.count(rows)} valid rows may owe up to about {fmt.score(luck)} of its "
+        "valid score to having been chosen; quote test instead."
+    )
+
+
+def shares(contents: Contents) -> list[tuple[str, str, float]]:
+    """(path, percent, share of the largest) for the bars."""
+    found = importances(contents.records, contents.space, DIRECTION[contents.results.study.search.metric])
+    names = fmt.short_names(contents.space.paths())
+    largest = max(found.values(), default=1.0) or 1.0
+    return [
+        (names[path.removeprefix("1-")], f"{share:.0%}", round(100 * share / largest, 1))
+        for path, share in found.items()
+    ]
+
+
+def caution(contents: Contents) -> str:
+    trials = len(usable(contents.records))
+    if trials < FEWEST:
+        return f"{trials} trials with a result are too few to say what mattered; the points below are all there is."
+    few = (
+        f"With {trials} trials this is a hint, not a finding: another seed may order the settings differently. "
+        if trials < FEW
+        else ""
+    )
+    return (
+        few + "The sampler looked where trials were good, and pruned trials stand with the value that they had reached."
+    )
+
+
+def pictures(contents: Contents) -> dict[str, Any]:
+    """SVG by name, safe to stand in the page as it is; empty text where there is nothing to draw."""
+    from markupsafe import Markup
+
+    results, metric = contents.results, contents.results.study.search.metric
+    reading = results.study.reading
+    best = results.best.number if results.best else None
+    reported = [r for r in contents.records if r.reports and r.state != "failed"]
+    found = effects(contents.records, contents.space)
+    by_path = {effect.axis.path: effect for effect in found}
+    pair = [by_path.get(path) for path in ("train.gamma", "train.gae_lambda")]
+    drawn: dict[str, Any] = {
+        "curves": figures.learning_curves(reported, best, metric) if reported else "",
+        "map": figures.gamma_lambda(pair[0], pair[1], best, metric) if pair[0] and pair[1] else "",
+        "intervals": figures.intervals(results.rows, metric),
+        "reading": ""
+        if reading == "off" or not reported
+        else figures.reading(reported, contents.company, results.rows, best, reading.cost),
+    }
+    safe: dict[str, Any] = {name: Markup(svg) for name, svg in drawn.items()}
+    safe["effects"] = [Markup(figures.effect(effect, metric, best)) for effect in found]
+    return safe

@@ -1,0 +1,74 @@
+"""The rows of the report's two big tables, as text: the leaderboard and the ensembles."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sweepstack.models.predictions import DIRECTION
+from sweepstack.search import format as fmt
+from sweepstack.search.leaderboard import Company, best_metrics, rank, ranked, seconds
+from sweepstack.search.results import MARKS, Results, ensemble_cells
+
+if TYPE_CHECKING:
+    from sweepstack.ensembles.choose import Row
+    from sweepstack.search.ledger import TrialRecord
+
+
+def ensemble_row(row: "Row", metric: str, chosen: str | None) -> dict[str, Any]:
+    cells = ensemble_cells(row, metric)
+    weights = [""] * len(row.members) if row.weights is None else [fmt.score(weight, 2) for weight in row.weights]
+    return {
+        **cells,
+        "test": cells[f"test {fmt.metric_name(metric)}"],
+        "role": row.role,
+        "chosen": row.name == chosen,
+        "mark": MARKS.get(row.role, "").strip("()"),
+        "over_trial": fmt.gain(row.gain_over_trial),
+        "over_linear": fmt.gain(row.gain_over_linear),
+        "stop": row.stop,
+        "who": list(zip(row.members, weights, strict=True)),
+    }
+
+
+def shown_metrics(results: Results) -> list[str]:
+    """The study's metric first; a plain classifier reads everything, so its accuracies are one."""
+    study = results.study
+    rest = ["accuracy", "log_loss"] if study.reading == "off" else list(DIRECTION)
+    return list(dict.fromkeys([study.search.metric, *rest]))
+
+
+def board(
+    results: Results, records: Sequence["TrialRecord"], company: Sequence[Company], paths: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The leaderboard's rows, trials and company together, best first, failed trials last."""
+    metric, shown = results.study.search.metric, shown_metrics(results)
+    best = results.best.number if results.best else None
+    rows: list[tuple[tuple[bool, float], dict[str, Any]]] = []
+    for record in ranked(records, metric):
+        at, took = best_metrics(record), seconds(record)
+        row = {
+            "name": str(record.number),
+            "role": "trial",
+            "best": record.number == best,
+            "state": record.state,
+            "words": fmt.state_words(record.state, record.rung),
+            "settings": [fmt.setting(path, record.settings.get(path)) for path in paths],
+            "epoch": f"{record.best_epoch} of {len(record.reports)}" if record.best_epoch else fmt.DASH,
+            "metrics": [fmt.metric(name, at.get(name)) for name in shown],
+            "seconds": fmt.decimal(took),
+        }
+        rows.append(((record.state == "failed", rank(record.value, metric)), row))
+    for other in company:
+        settings = other.settings or {}
+        row = {
+            "name": other.name,
+            "role": other.role,
+            "best": False,
+            "state": other.state,
+            "words": other.role,
+            "settings": [fmt.setting(path, settings.get(path)) for path in paths],
+            "epoch": "",
+            "metrics": [fmt.metric(name, other.valid.get(name)) for name in shown],
+            "seconds": fmt.decimal(other.seconds),
+        }
+        rows.append(((False, rank(other.valid.get(metric), metric)), row))
+    return [row for _, row in sorted(rows, key=lambda pair: pair[0])]

@@ -1,0 +1,217 @@
+"""The tracker: keeps MLflow equal to what the sweep looks like now, from a thread of its own.
+
+``put`` takes the wanted state of a run and returns at once; the thread makes the store equal to the last state of every
+run. Because a state can be recorded any number of times, every failure is met in one way: log it, open the store anew
+after a while, read what it holds and record again whatever differs. The sweep never waits for MLflow and never fails by
+it; ``close`` says whether everything arrived.
+"""
+
+import logging
+import sys
+import threading
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
+
+from sweepstack.search.tracking_mirror import Mirror, RunState
+from sweepstack.search.tracking_store import check_tracking, quiet_environment, ui_command
+
+__all__ = ["RunState", "Tracker", "check_tracking", "ui_command"]
+
+GATHER = 0.2  # seconds from the first put to a pass over what was put: several reports of a trial make one batch
+FIRST_RETRY, LAST_RETRY = 0.5, 30.0  # seconds; doubled in between
+CHATTY = ("mlflow", "alembic", "sqlalchemy", "urllib3")  # what prints on MLflow's behalf
+
+
+class Tracker:
+    """Mirrors the runs of one sweep in the experiment ``experiment`` of the store at ``uri``.
+
+    ``on_run(key, run_id)`` is called once for every run, as soon as it is known to be in the store; ``log`` takes
+    MLflow's messages and ours, a line at a time. Both are called from the tracker's thread, which starts at once,
+    because importing mlflow and making a fresh store take three to five seconds.
+    """
+
+    def __init__(
+        self, uri: str, experiment: str, sweep_id: str, on_run: Callable[[str, str], None], log: Callable[[str], None]
+    ) -> None:
+        self._open: Callable[[], Mirror] = lambda: Mirror(uri, experiment, sweep_id, log)
+        self._uri, self._on_run, self._log = uri, on_run, log
+        self._lock = threading.Lock()
+        self._woken = threading.Event()  # something was put, or the tracker closes
+        self._closing = threading.Event()
+        self._states: dict[str, RunState] = {}
+        self._times: dict[str, dict[int, int]] = {}  # by key and step: when it was put, ms since 1970
+        self._stale: dict[str, None] = {}  # keys whose state is to be recorded, in order; a dict for its order
+        self._failures: Counter[str] = Counter()
+        self._known: dict[str, str] = {}  # run ids that on_run was told
+        self._mirror: Mirror | None = None
+        self._trouble: str | None = None
+        quiet_environment()
+        _route(log)
+        self._thread = threading.Thread(target=self._work, name="tracker", daemon=True)
+        self._thread.start()
+
+    def put(self, state: RunState) -> None:
+        """Makes ``state`` the wanted state of its run. A run below the parent waits until the parent was put."""
+        with self._lock:
+            if self._states.get(state.key) == state:
+                return
+            self._states[state.key] = state
+            self._stale[state.key] = None
+            _set_times(self._times.setdefault(state.key, {}), state)
+        self._woken.set()
+
+    def close(self, timeout: float) -> bool:
+        """Records what is left, for at most ``timeout`` seconds; whether the store holds everything that was put."""
+        self._closing.set()
+        self._woken.set()
+        self._thread.join(timeout)
+        with self._lock:
+            return not self._thread.is_alive() and not self._stale
+
+    def missing(self) -> str | None:
+        """After ``close``: one line for the user on what the store lacks and why, or None."""
+        with self._lock:
+            if not self._stale:
+                return None
+            reason = self._trouble or "it was still recording"
+            return (
+                f"{len(self._stale)} of {len(self._states)} runs are not yet as they should be in MLflow "
+                f"({self._uri}: {reason}); the same command again completes them"
+            )
+
+    def _work(self) -> None:
+        delay = FIRST_RETRY
+        while True:
+            closing = self._closing.is_set()  # read before the pass, which then sees everything that was put
+            with _short_turns():
+                succeeded = self._pass()
+            if closing and (succeeded or not self._stale):
+                if self._mirror is not None:
+                    self._mirror.close()
+                return
+            if succeeded:
+                delay = FIRST_RETRY
+                self._woken.wait()
+                self._closing.wait(GATHER)
+            else:
+                time.sleep(FIRST_RETRY)
+                self._closing.wait(delay - FIRST_RETRY)
+                delay = min(2 * delay, LAST_RETRY)
+
+    def _pass(self) -> bool:
+        """Records every stale state; False where the store failed, and the next pass has to open it anew."""
+        self._woken.clear()
+        key = ""
+        try:
+            if self._mirror is None:
+                self._mirror = self._open()
+                self._all_stale()
+            self._check_current(self._mirror)
+            with self._lock:  # what failed before comes last, so that it holds up nothing else
+                order = sorted(self._stale, key=lambda key: (self._failures[key], self._states[key].parent))
+            for key in order:
+                self._record(self._mirror, key)
+            self._check_current(self._mirror)
+        except Exception as error:  # whatever a store, a network or a disk can raise: the sweep must go on
+            self._mirror = None
+            self._failures[key] += 1
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            if reason != self._trouble:
+                self._say(f"MLflow at {self._uri} refuses{f' run {key!r}' if key else ''}: {reason}; trying again")
+            self._trouble = reason
+            return False
+        if self._trouble is not None:
+            self._say(f"MLflow at {self._uri} records again")
+            self._trouble = None
+        return True
+
+    def _record(self, mirror: Mirror, key: str) -> None:
+        with self._lock:
+            state, times = self._states[key], dict(self._times[key])
+        if state.parent and mirror.parent_id is None:
+            return  # it waits for its parent, which wakes the thread when it is put
+        had_parent = mirror.parent_id is not None
+        run_id = mirror.record(state, times)
+        with self._lock:
+            if self._states[key] is state:
+                del self._stale[key]
+        if not had_parent:
+            self._woken.set()
+        if self._known.get(key) != run_id:
+            self._known[key] = run_id
+            try:
+                self._on_run(key, run_id)
+            except Exception as error:  # the listener's failure is none of the store's
+                self._say(f"the run {key!r} is in MLflow as {run_id}, but that could not be noted: {error}")
+
+    def _check_current(self, mirror: Mirror) -> None:
+        if not mirror.is_current():
+            self._all_stale()
+            raise FileNotFoundError("its file was deleted or replaced")
+
+    def _all_stale(self) -> None:
+        with self._lock:
+            self._stale |= dict.fromkeys(self._states)
+
+    def _say(self, line: str) -> None:
+        with suppress(Exception):  # a log that cannot be written must not end the thread
+            self._log(line)
+
+
+def _set_times(times: dict[int, int], state: RunState) -> None:
+    """Gives each new step a time: now, or spread over the run where it has ended (a run that is put again)."""
+    new = [step for step, _ in state.metrics if step not in times]
+    for place, step in enumerate(new, start=1):
+        seconds = (
+            time.time() if state.ended is None else state.started + (state.ended - state.started) * place / len(new)
+        )
+        times[step] = round(1000 * max(seconds, state.started))
+
+
+@contextmanager
+def _short_turns() -> Iterator[None]:
+    """Python hands the interpreter over every millisecond instead of every five: the sweep's own thread then waits
+    0.1 ms instead of 1 ms a step while this one imports mlflow or migrates a store."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(min(usual, 0.001))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
+
+
+class _Line(logging.Handler):
+    def __init__(self, log: Callable[[str], None]) -> None:
+        super().__init__()
+        self.log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.log(f"{record.name}: {record.getMessage()}")
+
+
+def _route(log: Callable[[str], None]) -> None:
+    """Sends the messages and warnings of MLflow and of what it stands on to ``log`` instead of the terminal."""
+    for name in CHATTY:
+        logger = logging.getLogger(name)
+        logger.handlers = [_Line(log)]
+        logger.propagate = False
+        logger.setLevel(logging.WARNING)
+    warnings.filterwarnings("default", module=rf"({'|'.join(CHATTY)})(\.|$)")
+    usual = warnings.showwarning
+    if isinstance(usual, partial) and usual.func is _show_warning:
+        usual = usual.args[1]
+    warnings.showwarning = partial(_show_warning, log, usual)
+
+
+def _show_warning(
+    log: Callable[[str], None], usual: Any, message: Any, category: Any, filename: str, lineno: int, *rest: Any
+) -> None:
+    if any(f"/{name}/" in filename for name in CHATTY):
+        log(f"{filename}:{lineno}: {category.__name__}: {message}")
+    else:
+        usual(message, category, filename, lineno, *rest)

@@ -1,0 +1,199 @@
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sweepstack.ensembles import checksums, load
+from sweepstack.ensembles.bundle import Reading, export
+from sweepstack.ensembles.card import Card
+from sweepstack.ensembles.choose import Row
+from sweepstack.ensembles.combination import Combination, LinearMeta
+from sweepstack.ensembles.stop import Stop
+from sweepstack.ensembles.store import Member
+from sweepstack.models.errors import BundleError, StorageError
+from sweepstack.models.files import read_json
+
+CARD = Card(
+    "keywords",
+    "classification",
+    ("a", "b", "c"),
+    "text",
+    {"unit": "words", "segment": 1, "max_segments": 9},
+    {"warm": "f"},
+)
+FIGURES = {"reward": 0.9}
+ROW = Row("selection", "selection", "ensemble", ("trial-1", "trial-0"), (0.75, 0.25), "averaged", FIGURES, FIGURES)
+COMBINATION = Combination((1, 0), np.array([0.75, 0.25], np.float32))
+TEXTS = ["apple", "apple ant apple ant", "bee apple bee", "bee"]
+
+
+@pytest.fixture
+def exported(tmp_path: Path, keyword_members: list[Member]) -> Path:
+    export(tmp_path / "out" / "bundle", ROW, COMBINATION, keyword_members, CARD)
+    return tmp_path / "out" / "bundle"
+
+
+def test_it_predicts_what_its_combination_says_by_hand(exported: Path) -> None:
+    bundle = load(exported)
+    assert (bundle.classes, bundle.input_column) == (("a", "b", "c"), "text")
+    strong, weak = np.exp(2) / (np.exp(2) + 2), np.e / (np.e + 2)
+    expected = 0.75 * strong + 0.25 * weak
+    first = bundle.read(TEXTS)[0]
+    assert isinstance(first, Reading)
+    assert (first.label, first.segments) == ("a", 1)
+    assert first.probability == pytest.approx(expected, abs=1e-6)
+    assert first.probabilities == pytest.approx(
+        {"a": expected, "b": (1 - expected) / 2, "c": (1 - expected) / 2}, abs=1e-6
+    )
+    assert bundle.predict(TEXTS) == ["a", "a", "b", "b"]
+
+
+def test_records_probabilities_and_labels_agree(exported: Path) -> None:
+    bundle = load(str(exported))
+    probabilities, readings = bundle.predict_proba(TEXTS), bundle.read(TEXTS)
+    assert probabilities.shape == (4, 3)
+    np.testing.assert_allclose(probabilities, [list(r.probabilities.values()) for r in readings], atol=1e-6)
+    assert [bundle.classes[i] for i in probabilities.argmax(axis=1)] == [r.label for r in readings]
+    assert 1 < readings[1].segments < 4  # read on, and not to the end: sure before
+    alone = np.concatenate([bundle.predict_proba([text]) for text in TEXTS])
+    np.testing.assert_allclose(alone, probabilities, atol=1e-6)
+
+
+def test_nothing_in_is_nothing_out_and_one_string_is_a_mistake(exported: Path) -> None:
+    bundle = load(exported)
+    assert bundle.predict([]) == []
+    assert bundle.predict_proba([]).shape == (0, 3)
+    assert bundle.predict([""]) == bundle.predict([""])
+    with pytest.raises(TypeError, match="sequence of strings"):
+        bundle.predict("apple")
+
+
+def test_a_stop_and_a_meta_learner_survive_the_export(tmp_path: Path, keyword_members: list[Member]) -> None:
+    meta = LinearMeta(np.ones((2, 3, 3), np.float32), np.array([0, 5, 0], np.float32), np.ones(3, np.bool_), 1.0)
+    combination = Combination((0, 1), np.array([0.5, 0.5], np.float32), meta, Stop(0.999))
+    export(tmp_path / "bundle", ROW, combination, keyword_members, CARD)
+    bundle = load(tmp_path / "bundle")
+    assert bundle.predict(TEXTS) == ["b"] * 4  # the intercept decides
+    assert bundle.read(TEXTS)[1].segments == 4  # and .999 is never reached
+    assert bundle.ensemble.combination.stop == Stop(0.999)
+
+
+def test_only_the_members_used_are_in_it_and_everything_is_summed(exported: Path) -> None:
+    files = checksums.files(exported)
+    assert files == [
+        "README.md",
+        "bundle.json",
+        "ensemble.safetensors",
+        "members/trial-0/config.json",
+        "members/trial-0/weights.safetensors",
+        "members/trial-1/config.json",
+        "members/trial-1/weights.safetensors",
+    ]
+    metadata = read_json(exported / "bundle.json")
+    assert metadata["format"] == 1
+    assert metadata["members"] == [{"name": "trial-1", "kind": "trial"}, {"name": "trial-0", "kind": "trial"}]
+    assert metadata["weights"] == [0.75, 0.25]
+    assert metadata["data"] == {"warm": "f"}
+    assert not [path for path in exported.parent.iterdir() if path != exported]
+
+
+def test_exports_of_the_same_are_the_same_byte_for_byte(
+    exported: Path, tmp_path: Path, keyword_members: list[Member]
+) -> None:
+    export(tmp_path / "again", ROW, COMBINATION, keyword_members, CARD)
+    assert (tmp_path / "again" / checksums.NAME).read_text() == (exported / checksums.NAME).read_text()
+
+
+@pytest.mark.parametrize(
+    "name", ["bundle.json", "ensemble.safetensors", "README.md", "members/trial-1/weights.safetensors"]
+)
+def test_one_changed_byte_anywhere_is_refused(name: str, exported: Path) -> None:
+    content = bytearray((exported / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (exported / name).write_bytes(content)
+    with pytest.raises(BundleError, match=f"{name} was changed") as error:
+        load(exported)
+    assert "\n" not in str(error.value)
+
+
+def rewritten(exported: Path, **values: object) -> Path:
+    """A bundle whose maker is hostile or of another version: its sums are right."""
+    path = exported / "bundle.json"
+    path.write_text(json.dumps(read_json(path) | values))
+    checksums.write(exported)
+    return exported
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"format": 2}, "bundle format 2 is not known, only 1"),
+        ({"members": [{"name": "../../trials/0"}]}, "names a member '../../trials/0'"),
+        ({"members": [{"name": "/etc"}]}, "names a member '/etc'"),
+        ({"members": [{"name": "trial-0"}]}, "1 members but 2 weights"),
+        ({"classes": ["a", "b"]}, "member trial-1 has other classes"),
+        ({"combination": {"kind": "pickle"}}, "cannot be read"),
+        ({"members": 3}, "cannot be read"),
+    ],
+)
+def test_a_hostile_or_foreign_bundle_is_refused(values: dict[str, object], message: str, exported: Path) -> None:
+    with pytest.raises(BundleError) as error:
+        load(rewritten(exported, **values))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_new_bundle_replaces_the_old_one(exported: Path, keyword_members: list[Member]) -> None:
+    alone = Combination((0,), np.ones(1, np.float32))
+    export(exported, ROW, alone, keyword_members, CARD)
+    assert [member["name"] for member in load(exported).metadata["members"]] == ["trial-0"]
+    assert not [path for path in exported.parent.iterdir() if path != exported]
+
+
+def test_a_failed_export_leaves_the_old_bundle(exported: Path, keyword_members: list[Member]) -> None:
+    before = (exported / checksums.NAME).read_text()
+    (keyword_members[0].checkpoint / "weights.safetensors").unlink()
+    with pytest.raises(StorageError, match="cannot write"):
+        export(exported, ROW, COMBINATION, keyword_members, CARD)
+    assert (exported / checksums.NAME).read_text() == before
+    assert load(exported).predict(["apple"]) == ["a"]
+    assert not [path for path in exported.parent.iterdir() if path != exported]
+
+
+def test_leftovers_of_a_killed_export_are_cleared(exported: Path, keyword_members: list[Member]) -> None:
+    (exported.parent / ".bundle.new" / "members").mkdir(parents=True)
+    (exported.parent / ".bundle.old").mkdir()
+    export(exported, ROW, COMBINATION, keyword_members, CARD)
+    assert [path.name for path in exported.parent.iterdir()] == ["bundle"]
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, keyword_members: list[Member]) -> None:
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "thesis.tex").write_text("x")
+    with pytest.raises(StorageError, match="exists and is no bundle"):
+        export(tmp_path / "papers", ROW, COMBINATION, keyword_members, CARD)
+    assert (tmp_path / "papers" / "thesis.tex").read_text() == "x"
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    tmp_path: Path, keyword_members: list[Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    with pytest.raises(StorageError, match=r"cannot write .*/out: No space left on device; free some space"):
+        export(tmp_path / "out", ROW, COMBINATION, keyword_members, CARD)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["trials"]
+
+
+def test_importing_the_room_is_cheap() -> None:
+    code = (
+        "import sys, sweepstack.ensembles; sys.exit(bool({'torch', 'numpy', 'sklearn', 'mlflow'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

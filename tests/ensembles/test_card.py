@@ -1,0 +1,52 @@
+from dataclasses import replace
+
+from sweepstack.ensembles.card import Card, markdown, versions
+from sweepstack.ensembles.choose import Row
+
+CARD = Card(
+    "reuters",
+    "classification",
+    ("acq", "a|b"),
+    "text",
+    {"unit": "words", "segment": 5, "max_segments": 16, "cost": 0.01},
+    {"warm": "abc"},
+)
+ROW = Row(
+    "selection",
+    "selection",
+    "ensemble",
+    ("trial-1", "linear"),
+    (0.75, 0.25),
+    "averaged",
+    {"reward": 0.9},
+    {"reward": 0.91},
+)
+
+
+def test_it_says_what_where_from_and_how_good() -> None:
+    scored = replace(ROW, test={"reward": 0.912}, test_interval={"reward": 0.014})
+    text = markdown(CARD, scored, {"python": "3.11.1"})
+    for piece in (
+        "# reuters: selection",
+        "It reads 5 words at a time, at most 16 times; stop: averaged.",
+        "Classes (2): acq, a|b.",
+        "| blend | 0.9100 |",
+        "| test | 0.9120 ± 0.0140 |",
+        "| trial-1 | 0.750 |",
+        "| warm | abc |",
+        "| python | 3.11.1 |",
+    ):
+        assert piece in text
+
+
+def test_what_is_not_known_is_said() -> None:
+    text = markdown(replace(CARD, reading=None), replace(ROW, weights=None), {})
+    assert "It reads the whole text at once." in text
+    assert "| test | not scored |" in text
+    assert "| linear | by the meta-learner |" in text
+
+
+def test_versions_are_of_what_predictions_depend_on() -> None:
+    found = versions()
+    assert {"python", "sweepstack", "torch", "numpy", "safetensors", "tokenizers"} <= found.keys()
+    assert all(found.values())

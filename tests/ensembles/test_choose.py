@@ -1,0 +1,187 @@
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from sweepstack.ensembles.builder import Builder
+from sweepstack.ensembles.builders import make
+from sweepstack.ensembles.choose import Choice, Row, _decide, choose, score_test
+from sweepstack.ensembles.objective import Objective
+from sweepstack.ensembles.store import Library, Stack
+from sweepstack.models.errors import DataError
+from sweepstack.models.predictions import Ints, metrics
+
+OBJECTIVE = Objective("reward", 0.02)
+BUILDERS: tuple[Builder, ...] = (make("average"), make("selection"), make("stacking"), make("bagging"))
+KINDS = ["trial", "trial", "trial", "baseline", "control", "refit", "refit"]
+
+
+def three_parts(
+    synthetic: SimpleNamespace, qualities: list[float], kinds: list[str], seed: int = 0, rows: int = 400
+) -> list[tuple[Library, Ints]]:
+    stack, labels = synthetic.stack(qualities, rows=3 * rows, seed=seed)
+    parts = (np.arange(i * rows, (i + 1) * rows) for i in range(3))
+    return [(synthetic.library(stack.rows(part), kinds), labels[part]) for part in parts]
+
+
+@pytest.fixture(scope="module")
+def made() -> SimpleNamespace:
+    from typing import Any
+
+    return SimpleNamespace(cache=dict[str, Any]())
+
+
+@pytest.fixture
+def chosen(synthetic: SimpleNamespace, made: SimpleNamespace) -> tuple[Choice, Library, Ints]:
+    """A choice over seven members and the test part that it never saw."""
+    if not made.cache:
+        valid, blend, test = three_parts(synthetic, [3.0, 3.5, 2.0, 3.0, 2.5, 3.0, 3.0], KINDS)
+        made.cache["choice"] = (choose(*blend, *valid, BUILDERS, OBJECTIVE), *test)
+    return made.cache["choice"]  # type: ignore[no-any-return]
+
+
+def test_the_table_has_every_builder_best_first_and_then_honest_company(
+    chosen: tuple[Choice, Library, Ints],
+) -> None:
+    choice, *_ = chosen
+    assert [row.role for row in choice.rows] == ["ensemble"] * 4 + ["trial", "baseline", "control"]
+    assert {row.name for row in choice.rows[:4]} == {"average", "selection", "stacking", "bagging"}
+    on_blend = [row.blend["reward"] for row in choice.rows[:4]]
+    assert on_blend == sorted(on_blend, reverse=True)
+    assert choice.rows[4].name == "trial-1"  # the best on valid
+    assert choice.row("bagging").members == ("refit-5", "refit-6")
+    assert not {"refit-5", "refit-6"} & set(choice.row("average").members)
+    assert choice.row("stacking").weights is None
+    assert sum(choice.row("selection").weights or ()) == pytest.approx(1)
+    assert [choice.row(name).title for name in ("trial-1", "baseline-3", "control-4")] == [
+        "trial-1",
+        "linear, sure enough",
+        "supervised, sure enough",
+    ]
+
+
+def test_a_likely_better_ensemble_is_exported(chosen: tuple[Choice, Library, Ints]) -> None:
+    choice, *_ = chosen
+    assert choice.chosen == choice.rows[0].name
+    assert choice.reason.startswith(f"{choice.chosen} is exported: it beats trial-1 with a chance of")
+
+
+def test_blend_figures_of_ensembles_are_those_of_rows_not_fitted_on(synthetic: SimpleNamespace) -> None:
+    """Members that know nothing: what was fitted on 200 rows looks good on them; its row in the table must not."""
+    valid, blend, _ = three_parts(synthetic, [0.0] * 8, ["trial"] * 8, rows=200)
+    choice = choose(*blend, *valid, [make({"stacking": {"c": 10.0}})], Objective("accuracy_full"))
+    fitted = choice.combinations["stacking"].predict(blend[0].stack)
+    assert metrics(fitted, blend[1], 0.02)["accuracy_full"] > 0.4
+    assert choice.rows[0].blend["accuracy_full"] == pytest.approx(0.25, abs=0.1)
+
+
+def test_an_ensemble_that_gains_nothing_is_not_exported(synthetic: SimpleNamespace) -> None:
+    valid, blend, _ = three_parts(synthetic, [6.0, 0.3, 0.3], ["trial", "trial", "baseline"])
+    choice = choose(*blend, *valid, [make("average")], OBJECTIVE)
+    assert choice.chosen == "trial-0"
+    assert "beats it with a chance of only" in choice.reason
+    assert "80% is needed" in choice.reason
+
+
+def test_the_rival_is_the_better_of_trial_and_baseline(synthetic: SimpleNamespace) -> None:
+    valid, blend, _ = three_parts(synthetic, [1.0, 6.0, 5.5], ["trial", "baseline", "control"])
+    choice = choose(*blend, *valid, [make("bagging")], OBJECTIVE)
+    assert choice.chosen == "baseline-1"
+    assert choice.notes == ("bagging was left out: there is no member of kind refit",)
+    assert choice.reason == "baseline-1 is exported: there is no ensemble."
+
+
+def test_a_kind_that_the_study_leaves_out_stands_in_the_table_and_in_no_ensemble(synthetic: SimpleNamespace) -> None:
+    valid, blend, _ = three_parts(synthetic, [3.0, 3.0, 3.5], ["trial", "trial", "baseline"])
+    choice = choose(*blend, *valid, [make("average")], OBJECTIVE, allowed=frozenset({"trial"}))
+    assert choice.row("average").members == ("trial-0", "trial-1")
+    assert choice.row("baseline-2").role == "baseline"
+
+
+@pytest.mark.parametrize(("gain", "exported"), [(0.0, "trial-0"), (0.004, "trial-0"), (0.03, "mix")])
+def test_eighty_per_cent_decide(gain: float, exported: str) -> None:
+    random = np.random.default_rng(0)
+    rival = random.normal(size=1000)
+    noise = random.normal(size=1000)
+    values = {"trial-0": rival, "mix": rival + 0.2 * (noise - noise.mean()) + gain}
+    assert _decide(["mix"], ["trial-0"], values, OBJECTIVE, 0)[0] == exported
+
+
+def test_the_same_call_gives_the_same_choice(synthetic: SimpleNamespace) -> None:
+    valid, blend, _ = three_parts(synthetic, [3.0, 3.5, 2.0], ["trial", "trial", "baseline"])
+    one, other = (choose(*blend, *valid, BUILDERS, OBJECTIVE, seed=3) for _ in range(2))
+    assert (one.rows, one.chosen, one.reason) == (other.rows, other.chosen, other.reason)
+
+
+def test_two_entries_of_one_builder_have_two_names(synthetic: SimpleNamespace) -> None:
+    valid, blend, _ = three_parts(synthetic, [3.0, 3.0], ["trial", "trial"])
+    choice = choose(*blend, *valid, [make({"average": {"top": 1}}), make("average")], OBJECTIVE)
+    assert {row.name for row in choice.rows if row.role == "ensemble"} == {"average", "average-2"}
+    assert len(choice.row("average").members) == 1
+
+
+def test_a_blend_part_of_one_row_is_refused(synthetic: SimpleNamespace) -> None:
+    valid, blend, _ = three_parts(synthetic, [3.0], ["trial"], rows=1)
+    with pytest.raises(DataError, match=r"raise data.splits.blend"):
+        choose(*blend, *valid, [make("average")], OBJECTIVE)
+
+
+def test_test_is_scored_afterwards_with_intervals_and_paired_gains(chosen: tuple[Choice, Library, Ints]) -> None:
+    choice, test, labels = chosen
+    predictions = choice.predict(test)
+    rows = {row.name: row for row in score_test(choice, predictions, labels, OBJECTIVE)}
+    assert list(rows) == [row.name for row in choice.rows]
+    for name, row in rows.items():
+        assert row.test == metrics(predictions[name], labels, OBJECTIVE.cost)
+        assert row.blend == choice.row(name).blend
+    assert rows["trial-1"].gain_over_trial is None
+    assert rows["baseline-3"].gain_over_linear is None
+    over = rows["selection"].gain_over_trial
+    mine, theirs = rows["selection"].test, rows["trial-1"].test
+    assert over is not None
+    assert mine is not None
+    assert theirs is not None
+    assert over.mean == pytest.approx(mine["reward"] - theirs["reward"])
+    assert over.low < over.mean < over.high
+    accuracy, width = theirs["accuracy"], (rows["trial-1"].test_interval or {})["accuracy"]
+    assert width == pytest.approx(1.96 * np.sqrt(accuracy * (1 - accuracy) / 399), rel=1e-3)
+
+
+def test_less_log_loss_is_a_gain(synthetic: SimpleNamespace) -> None:
+    valid, blend, test = three_parts(synthetic, [4.0, 4.0, 4.0, 1.0], ["trial"] * 3 + ["baseline"])
+    objective = Objective("log_loss")
+    choice = choose(*blend, *valid, [make("average")], objective)
+    rows = score_test(choice, choice.predict(test[0]), test[1], objective)
+    ensemble, linear = rows[0], rows[-1]
+    assert ensemble.gain_over_linear is not None
+    assert ensemble.gain_over_linear.mean == pytest.approx(
+        (linear.test or {})["log_loss"] - (ensemble.test or {})["log_loss"]
+    )
+    assert ensemble.gain_over_linear.low > 0
+
+
+def test_a_row_survives_json(chosen: tuple[Choice, Library, Ints]) -> None:
+    choice, test, labels = chosen
+    for row in (*choice.rows, *score_test(choice, choice.predict(test), labels, OBJECTIVE)):
+        assert Row.from_json(json.loads(json.dumps(row.to_json()))) == row
+
+
+def test_with_one_segment_nothing_is_said_of_a_stop(synthetic: SimpleNamespace) -> None:
+    stack, labels = synthetic.stack([3.0, 3.0], segments=1)
+    library = synthetic.library(Stack(stack.probabilities, stack.answer, stack.n_segments), ["trial", "baseline"])
+    choice = choose(library, labels, library, labels, [make("average")], OBJECTIVE)
+    assert {row.stop for row in choice.rows} == {"one segment"}
+    assert choice.row("baseline-1").title == "baseline-1"
+    assert replace(choice.row("baseline-1"), name="linear").title == "linear"
+
+
+def test_twenty_members_are_chosen_among_in_seconds(synthetic: SimpleNamespace) -> None:
+    import time
+
+    stack, labels = synthetic.stack(np.linspace(3, 6, 20).tolist(), rows=750, segments=12, classes=14)
+    library = synthetic.library(stack, ["trial"] * 18 + ["baseline", "control"])
+    begin = time.process_time()
+    choose(library, labels, library, labels, BUILDERS, OBJECTIVE)
+    assert time.process_time() - begin < 20  # 3 s on an idle core

@@ -1,0 +1,99 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweepstack.ensembles.comparison import Gain
+from sweepstack.search import format as fmt
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.895, ".895"),
+        (1.0, "1.000"),
+        (0.99951, "1.000"),
+        (-0.12, "-.120"),
+        (1.2345, "1.234"),
+        (0.0, ".000"),
+        (10.5, "10.500"),
+        (None, "–"),
+        (math.nan, "–"),
+        (math.inf, "–"),
+    ],
+)
+def test_a_score_has_three_decimals_and_no_leading_zero(value: float | None, text: str) -> None:
+    assert fmt.score(value) == text
+
+
+def test_segments_are_counted_in_tenths_and_other_metrics_are_scores() -> None:
+    assert fmt.metric("segments", 3.24) == "3.2"
+    assert fmt.metric("log_loss", 0.3121) == ".312"
+    assert fmt.metric("reward", None) == "–"
+
+
+def test_a_gain_shows_its_sign_and_interval() -> None:
+    assert fmt.gain(Gain(0.023, 0.009, 0.037)) == "+.023 [.009, .037]"
+    assert fmt.gain(Gain(-0.009, -0.025, 0.007)) == "-.009 [-.025, .007]"
+    assert fmt.gain(None) == "–"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "column", "sentence"),
+    [
+        ("train.lr", 8.1e-3, "8.1e-03", "lr 8.1e-3"),
+        ("train.lr", 1.0, "1.0e+00", "lr 1.0e0"),
+        ("train.lr_schedule", "cosine", "cosine", "cosine"),
+        ("train.warm_start.lr_schedule", "cosine", "cosine", "start schedule cosine"),
+        ("train.batch_size", 64, "64", "batch 64"),
+        ("train.gamma", 0.999, ".9990", "γ .999"),
+        ("train.gamma", 0.99999, ".99999", "γ .99999"),
+        ("train.gamma", 1.0, "1.0000", "γ 1"),
+        ("train.gae_lambda", 0.8, ".800", "λ .80"),
+        ("train.gae_lambda", 0.9996, ".9996", "λ .9996"),
+        ("model.dropout", 0.25, ".250", "dropout .250"),
+        ("train.ppo.entropy", 2e-4, "2.0e-04", "entropy 2.0e-4"),
+        ("train.gamma", None, "–", "γ –"),
+    ],
+)
+def test_settings_read_as_in_the_design(path: str, value: object, column: str, sentence: str) -> None:
+    assert fmt.setting(path, value) == column
+    assert fmt.setting_words(path, value) == sentence
+
+
+@given(st.floats(min_value=0.0, max_value=1 - 1e-9))
+def test_a_value_below_one_is_never_shown_as_one(value: float) -> None:
+    assert float(fmt.near_one(value, 3)) < 1
+
+
+def test_names_that_would_be_the_same_are_longer() -> None:
+    names = fmt.short_names(["model.dropout", "train.lr", "a.epochs", "b.epochs"])
+    assert names == {"model.dropout": "dropout", "train.lr": "lr", "a.epochs": "a epochs", "b.epochs": "b epochs"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (40, "40 s"), (89, "89 s"), (150, "2 min"), (5399, "90 min"), (7500, "2 h 05 min")],
+)
+def test_a_duration_is_what_a_person_would_say(seconds: float, text: str) -> None:
+    assert fmt.duration(seconds) == text.replace("90 min", "1 h 30 min")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "about 1 s left"), (7.2, "about 8 s left"), (37, "about 40 s left"), (95, "about 2 min left")],
+)
+def test_what_remains_is_rounded_up(seconds: float, text: str) -> None:
+    assert fmt.remaining(seconds) == text
+
+
+def test_states_say_where_and_why() -> None:
+    assert fmt.state_words("pruned", 2) == "pruned at rung 2"
+    assert fmt.state_words("failed", None, "the loss is not a number") == "failed: the loss is not a number"
+    assert fmt.state_words("complete", 2) == "complete"
+
+
+def test_sizes_have_three_figures_at_most() -> None:
+    assert [fmt.decimal(x) for x in (0.94, 99.9, 1234.5, None)] == ["0.9", "99.9", "1,234", "–"]
+    assert fmt.count(4500) == "4,500"

@@ -1,0 +1,97 @@
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sweepstack.models.errors import StorageError
+from sweepstack.search.leaderboard import (
+    Company,
+    best,
+    best_metrics,
+    control,
+    leaderboard,
+    rank,
+    ranked,
+    seconds,
+    write_leaderboard,
+)
+from sweepstack.search.ledger import TrialRecord
+
+Make = Callable[..., TrialRecord]
+PATHS = ("train.lr", "train.lr_schedule", "train.gamma")
+LINEAR = Company("linear", "baseline", {"reward": 0.89, "accuracy": 0.92, "segments": 4.4}, 5.0)
+
+
+def test_rows_are_sorted_by_the_metric_with_the_company_among_them(make_record: Make) -> None:
+    records = [make_record(0, [0.85]), make_record(1, [0.88, 0.91]), make_record(2), make_record(3, [0.99], "failed")]
+    frame = leaderboard(records, [LINEAR], PATHS)
+    assert list(frame["name"]) == ["trial 1", "linear", "trial 0", "trial 2", "trial 3"]
+    assert list(frame["role"]) == ["trial", "baseline", "trial", "trial", "trial"]
+    assert frame["number"].isna().tolist() == [False, True, False, False, False]
+
+
+def test_less_is_better_for_log_loss(make_record: Make) -> None:
+    a, b = make_record(0, [0.5], value=0.4), make_record(1, [0.5], value=0.2)
+    assert [r.number for r in ranked([a, b], "log_loss")] == [1, 0]
+    assert rank(0.4, "log_loss") > rank(0.2, "log_loss")
+    assert rank(math.nan, "reward") == rank(None, "reward") == math.inf
+
+
+def test_a_trial_stands_with_the_metrics_of_its_best_epoch(make_record: Make) -> None:
+    record = make_record(4, [0.8, 0.9, 0.85], "pruned", rung=2)
+    row = leaderboard([record], [], PATHS).iloc[0]
+    assert row["reward"] == 0.9
+    assert row["accuracy"] == pytest.approx(0.922)
+    assert (row["best_epoch"], row["epochs"], row["rung"]) == (2, 3, 2)
+    assert (row["state"], row["train.gamma"], row["train.lr_schedule"]) == ("pruned", 0.999, "cosine")
+    assert best_metrics(make_record(5)) == {}
+
+
+def test_seconds_are_those_of_work_or_else_of_the_clock(make_record: Make) -> None:
+    assert seconds(make_record(0, [0.8, 0.9])) == 3.0
+    assert seconds(make_record(0)) == 10.0
+    assert seconds(make_record(0, state="running")) is None
+
+
+def test_the_best_trial_is_the_first_of_equals_that_did_not_fail(make_record: Make) -> None:
+    records = [make_record(2, [0.9]), make_record(1, [0.9], "pruned"), make_record(0, [0.95], "failed")]
+    leader = best(records, "reward")
+    assert leader is not None
+    assert leader.number == 1
+    assert best([make_record(0, [0.95], "failed"), make_record(1, state="running")], "reward") is None
+
+
+def test_the_control_is_one_row_with_its_settings(make_record: Make) -> None:
+    records = [make_record(0, [0.8], sweep="supervised"), make_record(1, [0.82], sweep="supervised")]
+    row = control(records, "reward")
+    assert row is not None
+    assert (row.name, row.role, row.valid["reward"], row.seconds) == ("supervised", "control", 0.82, 1.5)
+    assert control([], "reward") is None
+    frame = leaderboard([], [row], PATHS)
+    assert frame.iloc[0]["train.lr"] == 8.1e-3
+    assert pd.isna(frame.iloc[0]["number"])
+
+
+def test_the_file_gives_back_what_was_written(make_record: Make, tmp_path: Path) -> None:
+    frame = leaderboard([make_record(0, [1 / 3]), make_record(1, state="failed", reason='a, "b"\nc')], [LINEAR], PATHS)
+    write_leaderboard(tmp_path / "leaderboard.csv", frame)
+    text = (tmp_path / "leaderboard.csv").read_text()
+    assert text.startswith("number,name,role,state,train.lr,train.lr_schedule,train.gamma,epochs,best_epoch,reward,")
+    again = pd.read_csv(io.StringIO(text), dtype={"number": "Int64"})
+    assert again["reward"].tolist()[:2] == [0.89, 1 / 3]
+    assert again["number"].astype(object).where(again["number"].notna(), None).tolist() == [None, 0, 1]
+    assert again["reason"].tolist()[2] == 'a, "b"\nc'
+    assert [p.name for p in tmp_path.iterdir()] == ["leaderboard.csv"]
+
+
+def test_an_empty_sweep_has_a_table_without_rows() -> None:
+    assert leaderboard([], [], PATHS).empty
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"cannot write .*leaderboard\.csv"):
+        write_leaderboard(tmp_path / "file" / "leaderboard.csv", leaderboard([], [], PATHS))

@@ -1,0 +1,88 @@
+from collections.abc import Callable
+
+import pytest
+
+from sweepstack.search.ledger import TrialRecord
+from sweepstack.search.progress import Progress
+
+Make = Callable[..., TrialRecord]
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def progress(clock: Clock) -> Progress:
+    return Progress(trials=8, epochs=4, workers=1, metric="reward", clock=clock)
+
+
+def test_the_time_left_follows_from_the_rate_of_this_session(
+    progress: Progress, clock: Clock, make_record: Make
+) -> None:
+    progress.put(make_record(0, [0.8]), earlier=True)
+    progress.put(make_record(1, [0.8]), earlier=True)
+    clock.now = 100.0
+    progress.put(make_record(2, state="running"))
+    assert progress.seconds_left() is None
+    clock.now = 110.0
+    progress.put(make_record(2, [0.8] * 4))
+    assert progress.seconds_left() is None
+    clock.now = 120.0
+    progress.put(make_record(3, [0.8] * 2, "pruned"))
+    assert progress.seconds_left() == pytest.approx(40.0)  # two trials in 20 s, four to go
+    progress.put(make_record(4, [0.8] * 2, "running"))
+    assert progress.seconds_left() == pytest.approx(3.5 * 20 / 2.5)
+    assert progress.share() == pytest.approx(4.5 / 8)
+
+
+def test_when_all_is_done_nothing_is_left(progress: Progress, make_record: Make) -> None:
+    for number in range(8):
+        progress.put(make_record(number, [0.8]))
+    assert progress.seconds_left() == 0.0
+    assert progress.share() == 1.0
+
+
+def test_a_trial_of_its_own_length_counts_by_its_own_epochs(progress: Progress, make_record: Make) -> None:
+    progress.put(make_record(0, [0.8], "running", settings={"train.epochs": 2}))
+    assert progress.share() == pytest.approx(0.5 / 8)
+
+
+def test_a_trial_ends_once(progress: Progress, make_record: Make) -> None:
+    assert not progress.put(make_record(0, state="running"))
+    assert progress.put(make_record(0, [0.8]))
+    assert not progress.put(make_record(0, [0.8], attributes={"mlflow": "1"}))
+    assert not progress.put(make_record(1, [0.8], sweep="supervised"))
+
+
+def test_the_summary_names_best_and_ensemble(progress: Progress, make_record: Make) -> None:
+    assert progress.summary() == "0/8 trials"
+    progress.put(make_record(0, [0.8]))
+    progress.put(make_record(1, [0.9], "running"))
+    progress.put_ensemble(0.915)
+    assert progress.summary() == "1/8 trials · best .900 (trial 1) · ensemble .915"
+
+
+def test_the_control_is_a_stage_while_it_runs(progress: Progress, make_record: Make) -> None:
+    progress.put(make_record(0, [0.7], sweep="supervised"))
+    assert progress.stages() == []
+    progress.put(make_record(1, state="running", sweep="supervised"))
+    (stage,) = progress.stages()
+    assert (stage.name, stage.done, stage.total, stage.note) == ("supervised control", 1, 0, "best .700")
+    assert progress.trials() == []
+
+
+def test_a_stage_goes_when_all_of_it_is_done(progress: Progress) -> None:
+    assert progress.put_stage("refits", 0, 2)
+    assert not progress.put_stage("refits", 1, 2)
+    assert [s.done for s in progress.stages()] == [1]
+    progress.put_stage("refits", 2, 2)
+    assert progress.stages() == []

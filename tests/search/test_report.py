@@ -1,0 +1,172 @@
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from sweepstack.ensembles.choose import Row
+from sweepstack.search.leaderboard import Company
+from sweepstack.search.ledger import TrialRecord
+from sweepstack.search.report import Contents, caution, flattery, render, write_report
+from sweepstack.search.results import Results
+from sweepstack.search.space import Space
+from sweepstack.search.study import Study
+
+Make = Callable[..., TrialRecord]
+NOW = datetime(2026, 11, 24, 3, 4, tzinfo=UTC)
+NASTY = '<script>alert("x")</script>'
+PROVENANCE = {
+    "python": "3.11.7",
+    "versions": {"torch": "2.13.0"},
+    "data": {
+        "hashes": {"warm": "0123abcd", "test": "4567ef00", "content": "89abcdef"},
+        "rows": {"warm": 4500, "test": 1500, "valid": 750},
+        "classes": ["de", NASTY],
+        "notes": [f"12 rows {NASTY}"],
+    },
+}
+
+
+@pytest.fixture
+def records(make_record: Make) -> list[TrialRecord]:
+    base = make_record(0, [0.8]).settings
+    ended = [make_record(n, [0.8, 0.85 + n / 200], settings={**base, "train.lr": 1e-3 * (n + 1)}) for n in range(8)]
+    return [
+        *ended,
+        make_record(8, [0.7], "pruned", rung=1),
+        make_record(9, state="failed", reason=NASTY),
+        make_record(10, [0.6], "running"),
+    ]
+
+
+@pytest.fixture
+def contents(study: Study, space: Space, records: list[TrialRecord], rows: tuple[Row, ...], tmp_path: Path) -> Contents:
+    named = (replace(rows[0], name=NASTY, method=NASTY, members=("trial-7", NASTY, "linear")), *rows[1:])
+    results = Results(study, tmp_path, records[7], named, NASTY, f"It is better {NASTY}.", "guten Morgen")
+    company = [Company("linear", "baseline", {"reward": 0.902, "accuracy": 0.934, "segments": 4.4}, 5.0)]
+    return Contents(results, space, records, company, PROVENANCE, 1)
+
+
+class Page(HTMLParser):
+    """Collects tags and the text of each section."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.sections: dict[str, str] = {}
+        self._section = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.tags.append((tag, given))
+        if tag == "section":
+            self._section = given["id"] or ""
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+        if tag == "section":
+            self._section = ""
+
+    def handle_data(self, data: str) -> None:
+        self.sections[self._section] = self.sections.get(self._section, "") + " " + " ".join(data.split())
+
+
+def test_every_section_is_there_and_well_formed(contents: Contents) -> None:
+    page = Page(render(contents, NOW))
+    assert page.open == []
+    sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
+    assert sections == [
+        "exported",
+        "ensembles",
+        "curves",
+        "effects",
+        "map",
+        "reading",
+        "leaderboard",
+        "data",
+        "provenance",
+    ]
+    assert "2026-11-24 03:04 UTC" in page.sections[""]
+    ensembles, exported = page.sections["ensembles"], page.sections["exported"]
+    assert "+.023 [.009, .037]" in exported
+    assert exported.count("the interval includes 0") == 1  # only the gain over the baseline spans it
+    assert ".914 ±.014" in ensembles
+    assert "trial-7 (.50)" in " ".join(ensembles.split()).replace(" , ", ", ")
+    assert "0123abcd" in page.sections["data"]
+    assert "Labels of test have been scored once" in page.sections["data"]
+    assert "torch 2.13.0" in page.sections["provenance"]
+    assert "8 complete" in page.sections["leaderboard"]
+
+
+def test_a_users_text_is_escaped_everywhere(contents: Contents) -> None:
+    html = render(contents, NOW)
+    assert NASTY not in html
+    assert html.count("&lt;script&gt;alert(") >= 6
+    assert "script" not in [tag for tag, _ in Page(html).tags]
+
+
+def test_the_page_loads_nothing(contents: Contents) -> None:
+    html = render(contents, NOW)
+    for tag, attributes in Page(html).tags:
+        assert tag not in ("script", "link", "img", "iframe", "object", "image")
+        for name in ("src", "href", "xlink:href"):
+            assert (attributes.get(name) or "#").startswith("#"), f"{tag} loads {attributes[name]}"
+    assert "@import" not in html
+    assert not re.search(r"url\((?!#)", html)
+    assert "default-src 'none'" in html
+
+
+def test_the_leaderboard_is_sorted_with_the_company_in_it(contents: Contents) -> None:
+    html = render(contents, NOW)
+    board = html[html.index('<section id="leaderboard">') :]
+    names = re.findall(r"<tr class=\"[^\"]*\"><td>([^<]+)</td>", board)
+    assert names == ["linear", "7", "6", "5", "4", "3", "2", "1", "0", "8", "10", "9"]
+
+
+def test_the_same_contents_give_the_same_page(contents: Contents) -> None:
+    assert render(contents, NOW) == render(contents, NOW)
+
+
+def test_a_run_that_has_only_begun_has_a_page(study: Study, space: Space, tmp_path: Path, make_record: Make) -> None:
+    for records in ([], [make_record(0, state="running")], [make_record(0, state="failed", reason="NaN")]):
+        page = Page(render(Contents(Results(study, tmp_path, None), space, records), NOW))
+        assert [a["id"] for t, a in page.tags if t == "section"] == ["exported", "leaderboard", "data", "provenance"]
+        assert "Nothing is exported yet" in page.sections["exported"]
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "accuracy", "segments"])
+def test_other_metrics_and_a_plain_classifier(
+    metric: str, make_study: Callable[..., Study], records: list[TrialRecord], rows: tuple[Row, ...], tmp_path: Path
+) -> None:
+    study = make_study(reading="off", search={"metric": metric})
+    space = Space.of(study.space, study.trial_settings())[0]
+    results = Results(study, tmp_path, records[0], rows, "selection", "It is better.")
+    page = Page(render(Contents(results, space, records), NOW))
+    sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
+    assert "map" not in sections
+    assert "reading" not in sections
+    assert f"best {metric.replace('_', ' ')}" in page.sections[""]
+
+
+def test_luck_and_few_trials_are_said(contents: Contents) -> None:
+    # σ of a share: √(.907·.093/750) = .0106; nine trials: √(2·ln 9) = 2.096
+    assert "best of 9 trials on 750 valid rows may owe up to about .022" in flattery(contents)
+    assert flattery(replace(contents, records=contents.records[:1])) == ""
+    assert caution(contents).startswith("With 9 trials this is a hint")
+    assert caution(replace(contents, records=contents.records[:3])).startswith("3 trials with a result are too few")
+
+
+def test_the_file_is_written_whole(contents: Contents, tmp_path: Path) -> None:
+    write_report(tmp_path / "out" / "report.html", contents, now=NOW)
+    assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8") == render(contents, NOW)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.html"]

@@ -1,0 +1,112 @@
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sweepstack.ensembles.choose import Row
+from sweepstack.search.ledger import TrialRecord
+from sweepstack.search.results import Results, print_results, print_status, quoted, result_lines, shown_path
+from sweepstack.search.study import Study
+
+Make = Callable[..., TrialRecord]
+Rows = tuple[Row, ...]
+REASON = "selection is exported: it beats linear with a chance of 98%."
+
+
+@pytest.fixture
+def results(study: Study, make_record: Make, rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
+    monkeypatch.chdir(tmp_path)
+    best = make_record(7, [0.895])
+    return Results(study, tmp_path / "runs/quickstart", best, rows, "selection", REASON, "guten Morgen")
+
+
+def text(results: Results, width: int = 1000) -> list[str]:
+    return [line for line, _ in result_lines(results, width)]
+
+
+def test_the_lines_are_those_of_the_design(results: Results) -> None:
+    lines = text(results)
+    assert lines == [
+        "Best trial   #7  lr 8.1e-3, cosine, batch 64, γ .999, λ .80, start 2     test reward .891   "
+        "accuracy .913 after 3.2 of 12 segments",
+        "Ensembles               valid   blend   test reward   accuracy   read   members     MB   ms/row",
+        "  selection              .921    .919    .914 ±.014       .937    3.3         3    3.1      1.2",
+        "  trial-7                .895    .893    .891 ±.014       .913    3.2         1      –        –   "
+        "(best trial)",
+        "  linear, sure enough    .902    .899    .900 ±.014       .934    4.4         1    0.9      0.1   (baseline)",
+        "Exported     runs/quickstart/bundle   selection: +.023 [.009, .037] over the best trial, "
+        "+.014 [-.003, .025] over the baseline",
+        f"             {REASON}",
+        'Next         echo "guten Morgen" | sweepstack predict runs/quickstart/bundle -',
+        "             sweepstack ui runs/quickstart   every trial in MLflow",
+        "             runs/quickstart/report.html     what mattered, in pictures",
+    ]
+
+
+@pytest.mark.parametrize("width", [72, 80, 100])
+def test_every_line_but_a_command_fits_the_terminal(results: Results, width: int) -> None:
+    assert max(len(line) for line in text(results, width) if "sweepstack predict" not in line) <= width
+
+
+def test_before_the_ensembles_the_best_trial_stands_with_its_valid_score(results: Results) -> None:
+    lines = text(Results(results.study, results.folder, results.best))
+    assert "valid reward .895   accuracy .917 after 3.2 of 12 segments" in lines[0]
+    assert not any(line.startswith(("Ensembles", "Exported")) for line in lines)
+    assert not any("predict" in line for line in lines)
+
+
+def test_a_sweep_without_a_result_says_so(results: Results) -> None:
+    assert text(Results(results.study, results.folder, None))[0].startswith("Best trial   none: no trial has come to")
+
+
+def test_before_test_is_scored_its_columns_are_not_there(results: Results) -> None:
+    bare = tuple(
+        replace(row, test=None, test_interval=None, gain_over_trial=None, gain_over_linear=None) for row in results.rows
+    )
+    lines = text(replace(results, rows=bare))
+    assert "test" not in " ".join(lines[1:])
+    assert any(line.split()[:3] == ["selection", ".921", ".919"] for line in lines)
+
+
+def test_a_plain_file_gets_no_colours(results: Results) -> None:
+    out = io.StringIO()
+    print_results(results, out)
+    assert out.getvalue().splitlines() == text(results)
+
+
+def test_commands_can_be_pasted_into_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert shown_path(tmp_path / "runs/a b") == "'runs/a b'"
+    assert shown_path(tmp_path.parent / "elsewhere") == str(tmp_path.parent / "elsewhere")
+    assert quoted("it's a\ndog") == '"it\'s a dog"'
+    assert quoted("$(rm -rf .)") == "'$(rm -rf .)'"
+
+
+def test_status_says_where_a_run_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = io.StringIO()
+    status = {
+        "name": "quickstart",
+        "folder": str(tmp_path / "runs/quickstart"),
+        "trials": {"asked_for": 16, "running": 2, "complete": 5, "pruned": 0, "failed": 1},
+        "metric": "reward",
+        "best": {"trial": 7, "reward": 0.895},
+        "company": {"linear": 0.902},
+        "ensembles": {"selection": 0.919},
+        "exported": "selection",
+    }
+    print_status(status, out)
+    assert out.getvalue().splitlines() == [
+        "quickstart   runs/quickstart",
+        "Trials       2 running, 5 complete, 1 failed; 16 asked for",
+        "Best trial   #7   valid reward .895",
+        "Company      linear .902   (valid reward)",
+        "Ensembles    selection .919   (blend reward)",
+        "Exported     runs/quickstart/bundle   selection",
+    ]
+    empty = {**status, "trials": {"asked_for": 16}, "best": None, "company": {}, "ensembles": {}, "exported": None}
+    out = io.StringIO()
+    print_status(empty, out)
+    assert out.getvalue().splitlines() == ["quickstart   runs/quickstart", "Trials       none yet; 16 asked for"]

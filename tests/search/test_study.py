@@ -1,0 +1,301 @@
+"""The study file: the design's example, defaults, paths, overrides, errors, and what may change between two runs."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sweepstack.models.errors import StudyError
+from sweepstack.models.settings import TrialSettings
+from sweepstack.search.scalars import load_yaml
+from sweepstack.search.study import OPTIONS, Study, check_extends
+
+EXAMPLE = """\
+version: 1
+name: reuters-r8
+task: classification            # classification | translation | generation | gym:ENV
+data:
+  train: r8-train.jsonl         # .jsonl .csv .tsv .parquet, a folder saved by Hugging Face datasets, or builtin:NAME
+  test: r8-test.jsonl           # optional; without it splits.test is carved from train first
+  input: text                   # column names
+  target: label
+  group: null                   # rows of one group never straddle two parts
+  splits: {policy: 0.3, valid: 0.1, blend: 0.1}   # shares of train; the rest, at least 0.1, is warm; or {folds: 5}
+  seed: 0
+reading: {unit: words, segment: 5, max_segments: 16, cost: 0.01}    # or off; classification and simultaneous translation
+model: {d_model: 64, layers: 1, heads: 4, dropout: 0.2, word_dropout: 0.3, activation: gelu, init: xavier, read_head: confidence}   # or state
+train:
+  warm_start: {epochs: 8, lr: 3e-3, lr_schedule: cosine, batch_size: 64, seed: 0}   # the supervised start, cached by its settings
+  algorithm: ppo                # supervised | exact | reinforce | rloo | a2c | ppo | trpo
+  freeze: encoder               # or none: fine-tune everything
+  epochs: 8                     # of policy optimisation; a trial reports after each
+  optimizer: adamw
+  lr: 3e-3
+  lr_schedule: cosine
+  batch_size: 256               # episodes rolled out for an update
+  gamma: 1.0
+  gae_lambda: 0.95
+  ppo: {epochs: 4, minibatch: 128, clip: 0.2, entropy: 0.0, value_coef: 0.5}   # a minibatch above batch_size means batch_size
+  seed: 0
+device: auto
+space:                          # any key of model: or train:, or reading.cost, by its path
+  train.lr: {log: [3e-4, 3e-2]}
+  train.lr_schedule: [constant, linear, exponential, inverse_time, step, cosine]
+  train.batch_size: [64, 128, 256, 512]
+  train.gamma: {near_one: [0.9, 0.9999]}
+  train.gae_lambda: {near_one: [0.5, 0.999]}
+  train.warm_start.seed: [0, 1, 2, 3]              # members from different starts make the better ensemble
+search:
+  sampler: tpe                  # grid | random | qmc | tpe | gp | cmaes | nsga2 | bayes
+  stopper: {asha: {min_epochs: 1, reduction: 2}}   # none | asha | hyperband | median | pbt
+  trials: 16
+  metric: reward                # any metric that the task reports; its direction is known
+  concurrency: auto
+  resources: {cpu: 1, gpu: 0}
+  seeds: 1                      # repetitions of each configuration; > 1 races them
+  seed: 0
+  storage: null                 # an Optuna RDB URL instead of the run folder's ledger.log
+ensembles:
+  library: [trials, linear, supervised]
+  builders: [selection, {stacking: {top: 8}}, {bagging: {top: 1, members: 5}}, {boosting: {top: 1, members: 4}}]
+  budget: {}                    # members, size_mb, latency_ms
+tracking: {uri: "sqlite:///mlflow.db"}
+"""  # noqa: E501
+NOT_BUILT = ", {boosting: {top: 1, members: 4}}"
+MINIMAL = "task: classification\ndata: {train: texts.jsonl}\n"
+
+
+def write(folder: Path, text: str = MINIMAL, name: str = "s.yaml") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refused(folder: Path, text: str, *overrides: str) -> str:
+    with pytest.raises(StudyError) as caught:
+        Study.load(write(folder, text), overrides)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+def test_the_designs_example_parses_as_it_stands_without_what_is_not_built(tmp_path: Path) -> None:
+    study = Study.load(write(tmp_path, EXAMPLE.replace(NOT_BUILT, "")))
+    assert study.name == "reuters-r8"
+    assert study.train.lr == 3e-3
+    assert study.data.test == str(tmp_path / "r8-test.jsonl")
+    assert study.tracking.uri == f"sqlite:///{tmp_path}/mlflow.db"
+    assert study.builder_specs() == ["selection", {"stacking": {"top": 8}}, {"bagging": {"top": 1, "members": 5}}]
+
+
+def test_the_designs_example_with_boosting_is_refused_as_not_available(tmp_path: Path) -> None:
+    assert refused(tmp_path, EXAMPLE) == (
+        f"{tmp_path / 's.yaml'}: ensembles.builders boosting is not available in this version; "
+        "use average, selection, stacking or bagging"
+    )
+
+
+def test_the_defaults_are_the_values_of_the_designs_example(tmp_path: Path) -> None:
+    shown = Study.load(write(tmp_path, EXAMPLE.replace(NOT_BUILT, ""))).model_dump()
+    default = Study.load(write(tmp_path)).model_dump()
+    for key in ("reading", "model", "train", "device", "space", "search"):
+        assert default[key] == shown[key], key
+    assert default["ensembles"]["library"] == shown["ensembles"]["library"]
+    assert default["ensembles"]["builders"] == ["average", *shown["ensembles"]["builders"]]
+    assert default["data"]["splits"] == shown["data"]["splits"]
+    assert (default["name"], default["tracking"]) == ("s", {"uri": None})
+    assert Study.load(write(tmp_path)).trial_settings() == TrialSettings()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        MINIMAL,
+        EXAMPLE.replace(NOT_BUILT, ""),
+        MINIMAL + "reading: off\nname: 2024-01-02\nsearch: {stopper: none, concurrency: 2, resources: {gpu: 0.5}}",
+        MINIMAL + "search: {stopper: asha, sampler: random, metric: log_loss}",
+        MINIMAL + "ensembles: {builders: [{selection: {size: 9}}, stacking, {average: null}]}\nspace: {}",
+        MINIMAL + "space: {train.lr_schedule: [constant, {step: {train.step_every: {int: [1, 4]}}}], train.lr: [1e-7]}",
+    ],
+)
+def test_the_resolved_study_loads_again_equal_from_anywhere(tmp_path: Path, text: str) -> None:
+    study = Study.load(write(tmp_path, text))
+    elsewhere = tmp_path / "runs" / "x"
+    elsewhere.mkdir(parents=True)
+    again = Study.load(write(elsewhere, study.dump(), "study.yaml"))
+    assert again == study
+    assert again.dump() == study.dump()
+    check_extends(study, again)
+
+
+def test_the_name_is_the_stem_made_safe_and_a_written_one_is_not_bent(tmp_path: Path) -> None:
+    assert Study.load(write(tmp_path, name="my study (2).yaml")).name == "my-study-2-"
+    assert Study.load(write(tmp_path, name="языки.yaml")).name == "языки"
+    for name in ("a/b", "..", "", "-x", "a b"):
+        assert (
+            f"name: must be letters, digits, '.', '_' and '-' (at most 100, and no '.' or '-' first), but got {name!r}"
+            in (refused(tmp_path, MINIMAL + f"name: '{name}'"))
+        )
+
+
+def test_paths_are_relative_to_the_file_and_those_of_set_to_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studies, work = tmp_path / "studies", tmp_path / "work"
+    studies.mkdir()
+    work.mkdir()
+    text = "task: classification\ndata: {train: ../d/a.csv, test: b.csv}\ntracking: {uri: 'sqlite:///t/m.db?mode=rw'}\n"
+    path = write(studies, text)
+    monkeypatch.chdir(work)
+    study = Study.load(path)
+    assert study.data.train == str(tmp_path / "d" / "a.csv")
+    assert study.data.test == str(studies / "b.csv")
+    assert study.tracking.uri == f"sqlite:///{studies}/t/m.db?mode=rw"
+    overrides = ["data.train=x.csv", "data.test=builtin:languages", "tracking={uri: mlruns}"]
+    study = Study.load(os.path.relpath(path), overrides)
+    assert study.data.train == str(work / "x.csv")
+    assert study.data.test == "builtin:languages"
+    assert study.tracking.uri == str(work / "mlruns")
+    for uri in (
+        "http://localhost:5000",
+        "sqlite:////abs/m.db",
+        "databricks",
+        "postgresql://u@h/db",
+    ):
+        assert Study.load(path, [f"tracking.uri={uri}"]).tracking.uri == uri
+
+
+def test_without_a_store_the_one_beside_the_run_folders_is_taken(tmp_path: Path) -> None:
+    study = Study.load(write(tmp_path))
+    placed = study.in_folder(tmp_path / "runs" / "s")
+    assert placed.tracking.uri == f"sqlite:///{tmp_path}/runs/mlflow.db"
+    assert placed.in_folder(tmp_path / "other" / "s") == placed
+    check_extends(study, placed)
+
+
+def test_overrides_replace_single_values(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL + "train: {lr: 1e-2, epochs: 3}\n")
+    study = Study.load(path, ["train.lr=1e-4", "search.trials=2", "search.stopper.asha.reduction=3", "reading=off"])
+    assert (study.train.lr, study.train.epochs, study.search.trials, study.reading) == (1e-4, 3, 2, "off")
+    assert study.search.stopper != "none"
+    assert study.search.stopper.asha.reduction == 3
+    assert Study.load(path, ["search.trials=2", "search.trials=5"]).search.trials == 5, "the last one holds"
+    default = Study.load(path).space
+    assert Study.load(path, ["space.train.lr=[0.1, 0.2]"]).space == {**default, "train.lr": [0.1, 0.2]}
+    assert Study.load(path, ["space={train.lr: [0.1]}"]).space == {"train.lr": [0.1]}
+    assert Study.load(path).space == default, "the default was not changed on the way"
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("search.trials=many", "--set search.trials: must be an integer, but got 'many'"),
+        ("search.trails=3", "--set search.trails: search.trails (with the value 3) is not a key of a study; nearest: "),
+        (
+            "search.sampler=bayes",
+            "--set search.sampler: search.sampler bayes is not available in this version; use tpe",
+        ),
+        ("space.train.lr={log: [0, 1]}", "--set space.train.lr: log needs bounds above 0, but got [0, 1]"),
+        ("task.kind=3", "--set task.kind: task is 'classification', which has no keys; set task as a whole"),
+        ("model.heads=5", "--set model.heads: model: heads must divide d_model, but got heads=5, d_model=64"),
+    ],
+)
+def test_a_wrong_override_is_named_not_the_file(tmp_path: Path, override: str, line: str) -> None:
+    assert refused(tmp_path, MINIMAL, override).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (MINIMAL + "train: {learning_rate: 1e-3}",
+         "train.learning_rate (with the value 0.001) is not a key of a study; nearest: train.lr; train has warm_start"),
+        (MINIMAL + "search: {stopper: pbt}", "search.stopper pbt is not available in this version; use none or asha"),
+        (MINIMAL + "search: {stopper: halving}", "search.stopper: must be none, asha or {asha: "),
+        (MINIMAL + "search: {sampler: grid}", "space.train.lr: the grid sampler needs points: n beside log"),
+        (MINIMAL + "space: {train.lr: {log: [0, 0.1]}}", "space.train.lr: log needs bounds above 0, but got [0, 0.1]"),
+        (MINIMAL + "ensembles: {builders: [stacking, {stacking: {top: 3}}]}",
+         "ensembles.builders: must name each entry once, but got stacking twice; take one out"),
+        (MINIMAL + "ensembles: {builders: [{bagging: {members: 2.5}}]}",
+         "ensembles.builders[0]: bagging.members must be an integer above 0, but got 2.5"),
+        (MINIMAL + "ensembles: {builders: [{bagging: 3}]}",
+         "ensembles.builders[0]: bagging must be a mapping of options"),
+        ("task: classification\ndata: {train: x, splits: {policy: 0.6, valid: 0.3, blend: 0.3}}",
+         "data.splits: policy + valid + blend must leave at least 0.1 for warm, but they sum to 1.2"),
+        ("data: {train: x}", "task is missing; a study needs task and data"),
+        ("[1, 2]", "a study is a mapping of keys to values"),
+        ("", "a study is a mapping of keys to values"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_one_line(tmp_path: Path, text: str, line: str) -> None:
+    assert refused(tmp_path, text).startswith(f"{tmp_path / 's.yaml'}: {line}")
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"nowhere\.yaml: no such study file; check the path"):
+        Study.load(tmp_path / "nowhere.yaml")
+    with pytest.raises(StudyError, match="cannot be read"):
+        Study.load(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes(b"name: caf\xe9\n")
+    with pytest.raises(StudyError, match="not UTF-8 text at byte 9; save it as UTF-8"):
+        Study.load(tmp_path / "latin.yaml")
+
+
+def test_more_trials_and_other_resources_extend_a_study(tmp_path: Path) -> None:
+    stored = Study.load(write(tmp_path))
+    for override in (
+        "search.trials=17",
+        "search.concurrency=3",
+        "search.resources={cpu: 2}",
+        "ensembles={builders: [average], library: [trials]}",
+        "tracking.uri=http://localhost:5000",
+    ):
+        check_extends(stored, Study.load(tmp_path / "s.yaml", [override]))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("search.trials=15", "search.trials can only be raised: the run folder has 16, but got 15"),
+        (
+            "train.lr=0.5",
+            r"differs in train\.lr \(stored 0\.003, now 0\.5\); .*start afresh with another name or --out",
+        ),
+        ("space.train.lr=[0.5]", r"space\.train\.lr \(stored \{'log': \[0\.0003, 0\.03\]\}, now \[0\.5\]\)"),
+        ("space={train.lr: [0.5]}", r"space\.train\.gamma \(stored \{'near_one'.*, now null\)"),
+        ("search.stopper=none", r"search\.stopper\.asha\.min_epochs \(stored 1, now null\)"),
+        ("reading=off", r"reading \(stored null, now off\)"),
+        ("name=other", r"name \(stored s, now other\)"),
+        ("data.seed=1", r"data\.seed"),
+    ],
+)
+def test_any_other_difference_is_refused_with_its_key(tmp_path: Path, override: str, message: str) -> None:
+    stored = Study.load(write(tmp_path))
+    with pytest.raises(StudyError, match=message):
+        check_extends(stored, Study.load(tmp_path / "s.yaml", [override]))
+
+
+def test_the_options_of_builders_are_those_of_the_builders() -> None:
+    from sweepstack.ensembles.builders import BUILDERS
+
+    fields = {
+        name: {field.name: field.type for field in dataclasses.fields(builder)} for name, builder in BUILDERS.items()
+    }
+    assert fields == OPTIONS
+
+
+def test_every_study_that_we_ship_loads() -> None:
+    shipped = sorted((Path(__file__).parents[2] / "studies").rglob("*.yaml"))
+    assert shipped
+    for path in shipped:
+        assert Study.load(path).name
+        assert load_yaml(path.read_text(encoding="utf-8"), path.name)["version"] == 1
+
+
+def test_importing_it_is_light() -> None:
+    heavy = ["torch", "ray", "mlflow", "sklearn", "matplotlib", "optuna", "numpy", "pandas"]
+    code = f"import sys, sweepstack.search.study; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

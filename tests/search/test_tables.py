@@ -1,0 +1,88 @@
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweepstack.search.ledger import TrialRecord
+from sweepstack.search.space import Space
+from sweepstack.search.study import Study
+from sweepstack.search.tables import Column, TrialTable, axes_by_path, fit, labelled, line
+
+
+def test_space_goes_first_and_then_the_least_important_column() -> None:
+    columns = [Column("a", 5), Column("b", 5, importance=3), Column("c", 5, importance=4)]
+    assert fit(columns, 21) == (columns, 3)
+    assert fit(columns, 20) == (columns, 2)
+    assert fit(columns, 17) == (columns, 1)
+    assert fit(columns, 16) == ([columns[0], columns[2]], 3)
+    assert fit(columns, 3) == ([columns[0], columns[2]], 1)
+
+
+def test_a_cell_that_is_too_long_ends_in_an_ellipsis() -> None:
+    columns = [Column("n", 3), Column("state", 6, right=False)]
+    assert line(columns, 2, {"n": "7", "state": "complete"}, indent=1) == "   7  compl…"
+
+
+def test_a_label_stands_in_its_margin() -> None:
+    assert labelled("Exported", ["one", "two"], 30) == ["Exported     one   two"]
+    assert labelled("Exported", ["one", "a longer chunk"], 30) == ["Exported     one", "             a longer chunk"]
+
+
+@given(st.integers(min_value=60, max_value=200))
+def test_every_line_fits(width: int) -> None:
+    lines = labelled("Best trial", ["word " * 20, "#7  lr 8.1e-3, cosine"], width)
+    assert max(map(len, lines)) <= width
+
+
+def test_the_table_fits_and_keeps_number_metric_and_state(
+    study: Study, space: Space, make_record: Callable[..., TrialRecord]
+) -> None:
+    table = TrialTable(study, space)
+    for width in (50, 72, 100, 140):
+        heading, (row,) = table.lines([make_record(7, [0.895])], width)
+        assert max(len(heading), len(row)) <= width
+        assert {"trial", "reward", "state"} <= set(heading.split())
+        assert row.split()[0] == "7"
+        assert ".895" in row
+
+
+def test_a_log_loss_study_shows_it_first_and_a_plain_classifier_reads_nothing(
+    make_study: Callable[..., Study], make_record: Callable[..., TrialRecord]
+) -> None:
+    study = make_study(reading="off", search={"metric": "log_loss"})
+    table = TrialTable(study, Space.of(study.space, study.trial_settings())[0])
+    heading, (row,) = table.lines([make_record(7, [0.895])], 200)
+    assert heading.split()[:4] == ["trial", "lr", "schedule", "batch"]
+    assert "γ" not in heading
+    assert "read" not in heading
+    assert heading.index("log loss") < heading.index("accuracy")
+    assert row.split()[-3:] == [".250", ".917", "complete"]
+
+
+def test_settings_that_hang_on_a_choice_have_columns_of_their_own(
+    make_study: Callable[..., Study], make_record: Callable[..., TrialRecord]
+) -> None:
+    study = make_study(space={"train.lr_schedule": ["constant", {"step": {"train.step_every": {"int": [1, 4]}}}]})
+    space = Space.of(study.space, study.trial_settings())[0]
+    assert list(axes_by_path(space.axes)) == ["train.lr_schedule", "train.step_every"]
+    heading, (row,) = TrialTable(study, space).lines(
+        [make_record(1, [0.8], settings={"train.lr_schedule": "constant"})], 200
+    )
+    assert heading.split()[:4] == ["trial", "schedule", "step", "every"]
+    assert row.split()[:3] == ["1", "constant", "–"]
+
+
+def test_a_trial_may_have_its_own_number_of_epochs(
+    study: Study, space: Space, make_record: Callable[..., TrialRecord]
+) -> None:
+    record = make_record(1, [0.8], settings={"train.epochs": 9})
+    assert TrialTable(study, space).cells(record)["epoch"] == "1/9"
+
+
+@pytest.mark.parametrize("state", ["complete", "pruned", "failed", "running"])
+def test_a_trial_without_a_report_has_dashes(
+    state: str, study: Study, space: Space, make_record: Callable[..., TrialRecord]
+) -> None:
+    cells = TrialTable(study, space).cells(make_record(1, state=state))
+    assert (cells["reward"], cells["segments"], cells["epoch"]) == ("–", "–", "0/4")
