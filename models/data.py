@@ -1,8 +1,8 @@
 """From a data file to the five disjoint parts of a study, checked before anything is trained.
 
-    warm    fits the supervised start          policy  is what policy optimisation plays on
-    valid   scores trials and stops them       blend   fits ensembles
-    test    is scored once, after the choice of what to export
+warm    fits the supervised start          policy  is what policy optimisation plays on
+valid   scores trials and stops them       blend   fits ensembles
+test    is scored once, after the choice of what to export
 """
 
 import hashlib
@@ -50,6 +50,8 @@ def load_dataset(data: Data) -> Dataset:
             "classification needs at least two classes"
         )
     if test is not None:
+        if data.splits.test is not None:
+            notes.append(f"data.splits.test ({data.splits.test:g}) is not used: {test.source} brings the test part")
         train = _without_test_inputs(train, test, notes)
         unknown = Counter(label for label in test.targets if label not in set(train.targets))
         if unknown:
@@ -79,6 +81,8 @@ def load_dataset(data: Data) -> Dataset:
 def _rows(data: Data) -> tuple[Rows, Rows | None]:
     if data.train.startswith(PREFIX):
         train, test = builtin(data.train.removeprefix(PREFIX))
+        if data.group is not None:
+            raise DataError(f"data.group is {data.group!r}, but {data.train} has no groups; leave data.group out")
     else:
         train, test = read_rows(Path(data.train), data.input, data.target, data.group), None
     if data.test is not None:
@@ -147,4 +151,4 @@ def _check_parts(parts: dict[str, Part], classes: tuple[str, ...], source: str, 
 
 def _hash(part: Part, classes: tuple[str, ...]) -> str:
     rows = [[text, classes[label]] for text, label in zip(part.inputs, part.labels.tolist(), strict=True)]
-    return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()[:16]

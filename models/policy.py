@@ -39,7 +39,7 @@ class Shape:
 class Attention(nn.Module):
     def __init__(self, model: Model) -> None:
         super().__init__()
-        self.heads, self.dropout = model.heads, model.dropout
+        self.heads = model.heads
         self.query = nn.Linear(model.d_model, model.d_model)
         self.key_value = nn.Linear(model.d_model, 2 * model.d_model)
         self.out = nn.Linear(model.d_model, model.d_model)
@@ -49,8 +49,7 @@ class Attention(nn.Module):
         b, t, d = x.shape
         query = self.query(x).view(b, t, self.heads, -1).transpose(1, 2)  # (B, H, T, d/H)
         key, value = self.key_value(memory).view(b, memory.shape[1], 2, self.heads, -1).permute(2, 0, 3, 1, 4)
-        dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None], dropout_p=dropout)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None])
         return self.out(mixed.transpose(1, 2).reshape(b, t, d))
 
 
@@ -58,8 +57,8 @@ class FeedForward(nn.Module):
     def __init__(self, model: Model) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[model.activation]
-        self.up = nn.Linear(model.d_model, 4 * model.d_model)
-        self.down = nn.Linear(4 * model.d_model, model.d_model)
+        self.up = nn.Linear(model.d_model, 2 * model.d_model)
+        self.down = nn.Linear(2 * model.d_model, model.d_model)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down(self.activation(self.up(x)))
@@ -70,7 +69,6 @@ class Block(nn.Module):
 
     def __init__(self, model: Model, *, cross: bool) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(model.dropout)
         self.norms = nn.ModuleList(nn.LayerNorm(model.d_model) for _ in range(3 if cross else 2))
         self.attention = Attention(model)
         self.cross = Attention(model) if cross else None
@@ -78,10 +76,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor, memory: Tensor | None = None, sees: Tensor | None = None) -> Tensor:
         normed = self.norms[0](x)
-        x = x + self.dropout(self.attention(normed, normed, mask))
+        x = x + self.attention(normed, normed, mask)
         if self.cross is not None and memory is not None and sees is not None:
-            x = x + self.dropout(self.cross(self.norms[2](x), memory, sees))
-        return x + self.dropout(self.feed_forward(self.norms[1](x)))
+            x = x + self.cross(self.norms[2](x), memory, sees)
+        return x + self.feed_forward(self.norms[1](x))
 
 
 class ReadingPolicy(nn.Module):
@@ -94,7 +92,7 @@ class ReadingPolicy(nn.Module):
         self.ngrams = nn.ModuleList(nn.Embedding(HASHED, d) for _ in range(2)) if reading.unit == "characters" else None
         self.positions = nn.Parameter(torch.zeros(reading.max_segments * reading.segment, d))
         self.steps = nn.Parameter(torch.zeros(reading.max_segments, d))
-        self.dropout = nn.Dropout(model.dropout)
+        self.dropout = nn.Dropout(model.dropout)  # of embeddings alone: elsewhere it cost time and gained nothing
         self.encoder = nn.ModuleList(Block(model, cross=False) for _ in range(model.layers))
         self.decoder = nn.ModuleList(Block(model, cross=True) for _ in range(model.layers))
         self.norm = nn.LayerNorm(d)

@@ -71,9 +71,7 @@ def log_probs_of(output: PolicyOutput, episodes: Episodes, sample_labels: bool) 
     return chosen
 
 
-def roll_out(
-    forward: Forward, rows: Tensor, texts: Texts, random: torch.Generator, sample_labels: bool
-) -> Episodes:
+def roll_out(forward: Forward, rows: Tensor, texts: Texts, random: torch.Generator, sample_labels: bool) -> Episodes:
     """One episode of each row; rewards are 1 for the right label, minus the cost of each READ."""
     with torch.no_grad():
         output = forward(rows)
@@ -95,9 +93,7 @@ def roll_out(
         episodes = Episodes(
             rows, taken, taken & (step < last[:, None]), answered, answers, rewards, output.values, rewards
         )
-        return Episodes(
-            **{**episodes.__dict__, "log_probs": log_probs_of(output, episodes, sample_labels)}
-        )
+        return Episodes(**{**episodes.__dict__, "log_probs": log_probs_of(output, episodes, sample_labels)})
 
 
 def ppo_losses(

@@ -84,7 +84,9 @@ def _json_lines(path: Path, wanted: Sequence[str]) -> dict[str, list[Any]]:
             except ValueError as error:
                 raise DataError(f"{path} line {number} is not JSON ({error}); mend or remove it") from error
             if not isinstance(row, dict):
-                raise DataError(f"{path} line {number} is not a JSON object but {line.strip()[:40]!r}; mend or remove it")
+                raise DataError(
+                    f"{path} line {number} is not a JSON object but {line.strip()[:40]!r}; mend or remove it"
+                )
             rows.append((number, row))
     if not rows:
         return {name: [] for name in wanted}
@@ -130,7 +132,9 @@ def _arrow_folder(path: Path) -> dict[str, list[Any]]:
 
     state = path / "state.json"
     if not state.exists():
-        raise DataError(f"{path} is a folder without state.json: not one that Hugging Face datasets saved; use {FORMATS}")
+        raise DataError(
+            f"{path} is a folder without state.json: not one that Hugging Face datasets saved; use {FORMATS}"
+        )
     try:
         names = [entry["filename"] for entry in json.loads(state.read_text(encoding="utf-8"))["_data_files"]]
         tables = []

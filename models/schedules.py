@@ -25,7 +25,14 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 
 
 def lr_factor(
-    name: str, step: int, total: int, *, epochs: int = 1, step_every: int = 1, step_factor: float = 0.5, warm_up: int = 0
+    name: str,
+    step: int,
+    total: int,
+    *,
+    epochs: int = 1,
+    step_every: int = 1,
+    step_factor: float = 0.5,
+    warm_up: int = 0,
 ) -> float:
     """The factor at optimiser step ``step`` of ``total``; the first ``warm_up`` steps rise linearly to 1."""
     if not 0 <= step < total:

@@ -36,7 +36,8 @@ def split(
     """Row indices, ascending, of each part in ``sizes``, whose values sum to the number of rows.
 
     Each class is dealt out in the shares of the parts. Sizes are exact where units are single rows; a unit of several
-    rows goes, by its first row's class, to the part that lacks most.
+    rows goes, by its first row's class, to the part that lacks most. Where a class has no more such units than there
+    are parts, they go to the first parts, one to each.
     """
     total = len(labels)
     assert sum(sizes.values()) == total
@@ -53,9 +54,11 @@ def split(
         found = [by_class[label][i] for i in random.permutation(len(by_class[label]))]
         found.sort(key=lambda unit: -len(rows_of[unit]))  # stable: the large ones first, while there is room for them
         left = dict(wanted[label])
-        for unit in found:
+        for place, unit in enumerate(found):
             size = len(rows_of[unit])
             part = max(left, key=lambda name: (left[name] >= size, left[name] / max(sizes[name], 1), left[name]))
+            if len(found) <= len(left) and len(rows_of[found[0]]) > 1:
+                part = list(left)[place]
             left[part] -= size
             chosen[part] += rows_of[unit]
     return {name: np.array(sorted(rows), dtype=np.int64) for name, rows in chosen.items()}
@@ -65,7 +68,7 @@ def _quotas(counts: Mapping[int, int], sizes: Mapping[str, int]) -> dict[int, di
     """How many rows of each class each part gets: proportional, whole, and exact in both sums.
 
     Cumulative rounding: the running total of each part over the classes is rounded, so that what one class loses the
-    next one gains, and no part strays from its size.
+    next one gains, and no part strays from its size. Then rare classes are seen to.
     """
     total = sum(counts.values())
     names = list(sizes)
@@ -83,4 +86,27 @@ def _quotas(counts: Mapping[int, int], sizes: Mapping[str, int]) -> dict[int, di
         for name in names:
             given[name] += quota[name]
         quotas[label] = quota
+    _everywhere(quotas, names)
     return quotas
+
+
+def _everywhere(quotas: dict[int, dict[str, int]], names: Sequence[str]) -> None:
+    """Gives every class a row in every part, or in the first ones, warm before all, where it has fewer rows than parts.
+
+    A row is exchanged for one of another class that the part can spare, so that both sums stay as they are. A part that
+    is too small for all classes stays without some.
+    """
+    for quota in quotas.values():
+        needed = names[: sum(quota.values())]
+        for part in needed:
+            if quota[part]:
+                continue
+            giver = max(names, key=lambda name: (quota[name] - (name in needed), quota[name]))
+            spare = [each for each in quotas if quotas[each][part] > 1]
+            if not spare:
+                continue
+            other = max(spare, key=lambda each: quotas[each][part] / sum(quotas[each].values()))
+            quota[part] += 1
+            quota[giver] -= 1
+            quotas[other][part] -= 1
+            quotas[other][giver] += 1

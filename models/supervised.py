@@ -47,7 +47,12 @@ def cross_entropy(output: PolicyOutput, labels: Tensor, n_segments: Tensor) -> T
 
 
 def train_epoch(
-    policy: ReadingPolicy, part: EncodedPart, optimizer: torch.optim.Optimizer, batch_size: int, seed: int, lr: Iterator[float]
+    policy: ReadingPolicy,
+    part: EncodedPart,
+    optimizer: torch.optim.Optimizer,
+    batch_size: int,
+    seed: int,
+    lr: Iterator[float],
 ) -> float:
     """One pass over ``part``; ``lr`` gives the rate of each step. Returns the mean loss; raises TrainingError."""
     assert part.labels is not None
@@ -123,7 +128,7 @@ def train_start(settings: TrialSettings, data: TaskData) -> ReadingPolicy:
     start: WarmStart = settings.train.warm_start
     policy = new_policy(settings, data, derive_seed(start.seed, "initial weights"))
     part = data.parts["warm"]
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=start.lr, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=start.lr, weight_decay=WEIGHT_DECAY, fused=True)
     total = start.epochs * steps_in(len(part), start.batch_size)
     lr = (
         start.lr * lr_factor(start.lr_schedule, i, total, epochs=start.epochs, warm_up=int(WARM_UP * total))

@@ -5,11 +5,12 @@ needed to go on is written last, so that a kill anywhere repeats one epoch at mo
 draws its random numbers from a seed of its own.
 """
 
+import fcntl
 import math
 import time
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TextIO
 
 import torch
 from safetensors.torch import load_file, save
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from sweepstack.models.checkpoints import finished, load_policy, pick_device, predict, save_policy
 from sweepstack.models.encoding import EncodedPart, TaskData
-from sweepstack.models.errors import TrainingError
+from sweepstack.models.errors import StorageError, TrainingError
 from sweepstack.models.files import read_json, write_atomic, write_json
 from sweepstack.models.optimizers import make_optimizer
 from sweepstack.models.policy import PolicyOutput, ReadingPolicy
@@ -31,17 +32,26 @@ from sweepstack.models.supervised import WEIGHT_DECAY, ensure_start, steps_in, t
 PREDICTED = ("valid", "blend", "test")
 CACHED = ("policy", *PREDICTED)
 STARTS_IN_MEMORY = 4
-_states: "OrderedDict[tuple[str, str, str], dict[str, Tensor]]" = OrderedDict()
+LOCK_SECONDS = 30.0  # Ray needs two or three to end the workers of a killed driver
+_frozen: "OrderedDict[tuple[str, str, str], dict[str, Frozen]]" = OrderedDict()
 
 
-def states_of(policy: ReadingPolicy, data: TaskData, start: Path) -> dict[str, Tensor]:
-    """The frozen Transformer's states (rows, segments, d) of each part that a trial looks at.
+class Frozen(NamedTuple):
+    """What a frozen Transformer says of a part, computed once."""
+
+    states: Tensor  # (rows, segments, d)
+    label_logits: Tensor  # (rows, segments, classes)
+    confidence: Tensor  # (rows, segments, FEATURES)
+
+
+def frozen_parts(policy: ReadingPolicy, data: TaskData, start: Path) -> dict[str, Frozen]:
+    """By name, for each part that a trial looks at.
 
     Kept for the last few starts that this process has seen: the trials of a sweep share them.
     """
     device = next(policy.parameters()).device
     key = (str(start), data.hashes["content"], str(device))
-    if key not in _states:
+    if key not in _frozen:
         found = {}
         for name in CACHED:
             part = data.parts[name]
@@ -51,18 +61,61 @@ def states_of(policy: ReadingPolicy, data: TaskData, start: Path) -> dict[str, T
                     longest = int(part.n_segments[rows.numpy()].max())
                     tokens = torch.from_numpy(part.tokens[rows.numpy(), :longest]).to(device)
                     states[rows.to(device), :longest] = policy.states(tokens)
-            found[name] = states
-        _states[key] = found
-        while len(_states) > STARTS_IN_MEMORY:
-            _states.popitem(last=False)
-    _states.move_to_end(key)
-    return _states[key]
+            with torch.no_grad():
+                label_logits = policy.label_head(states)
+                found[name] = Frozen(states, label_logits, policy.confidence(label_logits))
+        _frozen[key] = found
+        while len(_frozen) > STARTS_IN_MEMORY:
+            _frozen.popitem(last=False)
+    _frozen.move_to_end(key)
+    return _frozen[key]
+
+
+def forget_state(folder: Path) -> None:
+    """Removes what a trial that has ended no longer needs."""
+    for path in (folder / "state.json", *folder.glob("resume-*.safetensors")):
+        path.unlink(missing_ok=True)
+
+
+def lock_folder(folder: Path) -> TextIO:
+    """Held while a trial is trained, so that a worker which outlives its killed driver for a moment is waited for.
+
+    Raises StorageError where another process does not let go.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / ".lock").open("w")
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                lock.close()
+                raise StorageError(f"{folder} is being trained by another process; wait for it or end it") from None
+            time.sleep(0.05)
 
 
 class Trainer:
-    def __init__(self, settings: TrialSettings, data: TaskData, starts: Path, folder: Path, metric: str) -> None:
+    """Trains one epoch a :meth:`step`; in a folder that holds an unfinished trial it goes on from there.
+
+    ``metric`` says which epoch is the best one. ``cost`` of a READ is what valid is scored with, by default the
+    trial's own: where a study searches ``reading.cost``, trials must be compared by one.
+    """
+
+    def __init__(
+        self,
+        settings: TrialSettings,
+        data: TaskData,
+        starts: Path,
+        folder: Path,
+        metric: str,
+        cost: float | None = None,
+    ) -> None:
         self.settings, self.metric = settings, metric
         self._data, self._starts, self._folder = data, starts, folder
+        self._own_cost = 0.0 if settings.reading == "off" else settings.reading.cost
+        self._cost = self._own_cost if cost is None else cost
         self._policy: ReadingPolicy | None = None
         self.reports: list[dict[str, float]] = []
         state = folder / "state.json"
@@ -99,16 +152,11 @@ class Trainer:
     def close(self, finished: bool) -> None:
         """``finished``: nothing will be trained any more, and what was kept to go on can go."""
         if finished:
-            for path in (self._folder / "state.json", *self._folder.glob("resume-*.safetensors")):
-                path.unlink(missing_ok=True)
+            forget_state(self._folder)
 
     @property
     def _is_supervised(self) -> bool:
         return self.settings.train.algorithm == "supervised"
-
-    @property
-    def _cost(self) -> float:
-        return 0.0 if self.settings.reading == "off" else self.settings.reading.cost
 
     def _labels(self, part: str) -> Any:
         labels = self._data.parts[part].labels
@@ -117,6 +165,7 @@ class Trainer:
 
     def _prepare(self) -> None:
         """Loads the start (training it first, if nobody has) and, of a trial that goes on, what it had come to."""
+        self._lock = lock_folder(self._folder)
         train, data = self.settings.train, self._data
         device = pick_device(self.settings.device)
         start = ensure_start(self.settings, data, self._starts)
@@ -125,7 +174,7 @@ class Trainer:
         self._frozen = train.freeze == "encoder" and not self._is_supervised
         self._sample_labels = self._one_decision or not self._frozen
         if self._frozen:
-            self._states = states_of(policy, data, start)
+            self._cached = frozen_parts(policy, data, start)
             heads = [policy.read_head, policy.value_head, *([policy.label_head] if self._one_decision else [])]
             policy.requires_grad_(False)
             for head in heads:
@@ -138,7 +187,7 @@ class Trainer:
             self._texts = Texts(
                 torch.from_numpy(self._labels("policy").copy()).to(device),
                 torch.from_numpy(part.n_segments.copy()).to(device),
-                self._cost,
+                self._own_cost,
             )
         if self.reports:
             self._load_state(policy)
@@ -193,18 +242,23 @@ class Trainer:
         assert policy is not None
         if self._frozen:
             longest = int(self._texts.n_segments[rows].max())
-            return policy.heads(self._states["policy"][rows, :longest])
+            return self._judge(policy, Frozen(*(each[rows, :longest] for each in self._cached["policy"])))
         part = self._data.parts["policy"]
         index = rows.cpu().numpy()
         longest = int(part.n_segments[index].max())
         return policy(torch.from_numpy(part.tokens[index, :longest]).to(rows.device))  # type: ignore[no-any-return]
+
+    def _judge(self, policy: ReadingPolicy, cached: Frozen) -> PolicyOutput:
+        if self._one_decision:  # then the label head is what is trained
+            return policy.heads(cached.states)
+        return PolicyOutput(cached.label_logits, *policy.judge(cached.states, cached.confidence))
 
     def _predict(self, policy: ReadingPolicy, name: str) -> Predictions:
         part: EncodedPart = self._data.parts[name]
         if not self._frozen:
             return predict(policy, part)
         with torch.no_grad():
-            output = policy.heads(self._states[name])
+            output = self._judge(policy, self._cached[name])
             probabilities = output.label_logits.softmax(-1).cpu().numpy()
             answer = torch.sigmoid(-output.read_logits).cpu().numpy()
         return finished(probabilities, answer, part.n_segments, None)

@@ -40,10 +40,17 @@ def parser() -> Parser:
     ):
         sub = command(name, run, text)
         sub.add_argument("study", metavar="STUDY", help="a study file (YAML)")
-        sub.add_argument("--trials", type=int, metavar="N", help="how many trials in all (short for --set search.trials=N)")
+        sub.add_argument(
+            "--trials", type=int, metavar="N", help="how many trials in all (short for --set search.trials=N)"
+        )
         sub.add_argument("--out", metavar="DIR", help="the run folder (default: runs/<name>)")
         sub.add_argument(
-            "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="replace a value of the study"
+            "--set",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            dest="overrides",
+            help="replace a value of the study",
         )
         sub.add_argument("--address", metavar="HOST:PORT", help="a Ray cluster (default: this machine)")
 
@@ -56,7 +63,9 @@ def parser() -> Parser:
     sub.add_argument("-o", "--out", metavar="DIR", help="the bundle's folder (default: RUN/bundle)")
     sub = command("predict", predict_file, "labels for the texts of a file, or of standard input (-), as JSON lines")
     sub.add_argument("bundle", metavar="BUNDLE", help="an exported bundle")
-    sub.add_argument("file", metavar="FILE", help=".jsonl .csv .tsv .parquet, plain text (a text a line), or - for standard input")
+    sub.add_argument(
+        "file", metavar="FILE", help=".jsonl .csv .tsv .parquet, plain text (a text a line), or - for standard input"
+    )
     sub.add_argument("-o", "--out", metavar="OUT", help="a file for the predictions (default: standard output)")
     sub = command("status", show_status, "where a run stands; may be asked while it works")
     sub.add_argument("run_folder", metavar="RUN", help="a run folder")
@@ -157,9 +166,9 @@ def show_status(options: argparse.Namespace) -> None:
     if options.json:
         print_json(status)
     else:
-        from sweepstack.search.display import print_status
+        from sweepstack.search.results import print_status
 
-        print_status(status)
+        print_status(status, sys.stdout)
 
 
 def write_report(options: argparse.Namespace) -> None:
@@ -176,7 +185,7 @@ def open_ui(options: argparse.Namespace) -> None:
     from sweepstack.search.result import Result
     from sweepstack.search.tracking import ui_command
 
-    uri = Result.open(Path(options.run_folder)).study.tracking.uri
+    uri = Result.open(Path(options.run_folder)).study.tracking_uri
     argv = ui_command(uri, options.port)
     url = f"http://127.0.0.1:{options.port}"
     if options.json:

@@ -9,11 +9,12 @@ extended builds anew.
 
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from sweepstack.ensembles.bagging import Bagging
 from sweepstack.ensembles.builder import Builder
@@ -108,9 +109,7 @@ def _digest(session: Session, members: Sequence[Member], builders: Sequence[Buil
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
 
 
-def _choice(
-    session: Session, members: Sequence[Member], builders: Sequence[Builder], objective: Objective
-) -> Choice:
+def _choice(session: Session, members: Sequence[Member], builders: Sequence[Builder], objective: Objective) -> Choice:
     parts = session.dataset.parts
     return choose(
         Library.load(members, "blend", session.data.hashes["blend"]),
@@ -120,6 +119,7 @@ def _choice(
         builders,
         objective,
         seed=session.study.search.seed,
+        groups=np.unique(np.array(parts["blend"].inputs, dtype=object), return_inverse=True)[1],
         allowed=frozenset({KINDS[name] for name in session.study.ensembles.library} | {"refit"}),
     )
 
@@ -129,7 +129,8 @@ def _scored(session: Session, built: BuiltEnsembles, objective: Objective) -> Bu
     test = Library.load(built.members, "test", session.data.hashes["test"])
     scorings = session.ledger.attribute("test_scorings") or []
     session.ledger.set_attribute(
-        "test_scorings", [*scorings, {"digest": built.digest, "when": time.time(), "rows": [r.name for r in built.choice.rows]}]
+        "test_scorings",
+        [*scorings, {"digest": built.digest, "when": time.time(), "rows": [r.name for r in built.choice.rows]}],
     )
     rows = score_test(built.choice, built.choice.predict(test), session.dataset.parts["test"].labels, objective)
     texts = list(session.dataset.parts["blend"].inputs[:LATENCY_TEXTS])
@@ -144,13 +145,7 @@ def _export(session: Session, built: BuiltEnsembles) -> None:
     exported = session.folder.bundle / "bundle.json"
     if not exported.exists() or read_json(exported).get("digest") != built.digest:
         built.export(built.choice.chosen, session.folder.bundle, about)
-    scratch = session.folder.root / ".bundles"
     for row in built.choice.rows:
         if row.role == "ensemble" or row.name == built.choice.chosen:
-            built.export(row.name, scratch / row.name, about)
-            session.tracker.put(
-                ensemble_state(row, built.digest, row.name == built.choice.chosen, scratch / row.name)
-            )
-    session.when_closed(lambda: shutil.rmtree(scratch, ignore_errors=True))
-
-
+            built.export(row.name, session.scratch / row.name, about)
+            session.tracker.put(ensemble_state(row, built.digest, row.name == built.choice.chosen, session.scratch / row.name))

@@ -11,7 +11,7 @@ from typing import Any
 from sweepstack.ensembles.choose import Row
 from sweepstack.search.ledger import TrialRecord
 from sweepstack.search.study import Study
-from sweepstack.search.tracking import RunState, Status
+from sweepstack.search.tracking_mirror import RunState, Status
 
 PARENT = "sweep"
 
@@ -34,7 +34,12 @@ def parent_state(study: Study, status: Status, started: float, best: TrialRecord
 
 def trial_state(record: TrialRecord, folder: Path, *, interrupted: bool = False) -> RunState:
     """``interrupted``: the driver stops while the trial runs; the run goes on with the next session."""
-    statuses: dict[str, Status] = {"complete": "finished", "pruned": "finished", "failed": "failed", "running": "running"}
+    statuses: dict[str, Status] = {
+        "complete": "finished",
+        "pruned": "finished",
+        "failed": "failed",
+        "running": "running",
+    }
     status: Status = "killed" if interrupted and record.state == "running" else statuses[record.state]
     tags = {
         "role": "trial" if record.sweep == "trials" else "control",

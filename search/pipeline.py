@@ -1,8 +1,8 @@
 """The stages from a study file to an exported ensemble. Each may be stopped anywhere; called again, it goes on.
 
-    search     trials, the supervised control and the linear baseline, all on Ray
-    ensemble   refits, builders, the choice (in the ledger before any label of test is looked at), its score on test
-    export     the chosen ensemble as a bundle; report.html
+search     trials, the supervised control and the linear baseline, all on Ray
+ensemble   refits, builders, the choice (in the ledger before any label of test is looked at), its score on test
+export     the chosen ensemble as a bundle; report.html
 """
 
 import sys
@@ -14,7 +14,7 @@ from typing import Any
 from sweepstack.models.encoding import TaskData
 from sweepstack.models.errors import StudyError
 from sweepstack.models.settings import TrialSettings
-from sweepstack.models.trainer import Trainer
+from sweepstack.models.trainer import Trainer, forget_state
 from sweepstack.search import ensembling
 from sweepstack.search.company import control_settings, fit_linear
 from sweepstack.search.executor import Job, run_sweeps
@@ -37,13 +37,24 @@ class MakeTrainer:
     starts: Path
     folder: Callable[[int], Path]
     metric: str
+    cost: float  # of a READ, for scoring
 
     def __call__(self, record: TrialRecord) -> Trainer:
         import ray
 
         data: TaskData = ray.get(self.data)
         settings = self.settings.with_values(record.settings)
-        return Trainer(settings, data, self.starts, self.folder(record.number), self.metric)
+        return Trainer(settings, data, self.starts, self.folder(record.number), self.metric, self.cost)
+
+
+@dataclass(frozen=True)
+class Forget:
+    """A trial that has ended needs no state to go on from."""
+
+    folder: Callable[[int], Path]
+
+    def __call__(self, record: TrialRecord) -> None:
+        forget_state(self.folder(record.number))
 
 
 def run(study: Study, out: Path | None = None, *, address: str | None = None, json: bool = False) -> Result:
@@ -80,14 +91,22 @@ def _search(session: Session) -> None:
         linear = session.cluster.submit(fit_linear, dataset, reading, cost, session.folder.linear)
     jobs = [
         (session.trials, session.settings, session.folder.trial),
-        *([(session.control, control_settings(session.settings), session.folder.supervised)] if session.control else []),
+        *(
+            [(session.control, control_settings(session.settings), session.folder.supervised)]
+            if session.control
+            else []
+        ),
     ]
     if any(sweep.unfinished for sweep, *_ in jobs):
         data = session.cluster.share(session.data)
         metric = session.study.search.metric
         run_sweeps(
             [
-                Job(sweep, MakeTrainer(settings, data, session.folder.starts, folder, metric))
+                Job(
+                    sweep,
+                    MakeTrainer(settings, data, session.folder.starts, folder, metric, cost),
+                    Forget(folder),
+                )
                 for sweep, settings, folder in jobs
             ],
             cluster=session.cluster,

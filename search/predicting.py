@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from sweepstack.ensembles import load
-from sweepstack.models.rows import read_inputs
 from sweepstack.models.errors import DataError
 from sweepstack.models.files import write_atomic
+from sweepstack.models.rows import read_inputs
 
 BATCH = 256
 TABLES = {".jsonl", ".csv", ".tsv", ".parquet"}

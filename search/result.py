@@ -13,12 +13,17 @@ from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import Company, best, control, leaderboard
 from sweepstack.search.ledger import MAIN, STATES, Ledger, TrialRecord
 from sweepstack.search.record import BuiltEnsembles, card
+from sweepstack.search.report import Contents, write_report
 from sweepstack.search.results import Results
 from sweepstack.search.session import CONTROL
+from sweepstack.search.space import Space
 from sweepstack.search.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+EXAMPLES = {"builtin:languages": "guten Morgen", "builtin:reuters-r8": "oil prices rose after opec cut its output"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,9 @@ class Result:
         """Raises InputError where no ensemble has been built yet."""
         built = BuiltEnsembles.read(self.ledger, self.folder.root)
         if built is None:
-            raise InputError(f"{self.folder.root} has no ensembles yet; sweepstack ensemble {self.folder.root} builds them")
+            raise InputError(
+                f"{self.folder.root} has no ensembles yet; sweepstack ensemble {self.folder.root} builds them"
+            )
         return built
 
     @property
@@ -121,11 +128,20 @@ class Result:
             "bundle": str(self.folder.bundle) if self.folder.bundle.exists() else None,
             "report": str(self.folder.report),
             "leaderboard": str(self.folder.leaderboard),
-            "tracking_uri": self.study.tracking.uri,
+            "tracking_uri": self.study.tracking_uri,
         }
 
     def printable(self) -> Results:
         if not self.has_ensembles:
             return Results(self.study, self.folder.root, self.best)
         choice = self.built.choice
-        return Results(self.study, self.folder.root, self.best, choice.rows, choice.chosen, choice.reason)
+        example = EXAMPLES.get(self.study.data.train)
+        return Results(self.study, self.folder.root, self.best, choice.rows, choice.chosen, choice.reason, example)
+
+    def write_report(self) -> Path:
+        """Writes report.html and returns its path."""
+        space, _ = Space.of(self.study.space, self.study.trial_settings())
+        scorings = len(self.ledger.attribute("test_scorings") or [])
+        contents = Contents(self.printable(), space, self.trials, self.company, self.provenance, scorings=scorings)
+        write_report(self.folder.report, contents)
+        return self.folder.report

@@ -8,12 +8,12 @@ import importlib.metadata
 import logging
 import platform
 import shutil
-import sys
 import time
 import uuid
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, Self
 
 from sweepstack.models.data import Dataset, load_dataset
 from sweepstack.models.encoding import TaskData, encode
@@ -25,10 +25,11 @@ from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import best
 from sweepstack.search.ledger import MAIN, Ledger, Sweep, TrialRecord
 from sweepstack.search.mirror import parent_state, trial_state
-from sweepstack.search.runtime import Cluster, slots
+from sweepstack.search.runtime import Cluster, own_signals, quiet, slots
 from sweepstack.search.space import Space
 from sweepstack.search.study import Study, check_extends
-from sweepstack.search.tracking import Status, Tracker, check_tracking
+from sweepstack.search.tracking import Tracker, check_tracking
+from sweepstack.search.tracking_mirror import Status
 
 CONTROL = "supervised"
 NEEDED_MB = 200  # free disk to start with: weights and predictions of a small sweep
@@ -40,16 +41,9 @@ class Session:
     """Use as a context manager; :meth:`open` raises StudyError, DataError, TrackingError or StorageError."""
 
     @classmethod
-    def open(
-        cls,
-        study: Study,
-        out: Path | None,
-        *,
-        address: str | None = None,
-        json: bool = False,
-        stream: TextIO | None = None,
-    ) -> "Session":
+    def open(cls, study: Study, out: Path | None, *, address: str | None = None, json: bool = False) -> "Session":
         folder = RunFolder((out or Path("runs") / study.name).absolute())
+        study = study.in_folder(folder.root)
         if folder.study.exists():
             check_extends(Study.load(folder.study), study)
         elif folder.root.exists() and any(folder.root.iterdir()) and not folder.ledger.exists():
@@ -58,13 +52,11 @@ class Session:
             )
         dataset = load_dataset(study.data)
         check_provenance(folder, dataset)
-        check_tracking(study.tracking.uri)
+        check_tracking(study.tracking_uri)
         check_space(folder.root)
-        return cls(study, folder, dataset, address, json, stream or sys.stdout)
+        return cls(study, folder, dataset, address, json)
 
-    def __init__(
-        self, study: Study, folder: RunFolder, dataset: Dataset, address: str | None, json: bool, stream: TextIO
-    ) -> None:
+    def __init__(self, study: Study, folder: RunFolder, dataset: Dataset, address: str | None, json: bool) -> None:
         self.study, self.folder, self.dataset = study, folder, dataset
         try:
             folder.root.mkdir(parents=True, exist_ok=True)
@@ -86,11 +78,21 @@ class Session:
         if self.ledger.attribute("sweep_id") is None:
             self.ledger.set_attribute("sweep_id", uuid.uuid4().hex)
         self.workers = slots(study.search.concurrency, study.search.resources)
-        sizes = {name: len(part.labels) for name, part in dataset.parts.items()}
-        self.display = Display(study, self.space, sizes, self.workers, stream, json=json, classes=len(dataset.classes))
-        self.cluster = Cluster(folder, address)
+        self.cluster = Cluster(address, folder.log)
+        self._json = json
+        self._open = ExitStack()
         self._tracker: Tracker | None = None
         self._began = time.time()
+
+    @property
+    def cost(self) -> float:
+        """Of a READ, for scoring."""
+        return 0.0 if self.settings.reading == "off" else self.settings.reading.cost
+
+    @property
+    def scratch(self) -> Path:
+        """Bundles that are there only until MLflow has taken them."""
+        return self.folder.root / ".bundles"
 
     def _sweep(self, name: str, space: Space, trials: int) -> Sweep:
         search = self.study.search
@@ -111,7 +113,7 @@ class Session:
         if self._tracker is None:
             log = logging.getLogger("sweepstack.tracking")
             self._tracker = Tracker(
-                self.study.tracking.uri, self.study.name, self.ledger.attribute("sweep_id"), self._recorded, log.warning
+                self.study.tracking_uri, self.study.name, self.ledger.attribute("sweep_id"), self._recorded, log.warning
             )
             self._tracker.put(parent_state(self.study, "running", self._began, None))
             for record in (*self.trials.trials(), *self.control_records()):
@@ -138,6 +140,11 @@ class Session:
         self.track(record)
 
     def __enter__(self) -> Self:
+        self._open.enter_context(own_signals())
+        stream = self._open.enter_context(quiet(self.folder))
+        sizes = {name: len(part.labels) for name, part in self.dataset.parts.items()}
+        classes = len(self.dataset.classes)
+        self.display = Display(self.study, self.space, sizes, self.workers, stream, json=self._json, classes=classes)
         self.display.start()
         self.display.adopt([*self.trials.trials(), *self.control_records()])
         for note in self.notes:
@@ -151,8 +158,10 @@ class Session:
             self.cluster.close()
             self._close_tracker(good=kind is None)
         finally:
+            shutil.rmtree(self.scratch, ignore_errors=True)
             self.display.finish()
             self.ledger.close()
+            self._open.close()
 
     def _close_tracker(self, *, good: bool) -> None:
         if self._tracker is None:
@@ -165,7 +174,7 @@ class Session:
         self._tracker.put(parent_state(self.study, status, self._began, leader))
         if not self._tracker.close(TRACKER_SECONDS[good]) and good:
             self.display.note(
-                f"MLflow at {self.study.tracking.uri} did not take everything; the same command again records the rest"
+                f"MLflow at {self.study.tracking_uri} did not take everything; the same command again records the rest"
             )
 
 

@@ -264,6 +264,13 @@ class Study(Settings):
         store = Tracking(uri=f"sqlite:///{root.absolute().parent / 'mlflow.db'}")
         return self.model_copy(update={"tracking": store})
 
+    @property
+    def tracking_uri(self) -> str:
+        """Of a study in its run folder, see :meth:`in_folder`."""
+        if self.tracking.uri is None:
+            raise RuntimeError("the study has no run folder yet")
+        return self.tracking.uri
+
     def builder_specs(self) -> list[Builder]:
         """The builders as ``ensembles.builders.make`` takes them: a name, or a name with its options."""
         return list(self.ensembles.builders)

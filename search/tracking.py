@@ -7,6 +7,7 @@ it; ``close`` says whether everything arrived.
 """
 
 import logging
+import sqlite3
 import sys
 import threading
 import time
@@ -17,8 +18,10 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
+from sweepstack.models.errors import SweepstackError
+from sweepstack.search.tracking_check import check_tracking
 from sweepstack.search.tracking_mirror import Mirror, RunState
-from sweepstack.search.tracking_store import check_tracking, quiet_environment, ui_command
+from sweepstack.search.tracking_store import quiet_environment, shown, ui_command
 
 __all__ = ["RunState", "Tracker", "check_tracking", "ui_command"]
 
@@ -39,7 +42,7 @@ class Tracker:
         self, uri: str, experiment: str, sweep_id: str, on_run: Callable[[str, str], None], log: Callable[[str], None]
     ) -> None:
         self._open: Callable[[], Mirror] = lambda: Mirror(uri, experiment, sweep_id, log)
-        self._uri, self._on_run, self._log = uri, on_run, log
+        self._store, self._on_run, self._log = shown(uri), on_run, log
         self._lock = threading.Lock()
         self._woken = threading.Event()  # something was put, or the tracker closes
         self._closing = threading.Event()
@@ -50,7 +53,7 @@ class Tracker:
         self._known: dict[str, str] = {}  # run ids that on_run was told
         self._mirror: Mirror | None = None
         self._trouble: str | None = None
-        quiet_environment()
+        quiet_environment()  # before mlflow is imported
         _route(log)
         self._thread = threading.Thread(target=self._work, name="tracker", daemon=True)
         self._thread.start()
@@ -78,10 +81,11 @@ class Tracker:
         with self._lock:
             if not self._stale:
                 return None
-            reason = self._trouble or "it was still recording"
+            still = "it was still recording" if self._thread.is_alive() else "their parent run was never put"
+            reason = self._trouble or still
             return (
                 f"{len(self._stale)} of {len(self._states)} runs are not yet as they should be in MLflow "
-                f"({self._uri}: {reason}); the same command again completes them"
+                f"({self._store}: {reason}); the same command again completes them"
             )
 
     def _work(self) -> None:
@@ -120,13 +124,13 @@ class Tracker:
         except Exception as error:  # whatever a store, a network or a disk can raise: the sweep must go on
             self._mirror = None
             self._failures[key] += 1
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            reason = _reason(error)
             if reason != self._trouble:
-                self._say(f"MLflow at {self._uri} refuses{f' run {key!r}' if key else ''}: {reason}; trying again")
+                self._say(f"MLflow at {self._store} refuses{f' run {key!r}' if key else ''}: {reason}; trying again")
             self._trouble = reason
             return False
         if self._trouble is not None:
-            self._say(f"MLflow at {self._uri} records again")
+            self._say(f"MLflow at {self._store} records again")
             self._trouble = None
         return True
 
@@ -161,6 +165,19 @@ class Tracker:
     def _say(self, line: str) -> None:
         with suppress(Exception):  # a log that cannot be written must not end the thread
             self._log(line)
+
+
+def _reason(error: BaseException) -> str:
+    """What the system or sqlite said, if one of them caused it, without what MLflow wraps around it; one line."""
+    if isinstance(error, SweepstackError):
+        return str(error)
+    found, cause = error, error.__cause__ or error.__context__
+    while cause is not None:
+        if isinstance(cause, OSError | sqlite3.Error):
+            found = cause
+        cause = cause.__cause__ or cause.__context__
+    text = found.strerror if isinstance(found, OSError) and found.strerror else str(found)
+    return " ".join(text.split())[:300] or type(error).__name__
 
 
 def _set_times(times: dict[int, int], state: RunState) -> None:
@@ -200,7 +217,7 @@ def _route(log: Callable[[str], None]) -> None:
         logger = logging.getLogger(name)
         logger.handlers = [_Line(log)]
         logger.propagate = False
-        logger.setLevel(logging.WARNING)
+        logger.setLevel(logging.ERROR if name == "urllib3" else logging.WARNING)  # it warns of every retry
     warnings.filterwarnings("default", module=rf"({'|'.join(CHATTY)})(\.|$)")
     usual = warnings.showwarning
     if isinstance(usual, partial) and usual.func is _show_warning:

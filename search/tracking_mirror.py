@@ -18,7 +18,8 @@ from sweepstack.search.tracking_store import artifact_root, close_connections, o
 SWEEP, KEY, PARENT = "sweepstack.sweep", "sweepstack.key", "mlflow.parentRunId"
 RECORDED = "sweepstack.recorded"  # a digest of the metrics that are in the store for certain
 MODEL = "sweepstack.model"  # <digest of the bundle>:<id of the logged model>
-STATUS = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
+Status = Literal["running", "finished", "failed", "killed"]
+STATUS: dict[Status, str] = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 MAX_PARAM, MAX_TAG, MAX_NAME = 6000, 5000, 250  # characters; the limits of MLflow's servers
 
 
@@ -31,7 +32,7 @@ class RunState:
     params: dict[str, Any]
     metrics: tuple[tuple[int, dict[str, float]], ...]  # (step, values)
     tags: dict[str, str]
-    status: Literal["running", "finished", "failed", "killed"]
+    status: Status
     started: float  # seconds since 1970
     ended: float | None
     model: Path | None = None  # a bundle, to be logged as a model of the run

@@ -61,7 +61,9 @@ def _save(folder: Path, bundle: Path, model_id: str, run_id: str, location: str)
 
     card = read_json(bundle / "bundle.json")
     numbers = ["probability", *(f"probability_{name}" for name in card["classes"])]
-    outputs = [ColSpec("string", "label"), ColSpec("long", "segments"), *(ColSpec("double", name) for name in numbers)]
+    texts: list[Any] = [ColSpec("string", card["input_column"])]
+    outputs: list[Any] = [ColSpec("string", "label"), ColSpec("long", "segments")]
+    outputs += [ColSpec("double", name) for name in numbers]
     spec = importlib.util.find_spec("sweepstack.ensembles.pyfunc")
     assert spec is not None
     mlflow.pyfunc.save_model(
@@ -69,7 +71,7 @@ def _save(folder: Path, bundle: Path, model_id: str, run_id: str, location: str)
         mlflow_model=Model(artifact_path=location, model_uuid=model_id, model_id=model_id, run_id=run_id),
         python_model=spec.origin,
         artifacts={"bundle": str(bundle)},
-        signature=ModelSignature(Schema([ColSpec("string", card["input_column"])]), Schema(outputs)),
+        signature=ModelSignature(Schema(texts), Schema(outputs)),
         input_example=pd.DataFrame({card["input_column"]: ["some text"]}),
         pip_requirements=_requirements(card["versions"]),
     )

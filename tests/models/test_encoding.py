@@ -1,0 +1,140 @@
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+
+from sweepstack.models.data import Dataset, Part
+from sweepstack.models.encoding import EncodedPart, TaskData, encode, resample
+from sweepstack.models.errors import TrainingError
+from sweepstack.models.settings import Reading
+from sweepstack.models.text import UNKNOWN, TextReader
+
+READING = Reading(unit="words", segment=2, max_segments=3)
+SIZES = {"warm": 60, "policy": 40, "valid": 10, "blend": 10, "test": 20}
+
+
+def dataset() -> Dataset:
+    """Every row has a word of its own, which stands twice, so that rows can be told apart by their tokens."""
+    parts, hashes, begin = {}, {"content": "c"}, 0
+    for name, size in SIZES.items():
+        texts = tuple(f"w{i} w{i}" + " more" * (i % 4) for i in range(begin, begin + size))
+        parts[name] = Part(texts, np.arange(begin, begin + size, dtype=np.int64) % 2)
+        hashes[name] = name
+        begin += size
+    return Dataset(("a", "b"), parts, hashes, ())
+
+
+@pytest.fixture(scope="module")
+def data() -> TaskData:
+    return encode(dataset(), READING)
+
+
+def rows(part: EncodedPart) -> list[tuple[int, ...]]:
+    return [tuple(row[row > 0].tolist()) for row in part.tokens.reshape(len(part), -1)]
+
+
+def test_every_part_is_encoded_and_test_labels_stay_behind(data: TaskData) -> None:
+    source = dataset()
+    assert list(data.parts) == list(SIZES)
+    for name, part in data.parts.items():
+        assert len(part) == SIZES[name]
+        if name == "test":
+            assert part.labels is None
+        else:
+            assert part.labels is not None
+            assert np.array_equal(part.labels, source.parts[name].labels)
+    assert data.hashes == source.hashes
+
+
+def test_the_vocabulary_is_that_of_warm_and_policy(data: TaskData) -> None:
+    own_words = {name: part.tokens[:, 0, 0] for name, part in data.parts.items()}
+    for name in ("warm", "policy"):
+        assert (own_words[name] > UNKNOWN).all()
+    for name in ("valid", "blend", "test"):
+        assert (own_words[name] == UNKNOWN).all()
+    assert TextReader.from_json(data.reader).vocab_size == 2 + 100 + 1
+
+
+def test_it_can_be_pickled(data: TaskData) -> None:
+    again = pickle.loads(pickle.dumps(data))
+    assert np.array_equal(again.parts["test"].tokens, data.parts["test"].tokens)
+
+
+def test_a_bootstrap_sample_draws_with_replacement_and_keeps_copies_together(data: TaskData) -> None:
+    source = rows(data.parts["warm"]) + rows(data.parts["policy"])
+    sample = resample(data, seed=3)
+    warm, policy = rows(sample.parts["warm"]), rows(sample.parts["policy"])
+    assert len(warm) + len(policy) == len(source)
+    assert set(warm).isdisjoint(policy)
+    assert set(warm) | set(policy) <= set(source)
+    # Drawing n of n leaves each row out with probability (1 − 1/n)ⁿ ≈ .366: 63 distinct of 100, sd 3.
+    assert 50 < len(set(warm) | set(policy)) < 76
+    copies = max((warm + policy).count(row) for row in set(warm + policy))
+    assert abs(len(warm) - SIZES["warm"]) <= copies
+
+
+def test_labels_and_lengths_travel_with_their_rows(data: TaskData) -> None:
+    known = {}
+    for name in ("warm", "policy"):
+        part = data.parts[name]
+        assert part.labels is not None
+        known |= {row: (n, y) for row, n, y in zip(rows(part), part.n_segments, part.labels, strict=True)}
+    sample = resample(data, seed=3)
+    for name in ("warm", "policy"):
+        part = sample.parts[name]
+        assert part.labels is not None
+        assert [known[row] for row in rows(part)] == list(zip(part.n_segments, part.labels, strict=True))
+
+
+def test_only_warm_and_policy_are_resampled(data: TaskData) -> None:
+    sample = resample(data, seed=3)
+    for name in ("valid", "blend", "test"):
+        assert sample.parts[name] is data.parts[name]
+        assert sample.hashes[name] == data.hashes[name]
+    assert sample.hashes["warm"] != data.hashes["warm"]
+    assert sample.hashes["policy"] != data.hashes["policy"]
+    assert (sample.reader, sample.classes) == (data.reader, data.classes)
+
+
+def test_a_seed_always_draws_the_same_and_another_draws_others(data: TaskData) -> None:
+    first, again, other = resample(data, 1), resample(data, 1), resample(data, 2)
+    assert rows(first.parts["warm"]) == rows(again.parts["warm"])
+    assert first.hashes == again.hashes
+    assert rows(first.parts["warm"]) != rows(other.parts["warm"])
+    assert first.hashes["warm"] != other.hashes["warm"]
+
+
+def test_equal_rows_of_different_width_are_still_equal(data: TaskData) -> None:
+    """warm may have fewer segments than policy: then it is padded."""
+    short = data.parts["warm"]
+    narrow = EncodedPart(short.tokens[:, :1], np.minimum(short.n_segments, 1), short.labels)
+    sample = resample(dataclasses.replace(data, parts={**data.parts, "warm": narrow}), seed=0)
+    assert sample.parts["warm"].tokens.shape[1:] == data.parts["policy"].tokens.shape[1:]
+    assert len(sample.parts["warm"]) + len(sample.parts["policy"]) == 100
+
+
+def test_one_distinct_row_cannot_be_divided(data: TaskData) -> None:
+    one = data.parts["warm"].rows(np.zeros(5, dtype=np.int64))
+    with pytest.raises(TrainingError, match="only one distinct text"):
+        resample(dataclasses.replace(data, parts={**data.parts, "warm": one, "policy": one}), seed=0)
+
+
+def test_two_distinct_rows_go_one_to_each(data: TaskData) -> None:
+    one = data.parts["warm"].rows(np.zeros(9, dtype=np.int64))
+    other = data.parts["warm"].rows(np.ones(1, dtype=np.int64))
+    few = dataclasses.replace(data, parts={**data.parts, "warm": one, "policy": other})
+    drawn = [resample(few, seed) for seed in range(40) if seed not in _all_one_row(few, 40)]
+    assert drawn
+    assert all(len(sample.parts[name]) > 0 for sample in drawn for name in ("warm", "policy"))
+
+
+def _all_one_row(data: TaskData, seeds: int) -> set[int]:
+    """Seeds with which the rarer row is never drawn."""
+    found = set()
+    for seed in range(seeds):
+        try:
+            resample(data, seed)
+        except TrainingError:
+            found.add(seed)
+    return found

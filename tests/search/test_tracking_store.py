@@ -1,0 +1,103 @@
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from sweepstack.models.errors import TrackingError
+from sweepstack.search.tracking_check import check_tracking
+from sweepstack.search.tracking_store import (
+    close_connections,
+    open_client,
+    quiet_environment,
+    sqlite_path,
+    sqlite_uri,
+    ui_command,
+)
+
+
+def test_a_fresh_store_is_whole_and_nothing_lies_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "100% fresh" / "mlflow.db"
+    close_connections(open_client(sqlite_uri(path)))
+    assert [file.name for file in path.parent.iterdir()] == ["mlflow.db"]
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        (location,) = db.execute("SELECT artifact_location FROM experiments").fetchone()
+    assert location == str(path.parent / "mlartifacts" / "0")
+
+
+def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
+    half = tmp_path / ".mlflow.db.new" / "mlflow.db"
+    half.parent.mkdir()
+    half.write_bytes(b"half a migration")
+    (tmp_path / "mlflow.db-wal").write_bytes(b"of a store that was deleted")
+    close_connections(open_client(sqlite_uri(tmp_path / "mlflow.db")))
+    assert [file.name for file in tmp_path.iterdir()] == ["mlflow.db"]
+
+
+def test_a_path_survives_its_uri(tmp_path: Path) -> None:
+    for name in ("plain.db", "100% sure?.db", "a b#c+d.db", "größe.db", "%41.db"):
+        assert sqlite_path(sqlite_uri(tmp_path / name)) == tmp_path / name
+    assert sqlite_path("sqlite:///here.db") == Path.cwd() / "here.db"
+    assert sqlite_path("http://127.0.0.1:5000") is None
+
+
+def test_the_ui_is_for_this_machine_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
+    uri = sqlite_uri(tmp_path / "mlflow.db")
+    command = ui_command(uri, 5077)
+    assert command[:4] == [sys.executable, "-m", "mlflow", "server"]
+    options = dict(zip(command[4::2], command[5::2], strict=True))
+    assert options["--backend-store-uri"] == uri
+    assert options["--host"] == "127.0.0.1"
+    assert options["--port"] == "5077"
+    assert options["--artifacts-destination"] == str(tmp_path / "mlartifacts")
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    with pytest.raises(TrackingError, match="browser"):
+        ui_command("http://127.0.0.1:5000")
+
+
+def test_telemetry_stays_as_the_user_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
+    quiet_environment()
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "false"
+
+
+FRESH = """
+import sys, time
+from pathlib import Path
+from sweepstack.search.tracking_store import open_client, sqlite_uri
+
+print("begins", flush=True)
+open_client(sqlite_uri(Path(sys.argv[1]) / "mlflow.db"))
+"""
+
+
+@pytest.mark.slow
+def test_a_kill_while_a_store_is_made_ruins_nothing(tmp_path: Path) -> None:
+    store = tmp_path / "mlflow.db"
+    for seconds in (1.5, 2.5, 3.5, 4.5):
+        process = subprocess.Popen([sys.executable, "-c", FRESH, tmp_path], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(seconds)
+        process.kill()
+        process.communicate()
+        check_tracking(sqlite_uri(store))
+    client = open_client(sqlite_uri(store))
+    assert [experiment.name for experiment in client.search_experiments()] == ["Default"]
+    close_connections(client)
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+
+
+@pytest.mark.slow
+def test_two_processes_may_make_one_store(tmp_path: Path) -> None:
+    processes = [subprocess.Popen([sys.executable, "-c", FRESH, tmp_path], stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait(120) for process in processes] == [0, 0]
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+    check_tracking(sqlite_uri(tmp_path / "mlflow.db"))
