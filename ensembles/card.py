@@ -30,10 +30,10 @@ class Card:
     digest: str = ""  # of all that the ensemble was built from, by which a run knows its own export again
 
 
-def versions() -> dict[str, str]:
-    """Of Python and the packages that a bundle's predictions depend on, as installed here."""
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Of Python and these packages, by default those that a bundle's predictions depend on, as installed here."""
     found = {"python": python_version()}
-    for package in PACKAGES:
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -34,7 +34,7 @@ def languages() -> tuple[Rows, Rows | None]:
     found: dict[str, set[str]] = defaultdict(set)
     for language, names in _emoji_names().items():
         for name in names:
-            found[name.strip(":").replace("_", " ")].add(language)
+            found[name.strip(":").replace("_", " ").strip()].add(language)
     by_language: dict[str, list[str]] = defaultdict(list)
     for name, spoken in sorted(found.items()):
         if len(spoken) == 1:

@@ -84,10 +84,10 @@ class TextReader:
         """Token ids, padded to the text with the most segments. A text without units is one unknown unit."""
         ids = [self._encode_one(text) for text in texts]
         n_segments = np.array([-(-len(row) // self.segment) for row in ids], dtype=np.int64)
-        tokens = np.zeros((len(ids), int(n_segments.max(initial=1)) * self.segment), dtype=np.int32)
+        tokens = np.zeros((len(ids), int(n_segments.max(initial=1)), self.segment), dtype=np.int32)
         for row, units in enumerate(ids):
-            tokens[row, : len(units)] = units
-        return Encoded(tokens.reshape(len(ids), -1, self.segment), n_segments)
+            tokens[row].reshape(-1)[: len(units)] = units
+        return Encoded(tokens, n_segments)
 
     def units(self, text: str) -> list[str]:
         """The units that can be read, lower-cased, each gap between characters as one space."""

@@ -79,7 +79,9 @@ class TrialActor(tune.Trainable):
             self._trainer = None
             return {"failed": one_line(error), tune.result.DONE: True}
         self._reported += 1
-        return {"epoch": self._reported, "metrics": metrics, tune.result.DONE: self._reported >= self.config["epochs"]}
+        done = self._reported >= self.config["epochs"]
+        # As pairs: of a dict Tune would make keys with slashes.
+        return {"epoch": self._reported, "metrics": list(metrics.items()), tune.result.DONE: done}
 
     def cleanup(self) -> None:
         self._trainer = None
@@ -114,7 +116,7 @@ class Board:
             sweep.fail(number, result["failed"])
             verdict = "stop"
         else:
-            verdict = sweep.report(number, result["epoch"], result["metrics"])
+            verdict = sweep.report(number, result["epoch"], dict(result["metrics"]))
             if verdict == "continue" and result["epoch"] >= sweep.epochs_of(number):
                 sweep.complete(number)
         self._changed(place, number)

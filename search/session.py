@@ -4,9 +4,7 @@ Opening refuses what cannot go well (another study in the folder, other data tha
 no space, no permission) in one line and leaves nothing half-written. Closing keeps everything and leaves nothing running.
 """
 
-import importlib.metadata
 import logging
-import platform
 import shutil
 import time
 import uuid
@@ -15,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from sweepstack.ensembles.card import versions
 from sweepstack.models.data import Dataset, load_dataset
 from sweepstack.models.encoding import TaskData, encode
 from sweepstack.models.errors import DataError, StorageError, StudyError
@@ -181,17 +180,16 @@ class Session:
 def provenance(dataset: Dataset, folder: RunFolder) -> dict[str, Any]:
     """Versions, data hashes and what was noticed while loading, kept from the first session on."""
     known = read_json(folder.provenance) if folder.provenance.exists() else {}
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    installed = versions(PACKAGES)
     return {
-        "python": platform.python_version(),
-        "versions": versions,
+        "versions": installed,
         "data": {
             "hashes": dataset.hashes,
             "rows": {name: len(part.labels) for name, part in dataset.parts.items()},
             "classes": list(dataset.classes),
             "notes": list(dataset.notes),
         },
-        "first_versions": known.get("first_versions", versions),
+        "first_versions": known.get("first_versions", installed),
     }
 
 

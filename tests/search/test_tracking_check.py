@@ -18,6 +18,8 @@ from sweepstack.search.tracking_store import (
     sqlite_uri,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore::Warning:mlflow")  # its warnings are not ours to mend
+
 
 @pytest.fixture(scope="module")
 def migrated_store(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -19,6 +19,8 @@ from sweepstack.search.tracking_store import (
     ui_command,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore::Warning:mlflow")  # its warnings are not ours to mend
+
 
 def test_a_fresh_store_is_whole_and_nothing_lies_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "100% fresh" / "mlflow.db"

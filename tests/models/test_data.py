@@ -1,0 +1,164 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sweepstack.models.data import PARTS, Dataset, load_dataset
+from sweepstack.models.errors import DataError
+from sweepstack.models.settings import Data, Splits
+
+ROWS = [{"text": f"text number {i}", "label": "ab"[i % 2]} for i in range(100)]
+
+
+def written(folder: Path, rows: list[dict[str, Any]], name: str = "rows.jsonl") -> str:
+    path = folder / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def loaded(folder: Path, rows: list[dict[str, Any]], **changes: Any) -> Dataset:
+    return load_dataset(Data(train=written(folder, rows), **changes))
+
+
+def refusal(folder: Path, rows: list[dict[str, Any]], **changes: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        loaded(folder, rows, **changes)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def placed(dataset: Dataset) -> dict[str, str]:
+    return {text: name for name, part in dataset.parts.items() for text in part.inputs}
+
+
+def test_test_is_carved_first_and_the_rest_is_shared_out(tmp_path: Path) -> None:
+    dataset = loaded(tmp_path, ROWS, splits=Splits(test=0.2))
+    assert list(dataset.parts) == list(PARTS)
+    # 20 for test; of the other 80 three tenths are policy, a tenth each valid and blend.
+    assert [len(part.inputs) for part in dataset.parts.values()] == [40, 24, 8, 8, 20]
+    assert dataset.classes == ("a", "b")
+    known = {row["text"]: row["label"] for row in ROWS}
+    for part in dataset.parts.values():
+        assert [dataset.classes[label] for label in part.labels] == [known[text] for text in part.inputs]
+
+
+def test_a_test_file_is_the_test_part(tmp_path: Path) -> None:
+    test = [{"text": "another", "label": "b"}, {"text": "one more", "label": "a"}]
+    dataset = loaded(tmp_path, ROWS, test=written(tmp_path, test, "test.jsonl"))
+    assert dataset.parts["test"].inputs == ("another", "one more")
+    assert dataset.parts["test"].labels.tolist() == [1, 0]
+    assert dataset.notes == ()
+    assert sum(len(part.inputs) for part in dataset.parts.values()) == 102
+
+
+def test_rows_of_train_that_stand_in_test_are_left_out_and_noted(tmp_path: Path) -> None:
+    test = [{"text": "  TEXT  number 7\n", "label": "b"}]
+    dataset = loaded(
+        tmp_path, [*ROWS, {"text": "Text number 7", "label": "b"}], test=written(tmp_path, test, "t.jsonl")
+    )
+    assert "text number 7" not in placed(dataset)
+    assert dataset.notes[0] == "2 rows of rows.jsonl also stand in test and were left out of train"
+
+
+def test_a_share_for_test_beside_a_test_file_is_not_ignored_silently(tmp_path: Path) -> None:
+    test = written(tmp_path, [{"text": "new", "label": "a"}], "test.jsonl")
+    notes = loaded(tmp_path, ROWS, test=test, splits=Splits(test=0.3)).notes
+    assert notes[0] == f"data.splits.test (0.3) is not used: {test} brings the test part"
+
+
+def test_inputs_that_differ_in_case_and_gaps_never_straddle_two_parts(tmp_path: Path) -> None:
+    rows = [{"text": text, "label": "ab"[i % 2]} for i in range(50) for text in (f"same {i}", f" SAME\t{i} ")]
+    where = placed(loaded(tmp_path, rows))
+    assert all(where[f"same {i}"] == where[f" SAME\t{i} "] for i in range(50))
+    assert len(set(where.values())) == 5
+
+
+def test_groups_never_straddle_two_parts(tmp_path: Path) -> None:
+    rows = [{**row, "speaker": i // 4} for i, row in enumerate(ROWS)]
+    where = placed(loaded(tmp_path, rows, group="speaker"))
+    for begin in range(0, 100, 4):
+        assert len({where[ROWS[i]["text"]] for i in range(begin, begin + 4)}) == 1
+
+
+def test_groups_that_stand_in_test_are_left_out_of_train(tmp_path: Path) -> None:
+    rows = [{**row, "speaker": i // 4} for i, row in enumerate(ROWS)]
+    test = written(tmp_path, [{"text": "new", "label": "a", "speaker": 3}], "test.jsonl")
+    dataset = loaded(tmp_path, rows, group="speaker", test=test)
+    assert not {f"text number {i}" for i in range(12, 16)} & placed(dataset).keys()
+    assert "4 rows" in dataset.notes[0]
+
+
+def test_integer_labels_are_read_as_names(tmp_path: Path) -> None:
+    rows = [{"text": f"t{i}", "label": (2, 10)[i % 2]} for i in range(60)]
+    assert loaded(tmp_path, rows).classes == ("10", "2")
+
+
+def test_hashes_tell_rows_their_order_and_labels_apart(tmp_path: Path) -> None:
+    first, again = loaded(tmp_path, ROWS), loaded(tmp_path, ROWS)
+    assert first.hashes == again.hashes
+    assert list(first.hashes) == [*PARTS, "content"]
+    assert len(set(first.hashes.values())) == 6
+    other_seed = loaded(tmp_path, ROWS, seed=1)
+    assert other_seed.hashes["warm"] != first.hashes["warm"]
+    victim = first.parts["valid"].inputs[0]
+    swapped = [{**row, "label": "ab"[row["label"] == "a"]} if row["text"] == victim else row for row in ROWS]
+    assert loaded(tmp_path, swapped).hashes["content"] != first.hashes["content"]
+
+
+def test_half_a_surrogate_pair_is_a_text_like_any_other(tmp_path: Path) -> None:
+    assert "x \ud83d" in placed(loaded(tmp_path, [*ROWS, {"text": "x \ud83d", "label": "a"}]))
+
+
+def test_a_class_of_one_row_can_be_learned(tmp_path: Path) -> None:
+    dataset = loaded(tmp_path, [*ROWS, {"text": "rare", "label": "c"}])
+    assert placed(dataset)["rare"] == "warm"
+    assert dataset.notes == ("not every part has rows of 'c'",)
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "words"),
+    [
+        ([{**row, "label": "a"} for row in ROWS], {}, ("rows.jsonl", "'a'", "at least two classes")),
+        ([], {}, ("rows.jsonl", "empty")),
+        (ROWS, {"input": "body"}, ("rows.jsonl", "'body'", "text, label")),
+        (ROWS, {"group": "speaker"}, ("rows.jsonl", "'speaker'", "text, label")),
+        ([*ROWS, {"text": " ", "label": "a"}], {}, ("rows.jsonl", "101", "'text'")),
+        ([*ROWS, {"text": "x", "label": None}], {}, ("rows.jsonl", "101", "'label'", "nothing")),
+        (ROWS[:6], {}, ("data.splits", "6 rows", "valid")),
+        ([{**row, "text": "same"} for row in ROWS], {}, ("rows.jsonl", "no rows are left for policy")),
+    ],
+    ids=["one class", "empty", "column", "group", "blank text", "no label", "too few rows", "one text only"],
+)
+def test_data_that_cannot_be_used_is_refused(
+    tmp_path: Path, rows: list[dict[str, Any]], changes: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    message = refusal(tmp_path, rows, **changes)
+    assert all(word in message for word in words), message
+
+
+def test_a_label_that_train_never_had_is_refused(tmp_path: Path) -> None:
+    test = written(tmp_path, [{"text": "q", "label": "c"}], "test.jsonl")
+    message = refusal(tmp_path, ROWS, test=test)
+    assert "test.jsonl: the label 'c' (1 rows) never stands in" in message
+
+
+def test_a_train_file_that_is_the_test_file_leaves_nothing_to_learn(tmp_path: Path) -> None:
+    assert "every row also stands in" in refusal(tmp_path, ROWS, test=written(tmp_path, ROWS, "test.jsonl"))
+
+
+def test_a_builtin_has_no_groups(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="builtin:languages has no groups"):
+        load_dataset(Data(train="builtin:languages", group="speaker"))
+
+
+def test_the_quickstart_data_have_the_sizes_of_the_design() -> None:
+    splits = Splits(test=0.1429, policy=0.3333, valid=0.0833, blend=0.0833)
+    dataset = load_dataset(Data(train="builtin:languages", splits=splits))
+    sizes = {name: len(part.inputs) for name, part in dataset.parts.items()}
+    assert sizes == {"warm": 4500, "policy": 3000, "valid": 750, "blend": 750, "test": 1500}
+    for part in dataset.parts.values():
+        counts = np.bincount(part.labels, minlength=14)
+        assert counts.max() - counts.min() <= 1

@@ -1,0 +1,157 @@
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from sweepstack.models.data import Dataset, Part
+from sweepstack.models.errors import BundleError
+from sweepstack.models.linear import BATCH, LinearBaseline, _distinct, _fit_path
+from sweepstack.models.predictions import metrics
+from sweepstack.models.settings import Reading
+
+READING = Reading(unit="words", segment=2, max_segments=4, cost=0.01)
+TOPICS = {
+    "farm": "wheat corn grain harvest acres",
+    "money": "dollar bank rates yen loan",
+    "ship": "port sea crew vessel",
+}
+FILLER = "the of said and to a in it"
+
+
+def dataset(seed: int = 0, per_part: int = 200) -> Dataset:
+    """Each text is eight words: six that say nothing and two, somewhere, of its topic."""
+    rng = np.random.default_rng(seed)
+    parts = {}
+    for name in ("warm", "policy", "valid", "blend", "test"):
+        texts, labels = [], []
+        for row in range(per_part):
+            label = row % len(TOPICS)
+            words = list(rng.choice(FILLER.split(), 6)) + list(rng.choice(list(TOPICS.values())[label].split(), 2))
+            texts.append(" ".join(rng.permutation(words)))
+            labels.append(label)
+        parts[name] = Part(tuple(texts), np.array(labels, dtype=np.int64))
+    return Dataset(tuple(TOPICS), parts, {name: name for name in parts}, ())
+
+
+@pytest.fixture(scope="module")
+def baseline() -> LinearBaseline:
+    return LinearBaseline.fit(dataset(), READING)
+
+
+def test_it_learns_the_topics_and_answers_as_soon_as_it_is_sure(baseline: LinearBaseline) -> None:
+    test = dataset().parts["test"]
+    got = metrics(baseline.read(test.inputs), test.labels, READING.cost)
+    assert got["accuracy_full"] > 0.98
+    # The first topic word lies, on average, in segment 1.9 of 4 (positions 1 to 8, the smaller of two drawn: 3).
+    assert 1.5 < got["segments"] < 2.6
+    assert got["reward"] > 0.95
+
+
+def test_predictions_have_the_shape_that_ensembles_combine(baseline: LinearBaseline) -> None:
+    predictions = baseline.read(["wheat corn", "the of said and to a", ""])
+    assert predictions.n_segments.tolist() == [1, 3, 1]
+    assert predictions.probabilities.shape == (3, 3, 3)
+    assert predictions.probabilities.dtype == np.float32
+    assert predictions.probabilities.sum(axis=2) == pytest.approx(1, abs=1e-6)
+    assert np.array_equal(predictions.probabilities[0, 0], predictions.probabilities[0, 2])  # the last is repeated
+    assert predictions.answer[:, 2].tolist() == [1, 1, 1]
+    assert predictions.probabilities[0, 0].argmax() == 0
+
+
+def test_what_it_says_after_a_segment_depends_on_what_it_has_read_alone(baseline: LinearBaseline) -> None:
+    texts = ["the said wheat of corn in it", "bank of the sea"]
+    whole = baseline.read(texts)
+    for row, text in enumerate(texts):
+        for n in range(int(whole.n_segments[row])):
+            prefix = baseline.read([baseline.features.reader.prefix(text, n + 1)])
+            assert np.array_equal(prefix.probabilities[0, n], whole.probabilities[row, n])
+
+
+def test_it_reads_no_texts_and_more_than_a_batch(baseline: LinearBaseline) -> None:
+    assert baseline.read([]).probabilities.shape == (0, 1, 3)
+    texts = ["wheat corn"] * BATCH + ["the of said and loan bank"]
+    many = baseline.read(texts)
+    assert many.n_segments[-1] == 3
+    assert np.array_equal(many.probabilities[-1], baseline.read(texts[-1:]).probabilities[0])
+    assert np.array_equal(many.probabilities[0, 2], baseline.read(texts[:1]).probabilities[0, 0])
+
+
+def test_loading_gives_back_the_same_numbers(baseline: LinearBaseline, tmp_path: Path) -> None:
+    baseline.save(tmp_path)
+    again = LinearBaseline.load(tmp_path)
+    before, after = (each.read(dataset().parts["test"].inputs) for each in (baseline, again))
+    assert again.classes == baseline.classes
+    assert np.array_equal(before.probabilities, after.probabilities)
+    assert np.array_equal(before.answer, after.answer)
+    assert np.array_equal(before.n_segments, after.n_segments)
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    assert (config["format"], config["kind"], config["threshold"]) == (1, "linear", baseline.threshold)
+
+
+def test_the_same_data_give_the_same_bytes(baseline: LinearBaseline, tmp_path: Path) -> None:
+    digests = []
+    for name, fitted in (("a", baseline), ("b", LinearBaseline.fit(dataset(), READING))):
+        fitted.save(tmp_path / name)
+        content = b"".join(path.read_bytes() for path in sorted((tmp_path / name).iterdir()))
+        digests.append(hashlib.sha256(content).hexdigest())
+    assert digests[0] == digests[1]
+
+
+def test_test_rows_change_nothing(baseline: LinearBaseline) -> None:
+    known = dataset()
+    other = Dataset(known.classes, {**known.parts, "test": dataset(seed=5).parts["test"]}, known.hashes, ())
+    assert np.array_equal(LinearBaseline.fit(other, READING).coef, baseline.coef)
+
+
+def test_reading_off_answers_after_its_only_segment() -> None:
+    data = dataset()
+    predictions = LinearBaseline.fit(data, "off").read(data.parts["test"].inputs)
+    assert predictions.answer.tolist() == [[1.0]] * 200
+    assert metrics(predictions, data.parts["test"].labels, 0.0)["accuracy"] > 0.98
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: (folder / "weights.safetensors").unlink(),
+        lambda folder: (folder / "weights.safetensors").write_bytes(b"short"),
+        lambda folder: (folder / "config.json").write_text("{", encoding="utf-8"),
+        lambda folder: (folder / "config.json").write_text('{"format": 7, "kind": "linear"}', encoding="utf-8"),
+        lambda folder: (folder / "config.json").write_text(
+            (folder / "config.json").read_text(encoding="utf-8").replace('"farm", ', ""), encoding="utf-8"
+        ),
+    ],
+    ids=["no weights", "cut weights", "cut config", "another format", "a class too few"],
+)
+def test_a_spoiled_folder_is_refused_in_one_line(baseline: LinearBaseline, tmp_path: Path, spoil: object) -> None:
+    baseline.save(tmp_path)
+    assert callable(spoil)
+    spoil(tmp_path)
+    with pytest.raises(BundleError) as caught:
+        LinearBaseline.load(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    assert "copy the whole folder again" in str(caught.value)
+
+
+def test_equal_rows_are_counted_once() -> None:
+    matrix = csr_array(np.array([[1, 0], [0, 1], [1, 0], [1, 0]], dtype=np.float32))
+    rows, shares = _distinct(matrix, np.array([0, 1, 1, 0]), 2)
+    assert rows.toarray().tolist() == [[1, 0], [0, 1]]
+    assert shares.tolist() == [[0.5, 0.25], [0, 0.25]]
+
+
+def test_logistic_regression_is_that_of_scikit_learn() -> None:
+    """Where valid likes the first strength best, the solution is the optimum for C = 1 of another library."""
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(90, 4)).astype(np.float32)
+    y = np.argmax(x[:, :3] + 0.5 * rng.normal(size=(90, 3)), axis=1).astype(np.int64)
+    against = (y + 1) % 3  # labels that a sharper model only gets more wrong
+    coef, intercept = _fit_path(csr_array(x), y, csr_array(x), against, 3)
+    reference = LogisticRegression(C=1.0, tol=1e-8, max_iter=1000).fit(x, y)
+    assert coef == pytest.approx(reference.coef_.T, abs=5e-3)
+    assert intercept - intercept.mean() == pytest.approx(reference.intercept_ - reference.intercept_.mean(), abs=5e-3)

@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from sweepstack.models.splits import split, units_of
+
+QUICKSTART = {"warm": 4500, "policy": 3000, "valid": 750, "blend": 750, "test": 1500}
+SMALL = {"warm": 50, "policy": 30, "valid": 10, "blend": 10}
+
+
+def singles(rows: int) -> NDArray[np.int64]:
+    return np.arange(rows, dtype=np.int64)
+
+
+def counts(parts: dict[str, NDArray[np.int64]], labels: NDArray[np.int64], classes: int) -> dict[str, list[int]]:
+    return {name: np.bincount(labels[rows], minlength=classes).tolist() for name, rows in parts.items()}
+
+
+def test_the_quickstart_has_its_exact_sizes_and_equal_classes() -> None:
+    labels = np.repeat(np.arange(14), 750)
+    parts = split(labels, singles(10_500), QUICKSTART, seed=0)
+    assert {name: len(rows) for name, rows in parts.items()} == QUICKSTART
+    for name, found in counts(parts, labels, 14).items():
+        assert max(found) - min(found) <= 1, name
+
+
+def test_a_seed_always_gives_the_same_parts_and_another_gives_others() -> None:
+    labels = np.arange(100) % 2
+    first, again, other = (split(labels, singles(100), SMALL, seed)["warm"].tolist() for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+    assert first == sorted(first)
+
+
+def test_a_rare_class_stands_in_every_part_that_it_has_rows_for() -> None:
+    labels = np.array([0] * 90 + [1] * 5 + [2] * 4 + [3])
+    parts = split(labels, singles(100), SMALL, seed=0)
+    assert {name: len(rows) for name, rows in parts.items()} == SMALL
+    found = counts(parts, labels, 4)
+    for name in SMALL:
+        assert found[name][1] >= 1
+        assert found[name][2] == 1
+    assert found["warm"][3] == 1  # what has one row only can be learned, but not be scored
+
+
+@given(data=st.data(), seed=st.integers(0, 1000))
+def test_every_row_stands_once_sizes_are_exact_and_classes_spread(data: st.DataObject, seed: int) -> None:
+    sizes = {name: data.draw(st.integers(10, 40), label=name) for name in SMALL}
+    total = sum(sizes.values())
+    labels = np.array(data.draw(st.lists(st.integers(0, 4), min_size=total, max_size=total)))
+    parts = split(labels, singles(total), sizes, seed)
+    assert {name: len(rows) for name, rows in parts.items()} == sizes
+    assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(total))
+    found = counts(parts, labels, 5)
+    for label, count in enumerate(np.bincount(labels, minlength=5)):
+        for place, name in enumerate(sizes):
+            if count > place:
+                assert found[name][label] >= 1, (name, label, count)
+
+
+@given(groups=st.lists(st.integers(0, 30), min_size=60, max_size=60), seed=st.integers(0, 1000))
+def test_units_are_never_divided(groups: list[int], seed: int) -> None:
+    units = units_of([str(row) for row in range(60)], [str(group) for group in groups])
+    parts = split(np.arange(60) % 3, units, {"warm": 30, "policy": 15, "valid": 8, "blend": 7}, seed)
+    assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(60))
+    part_of = {row: name for name, rows in parts.items() for row in rows.tolist()}
+    for group in set(groups):
+        assert len({part_of[row] for row in range(60) if groups[row] == group}) == 1
+
+
+def test_a_class_of_few_groups_has_one_in_each_of_the_first_parts() -> None:
+    """Ten groups of ten rows: by shares valid and blend would get none."""
+    groups = [str(row // 10) for row in range(100)]
+    labels = np.array([int(group) % 2 for group in groups])
+    parts = split(labels, units_of([str(row) for row in range(100)], groups), {**SMALL, "warm": 40, "test": 10}, seed=0)
+    assert {name: len(rows) for name, rows in parts.items()} == dict.fromkeys(parts, 20)
+
+
+def test_groups_that_share_an_input_are_one_unit() -> None:
+    #         a-b and b-c share a text, d shares its group with c; e stands alone
+    units = units_of(["x", "x", "y", "y", "z", "w"], ["a", "b", "b", "c", "c", "e"])
+    assert len(set(units[:5].tolist())) == 1
+    assert units[5] not in units[:5]
+
+
+@pytest.mark.parametrize("groups", [None, ["g", "h", "i"]])
+def test_equal_inputs_are_one_unit_with_and_without_groups(groups: list[str] | None) -> None:
+    units = units_of(["x", "y", "x"], groups)
+    assert units[0] == units[2] != units[1]
