@@ -50,9 +50,7 @@ class BundleModel(PythonModel):
         if isinstance(model_input, pd.DataFrame):
             wanted, present = self.bundle.input_column, list(model_input.columns)
             if wanted not in present and len(present) != 1:
-                raise DataError(
-                    f"the input has no column {wanted!r}, only {present}; name the texts {wanted!r}"
-                )
+                raise DataError(f"the input has no column {wanted!r}, only {present}; name the texts {wanted!r}")
             model_input = model_input[wanted if wanted in present else present[0]]
         cells = list(np.ravel(np.asarray(model_input, dtype=object)))
         for row, cell in enumerate(cells):

@@ -12,6 +12,7 @@ from typing import Any
 
 from sweepstack.models.errors import DataError
 
+LONGEST_FIELD = 1 << 30  # characters in a field of a CSV file; Python's own limit, 131,072, is a long document
 FORMATS = ".jsonl .csv .tsv .parquet, a folder saved by Hugging Face datasets, or builtin:NAME"
 
 
@@ -40,8 +41,9 @@ def read_rows(path: Path, input_column: str, target_column: str, group_column: s
 
 
 def read_inputs(path: Path, column: str) -> list[str]:
-    """One column of texts, for prediction."""
-    return [text_of(value, path, column, row) for row, value in enumerate(read_columns(path, [column])[column], 1)]
+    """One column of texts, for prediction: there an empty text is a text like any other."""
+    values = read_columns(path, [column])[column]
+    return [value if value == "" else text_of(value, path, column, row) for row, value in enumerate(values, 1)]
 
 
 def read_columns(path: Path, wanted: Sequence[str]) -> dict[str, list[Any]]:
@@ -50,13 +52,13 @@ def read_columns(path: Path, wanted: Sequence[str]) -> dict[str, list[Any]]:
         raise DataError(f"{path}: no such file; data.train and data.test take {FORMATS}")
     try:
         if path.is_dir():
-            columns = _arrow_folder(path)
+            columns = _arrow_folder(path, wanted)
         elif path.suffix == ".jsonl":
             columns = _json_lines(path, wanted)
         elif path.suffix in (".csv", ".tsv"):
-            columns = _separated(path, "," if path.suffix == ".csv" else "\t")
+            columns = _separated(path, "," if path.suffix == ".csv" else "\t") or {name: [] for name in wanted}
         elif path.suffix == ".parquet":
-            columns = _parquet(path)
+            columns = _parquet(path, wanted)
         else:
             raise DataError(f"{path}: a file of type {path.suffix or 'no name'} is not known; use {FORMATS}")
     except UnicodeDecodeError as error:
@@ -101,6 +103,7 @@ def _json_lines(path: Path, wanted: Sequence[str]) -> dict[str, list[Any]]:
 
 
 def _separated(path: Path, delimiter: str) -> dict[str, list[Any]]:
+    csv.field_size_limit(LONGEST_FIELD)
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, delimiter=delimiter, strict=True)
         try:
@@ -116,21 +119,26 @@ def _separated(path: Path, delimiter: str) -> dict[str, list[Any]]:
     return {name: [row[i] for _, row in rows] for i, name in enumerate(heading)}
 
 
-def _parquet(path: Path) -> dict[str, list[Any]]:
+def _parquet(path: Path, wanted: Sequence[str]) -> dict[str, list[Any]]:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        return dict(pyarrow.parquet.read_table(path).to_pydict())
+        file = pyarrow.parquet.ParquetFile(path)
+        if missing := set(wanted) - set(file.schema_arrow.names):
+            return {name: [] for name in file.schema_arrow.names if name not in missing}
+        return dict(file.read(columns=list(wanted)).to_pydict())  # other columns may hold images
     except pyarrow.ArrowException as error:
         raise DataError(f"{path} is not a Parquet file ({str(error).splitlines()[0]}); write it again") from error
 
 
-def _arrow_folder(path: Path) -> dict[str, list[Any]]:
-    """What ``Dataset.save_to_disk`` writes: state.json names Arrow stream files."""
+def _arrow_folder(path: Path, wanted: Sequence[str]) -> dict[str, list[Any]]:
+    """What ``Dataset.save_to_disk`` writes: state.json names Arrow stream files, dataset_info.json the classes."""
     import pyarrow
 
     state = path / "state.json"
+    if (path / "dataset_dict.json").exists():
+        raise DataError(f"{path} holds several data sets; name one of its folders, as in {path / 'train'}")
     if not state.exists():
         raise DataError(
             f"{path} is a folder without state.json: not one that Hugging Face datasets saved; use {FORMATS}"
@@ -141,7 +149,19 @@ def _arrow_folder(path: Path) -> dict[str, list[Any]]:
         for name in names:
             with pyarrow.OSFile(str(path / Path(name).name)) as file:
                 tables.append(pyarrow.ipc.open_stream(file).read_all())
-        return dict(pyarrow.concat_tables(tables).to_pydict())
+        table = pyarrow.concat_tables(tables)
+        there = [name for name in wanted if name in table.column_names]
+        if len(there) < len(wanted):
+            return {name: [] for name in table.column_names}
+        info = path / "dataset_info.json"
+        features = (json.loads(info.read_text(encoding="utf-8")).get("features") or {}) if info.exists() else {}
+        columns = dict(table.select(there).to_pydict())
+        for name in there:
+            if names := features.get(name, {}).get("names"):  # a ClassLabel: stored as places in this list
+                columns[name] = [
+                    names[v] if isinstance(v, int) and 0 <= v < len(names) else None for v in columns[name]
+                ]
+        return columns
     except (ValueError, KeyError, TypeError, pyarrow.ArrowException) as error:
         raise DataError(f"{path} cannot be read as a saved data set ({error}); save it again") from error
 

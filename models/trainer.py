@@ -5,12 +5,11 @@ needed to go on is written last, so that a kill anywhere repeats one epoch at mo
 draws its random numbers from a seed of its own.
 """
 
-import fcntl
 import math
 import time
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from sweepstack.models.checkpoints import finished, load_policy, pick_device, predict, save_policy
 from sweepstack.models.encoding import EncodedPart, TaskData
-from sweepstack.models.errors import StorageError, TrainingError
+from sweepstack.models.errors import TrainingError
 from sweepstack.models.files import read_json, write_atomic, write_json
 from sweepstack.models.optimizers import make_optimizer
 from sweepstack.models.policy import PolicyOutput, ReadingPolicy
@@ -32,7 +31,6 @@ from sweepstack.models.supervised import WEIGHT_DECAY, ensure_start, steps_in, t
 PREDICTED = ("valid", "blend", "test")
 CACHED = ("policy", *PREDICTED)
 STARTS_IN_MEMORY = 4
-LOCK_SECONDS = 30.0  # Ray needs two or three to end the workers of a killed driver
 _frozen: "OrderedDict[tuple[str, str, str], dict[str, Frozen]]" = OrderedDict()
 
 
@@ -75,25 +73,6 @@ def forget_state(folder: Path) -> None:
     """Removes what a trial that has ended no longer needs."""
     for path in (folder / "state.json", *folder.glob("resume-*.safetensors")):
         path.unlink(missing_ok=True)
-
-
-def lock_folder(folder: Path) -> TextIO:
-    """Held while a trial is trained, so that a worker which outlives its killed driver for a moment is waited for.
-
-    Raises StorageError where another process does not let go.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = (folder / ".lock").open("w")
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return lock
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                lock.close()
-                raise StorageError(f"{folder} is being trained by another process; wait for it or end it") from None
-            time.sleep(0.05)
 
 
 class Trainer:
@@ -165,7 +144,6 @@ class Trainer:
 
     def _prepare(self) -> None:
         """Loads the start (training it first, if nobody has) and, of a trial that goes on, what it had come to."""
-        self._lock = lock_folder(self._folder)
         train, data = self.settings.train, self._data
         device = pick_device(self.settings.device)
         start = ensure_start(self.settings, data, self._starts)

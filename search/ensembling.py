@@ -81,8 +81,9 @@ def _refitted(session: Session, usable: Sequence[TrialRecord], builders: Sequenc
         jobs = refit_jobs(settings, bagging.members, seed, session.data.hashes, session.folder.refits)
         missing = sum(not job.marker.exists() for job in jobs)
         data = session.cluster.share(session.data) if missing else None
+        metric, executor = session.study.search.metric, session.cluster.executor(session.study.search.resources)
         session.display.stage("bagging refits", len(jobs) - missing, len(jobs))
-        for done, result in enumerate(refits(jobs, data, session.study.search.metric, session.cluster), start=1):
+        for done, result in enumerate(refits(jobs, data, metric, executor), start=1):
             session.display.stage("bagging refits", max(done, len(jobs) - missing), len(jobs))
             if result.error is None:
                 members[result.job.name] = result.job.member
@@ -148,4 +149,6 @@ def _export(session: Session, built: BuiltEnsembles) -> None:
     for row in built.choice.rows:
         if row.role == "ensemble" or row.name == built.choice.chosen:
             built.export(row.name, session.scratch / row.name, about)
-            session.tracker.put(ensemble_state(row, built.digest, row.name == built.choice.chosen, session.scratch / row.name))
+            session.tracker.put(
+                ensemble_state(row, built.digest, row.name == built.choice.chosen, session.scratch / row.name)
+            )

@@ -1,225 +1,215 @@
-"""Ray Tune executes what the ledger decides.
+"""Executes the trials of sweeps on Ray Tune: a thin Searcher and a thin scheduler stand over the ledger.
 
-A thin Searcher asks the ledger for trials and a thin scheduler reports their results to it and passes its verdicts on;
-neither knows anything that the ledger does not. Trials are class Trainables in reused actors. A trial that cannot go on
-is a failed row with its reason; a worker that was killed is replaced and goes on from the trial's own folder, for which
-Tune's checkpoints are not needed. Several sweeps are worked through in one Tune run, so that no slot waits at the end of
-one for the beginning of the next.
+All sweeps go through one Tune run, in their order, so that a slot which the first has no more trials for takes one of
+the next, and workers are used again. The ledger decides what is run and when it ends; Tune keeps nothing that matters.
 """
 
-import tempfile
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ray import tune
-from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
-from ray.tune.experiment import Trial
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
-from ray.tune.search import Searcher
+from sweepstack.models.errors import StorageError
+from sweepstack.search.worker import Assignment, Make, TrialWorker
 
-from sweepstack.models.errors import StorageError, SweepstackError
-from sweepstack.search.ledger import Sweep, TrialRecord
-from sweepstack.search.runtime import Cluster, interrupts
-from sweepstack.search.study import Resources
+if TYPE_CHECKING:
+    from sweepstack.search.ledger import Sweep, TrialRecord
+    from sweepstack.search.runtime import Cluster
+    from sweepstack.search.study import Resources
 
-WORKER_DEATHS = 2  # that a trial survives
-
-
-class TrainerLike(Protocol):
-    """What trains one trial; models.trainer.Trainer is one."""
-
-    reports: list[dict[str, float]]  # of the epochs that are done, also after it has been taken up again
-
-    def step(self) -> dict[str, float]: ...
+RETRIES = 2  # new workers for a trial whose worker process died
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Job:
-    sweep: Sweep
-    make: Callable[[TrialRecord], TrainerLike]  # pickled to the workers; large data as a Ray object reference
-    ended: Callable[[TrialRecord], None] = lambda record: None  # called here when a trial is complete, pruned or failed
+    """The trials of a sweep, and how a worker makes what trains one (``make`` is pickled: heavy data as ObjectRefs)."""
+
+    sweep: "Sweep"
+    make: Make
 
 
-def one_line(error: Exception) -> str:
-    """Why a trial failed; our own errors say it themselves."""
-    if isinstance(error, SweepstackError):
-        return str(error)
-    return f"{type(error).__name__}: {error}".splitlines()[0]
-
-
-class TrialActor(tune.Trainable):
-    """Trains the trials that it is given, one after the other, an epoch a step."""
-
-    def setup(self, config: dict[str, Any], makes: Sequence[Any] = (), threads: int = 1) -> None:
-        import torch
-
-        torch.set_num_threads(threads)
-        self._makes = makes
-        self._trainer: TrainerLike | None = None  # made in the first step: Tune sets up spare actors, too
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.config = new_config
-        self._trainer = None
-        return True
-
-    def step(self) -> dict[str, Any]:
-        record: TrialRecord = self.config["record"]
-        try:
-            if self._trainer is None:
-                self._trainer = self._makes[self.config["job"]](record)
-                self._reported = min(len(record.reports), len(self._trainer.reports))
-            if self._reported < len(self._trainer.reports):  # trained before a kill, and not yet in the ledger
-                metrics = self._trainer.reports[self._reported]
-            else:
-                metrics = self._trainer.step()
-        except StorageError as error:  # would be the end of every other trial, too
-            return {"fatal": str(error), tune.result.DONE: True}
-        except Exception as error:
-            self._trainer = None
-            return {"failed": one_line(error), tune.result.DONE: True}
-        self._reported += 1
-        done = self._reported >= self.config["epochs"]
-        # As pairs: of a dict Tune would make keys with slashes.
-        return {"epoch": self._reported, "metrics": list(metrics.items()), tune.result.DONE: done}
-
-    def cleanup(self) -> None:
-        self._trainer = None
+class _Stop(BaseException):
+    """Leaves Tune at once, past its own handling of errors; what is to be raised stands with the run."""
 
 
 @dataclass
-class Board:
-    """What the Searcher and the scheduler share: which Tune trial is which trial of which sweep."""
+class _Run:
+    """What Searcher and scheduler share. Trials are known by the ids that Tune gives them."""
 
     jobs: Sequence[Job]
-    on_change: Callable[[TrialRecord], None]
-    places: dict[str, tuple[int, int]] = field(default_factory=dict)  # by Tune's id: job and trial number
-    fatal: str | None = None
+    on_change: Callable[["TrialRecord"], None]
+    trials: dict[str, tuple[Job, "TrialRecord"]] = field(default_factory=dict)
+    exhausted: int = 0  # how many of the jobs have no more trials to give
+    error: BaseException | None = None
 
     def next(self, trial_id: str) -> dict[str, Any] | None:
-        for place, job in enumerate(self.jobs):
+        """The configuration of the next trial, from the first sweep that has one; None where none has."""
+        while self.exhausted < len(self.jobs):
+            job = self.jobs[self.exhausted]
             record = job.sweep.ask()
             if record is not None:
-                self.places[trial_id] = (place, record.number)
+                self.trials[trial_id] = job, record
                 self.on_change(record)
-                return {"job": place, "record": record, "epochs": job.sweep.epochs_of(record.number)}
+                return {"job": self.exhausted, "trial": Assignment(record.number, record.settings)}
+            self.exhausted += 1
         return None
 
-    def result(self, trial_id: str, result: dict[str, Any]) -> str:
-        """Records a result; the verdict is the ledger's. A result may come twice."""
-        place, number = self.places[trial_id]
-        sweep = self.jobs[place].sweep
-        if "fatal" in result:
-            self.fatal = result["fatal"]
-            return TrialScheduler.STOP
+    def take(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Puts what a worker has sent into the ledger; whether the trial goes on."""
+        job, record = self.trials[trial_id]
+        if "halted" in result:
+            raise StorageError(result["halted"])
         if "failed" in result:
-            sweep.fail(number, result["failed"])
-            verdict = "stop"
-        else:
-            verdict = sweep.report(number, result["epoch"], dict(result["metrics"]))
-            if verdict == "continue" and result["epoch"] >= sweep.epochs_of(number):
-                sweep.complete(number)
-        self._changed(place, number)
-        return str(TrialScheduler.STOP if verdict == "stop" else TrialScheduler.CONTINUE)
-
-    def lost(self, trial_id: str) -> None:
-        place, number = self.places[trial_id]
-        self.jobs[place].sweep.fail(number, f"its worker died {WORKER_DEATHS + 1} times; log.txt may say why")
-        self._changed(place, number)
-
-    def _changed(self, place: int, number: int) -> None:
-        record = self.jobs[place].sweep.record(number)
-        if record.state != "running":
-            self.jobs[place].ended(record)
-        self.on_change(record)
-
-
-class LedgerSearcher(Searcher):
-    def __init__(self, board: Board) -> None:
-        super().__init__()
-        self._board = board
-
-    def __getstate__(self) -> dict[str, Any]:  # Tune pickles it for a restore that we do not use
-        return {}
-
-    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+            self._fail(job, record, result["failed"])
+            return False
+        epochs = job.sweep.epochs_of(record.number)
+        for epoch, metrics in enumerate(result["reports"], start=result["first"]):
+            verdict = job.sweep.report(record.number, epoch, metrics)
+            if verdict == "continue" and epoch >= epochs:
+                job.sweep.complete(record.number)
+            self.on_change(job.sweep.record(record.number))
+            if verdict == "stop" or epoch >= epochs:
+                self._forget(job, record)
+                return False
         return True
 
-    def suggest(self, trial_id: str) -> Any:  # a configuration, or FINISHED
-        config = self._board.next(trial_id)
-        return Searcher.FINISHED if config is None else config
+    def died(self, trial_id: str, reason: str) -> None:
+        job, record = self.trials[trial_id]
+        if job.sweep.record(record.number).state == "running":
+            self._fail(job, record, reason)
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        if error:
-            self._board.lost(trial_id)
-        elif result and ("metrics" in result or "failed" in result or "fatal" in result):
-            self._board.result(trial_id, result)  # Tune shows the last result to nobody but us
+    def _fail(self, job: Job, record: "TrialRecord", reason: str) -> None:
+        job.sweep.fail(record.number, reason)
+        self.on_change(job.sweep.record(record.number))
+        self._forget(job, record)
 
-    def save(self, checkpoint_path: str) -> None:
-        pass
-
-    def restore(self, checkpoint_path: str) -> None:
-        pass
-
-
-class LedgerScheduler(FIFOScheduler):
-    def __init__(self, board: Board) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._board = board
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        return self._board.result(trial.trial_id, result)
-
-    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        if interrupts.asked:
-            raise KeyboardInterrupt
-        if self._board.fatal is not None:
-            raise StorageError(self._board.fatal)
-        return super().choose_trial_to_run(tune_controller)
+    def _forget(self, job: Job, record: "TrialRecord") -> None:
+        """Removes what the trainer kept to go on. Only now: the verdict stands in the ledger, and its worker rests."""
+        try:
+            job.make(Assignment(record.number, record.settings)).close(True)
+        except Exception:  # what could not be trained may not even be made
+            log.warning("what trial %s-%d kept to go on is left", job.sweep.name, record.number, exc_info=True)
 
 
 def run_sweeps(
     jobs: Sequence[Job],
     *,
-    cluster: Cluster,
+    cluster: "Cluster",
     slots: int,
-    resources: Resources,
-    on_change: Callable[[TrialRecord], None],
+    resources: "Resources",
+    on_change: Callable[["TrialRecord"], None],
 ) -> None:
-    """Works through the jobs in their order, ``slots`` trials at a time, until every ledger has had enough.
+    """Runs every trial that the sweeps ask for, ``slots`` at a time; ``on_change`` hears of each change in the ledger.
 
-    Raises KeyboardInterrupt when it is told to stop, and StorageError where a disk refuses; trials that were running
-    stay so in the ledger, and the next call goes on with them.
+    Raises KeyboardInterrupt soon after a signal, and whatever the ledger or ``on_change`` raise; trials that are running
+    then stay so in the ledger, for the next session to go on with. A trial whose training fails is a failed trial.
     """
     cluster.start()
-    board = Board(jobs, on_change)
-    trainable = tune.with_parameters(TrialActor, makes=[job.make for job in jobs], threads=max(1, int(resources.cpu)))
-    with tempfile.TemporaryDirectory(prefix="sweepstack-tune-") as scratch, interrupts.deferred():
+    from ray import tune
+
+    run = _Run(jobs, on_change)
+    searcher, scheduler = _over(run, lambda: cluster.interrupts.pending)
+    worker = tune.with_parameters(
+        TrialWorker,
+        makes=tuple(job.make for job in jobs),
+        log=cluster.folder.log,
+        threads=max(1, int(resources.cpu)),
+    )
+    with cluster.interrupts.deferred(), cluster.storage() as storage:
         tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
-            param_space={},
-            tune_config=TuneConfig(
-                search_alg=LedgerSearcher(board),
-                scheduler=LedgerScheduler(board),
+            tune.with_resources(worker, {"cpu": resources.cpu, "gpu": resources.gpu}),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=scheduler,
                 num_samples=-1,
                 max_concurrent_trials=slots,
                 reuse_actors=True,
+                trial_dirname_creator=_id_of,
+                trial_name_creator=_id_of,
             ),
-            run_config=RunConfig(
-                name="sweep",
-                storage_path=scratch,
-                failure_config=FailureConfig(max_failures=WORKER_DEATHS),
-                checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(storage),
                 verbose=0,
-                callbacks=[],
+                failure_config=tune.FailureConfig(max_failures=RETRIES),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
-        tuner.fit()
-    if board.fatal is not None:
-        raise StorageError(board.fatal)
+        try:
+            tuner.fit()
+        except _Stop:
+            pass
+    if run.error is not None:
+        raise run.error
 
 
-__all__ = ["Job", "TrainerLike", "run_sweeps"]
+def _id_of(trial: Any) -> str:
+    return str(trial.trial_id)
+
+
+def _over(run: _Run, interrupted: Callable[[], bool]) -> tuple[Any, Any]:
+    """The Searcher and the scheduler over a run. Whatever they raise Tune would take for a fault of the trial."""
+    from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+    from ray.tune.search import Searcher
+
+    def guarded(act: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return act(*arguments)
+        except BaseException as error:
+            run.error = error
+            raise _Stop from error
+
+    class LedgerSearcher(Searcher):  # type: ignore[misc]
+        def suggest(self, trial_id: str) -> Any:
+            return guarded(run.next, trial_id) or Searcher.FINISHED
+
+        def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+            if error:
+                guarded(run.died, trial_id, scheduler.reasons.get(trial_id, "its worker process died"))
+
+        def save(self, checkpoint_path: str) -> None:
+            Path(checkpoint_path).touch()
+
+        def restore(self, checkpoint_path: str) -> None: ...
+
+        def __getstate__(self) -> dict[str, Any]:  # Tune pickles both, and never uses it
+            return {}
+
+    class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.reasons: dict[str, str] = {}
+
+        def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+            goes_on = guarded(run.take, trial.trial_id, result)
+            if result.get("spoilt"):  # the next step fails, and takes the worker with it
+                trial.max_failures = 0
+                goes_on = True
+            return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
+
+        def on_trial_error(self, controller: Any, trial: Any) -> None:
+            self.reasons[trial.trial_id] = _why(trial.get_error())
+
+        def choose_trial_to_run(self, controller: Any) -> None:
+            """Looks at the flag, once in a tick of a tenth of a second; Tune starts what is waiting without a choice."""
+            if interrupted():
+                run.error = KeyboardInterrupt()
+                raise _Stop
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {}
+
+    scheduler = LedgerScheduler()
+    return LedgerSearcher(), scheduler
+
+
+def _why(failures: str | None) -> str:
+    """Why a trial's workers are gone, in one line, from what Tune wrote down: the last failure comes last."""
+    last = (failures or "").rpartition("Failure # ")[2].strip()
+    if "low on memory" in last:
+        return f"its worker was ended {RETRIES + 1} times for want of memory; lower search.concurrency"
+    if "creation task" in last:
+        return f"its worker could not start: {last.splitlines()[-1]}"
+    return f"its worker process died {RETRIES + 1} times (killed, or out of memory); see log.txt"

@@ -14,18 +14,18 @@ from typing import Any
 from sweepstack.models.encoding import TaskData
 from sweepstack.models.errors import StudyError
 from sweepstack.models.settings import TrialSettings
-from sweepstack.models.trainer import Trainer, forget_state
+from sweepstack.models.trainer import Trainer
 from sweepstack.search import ensembling
 from sweepstack.search.company import control_settings, fit_linear
 from sweepstack.search.executor import Job, run_sweeps
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import write_leaderboard
-from sweepstack.search.ledger import TrialRecord
 from sweepstack.search.mirror import member_state
 from sweepstack.search.result import Result
 from sweepstack.search.results import print_results
 from sweepstack.search.session import Session
 from sweepstack.search.study import Study
+from sweepstack.search.worker import Assignment
 
 
 @dataclass(frozen=True)
@@ -39,22 +39,12 @@ class MakeTrainer:
     metric: str
     cost: float  # of a READ, for scoring
 
-    def __call__(self, record: TrialRecord) -> Trainer:
+    def __call__(self, trial: Assignment) -> Trainer:
         import ray
 
         data: TaskData = ray.get(self.data)
-        settings = self.settings.with_values(record.settings)
-        return Trainer(settings, data, self.starts, self.folder(record.number), self.metric, self.cost)
-
-
-@dataclass(frozen=True)
-class Forget:
-    """A trial that has ended needs no state to go on from."""
-
-    folder: Callable[[int], Path]
-
-    def __call__(self, record: TrialRecord) -> None:
-        forget_state(self.folder(record.number))
+        settings = self.settings.with_values(trial.settings)
+        return Trainer(settings, data, self.starts, self.folder(trial.number), self.metric, self.cost)
 
 
 def run(study: Study, out: Path | None = None, *, address: str | None = None, json: bool = False) -> Result:
@@ -105,7 +95,6 @@ def _search(session: Session) -> None:
                 Job(
                     sweep,
                     MakeTrainer(settings, data, session.folder.starts, folder, metric, cost),
-                    Forget(folder),
                 )
                 for sweep, settings, folder in jobs
             ],

@@ -1,218 +1,319 @@
-"""Ray for the length of a session: started when it is first needed, gone when the session ends, silent in between.
+"""Ray for one session: started when it is first needed, quiet, in a folder of its own, and gone without a trace.
 
-A local Ray lives in a temporary folder of its own, which is removed; folders that a killed driver has left are removed
-by the next one. On a cluster (``address``) only the connection is ours.
+Locally the session is a cluster for itself, on this machine only, with a token that no other process knows. With an
+address it joins a cluster, which must see the run folder under the same path.
 """
 
+import fcntl
 import logging
+import math
 import os
+import secrets
 import shutil
-import signal
-import sys
-import tempfile
+import socket
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import Any, Literal
 
-from sweepstack.models.errors import StorageError, StudyError
+from sweepstack.models.errors import StorageError, StudyError, SweepstackError
+from sweepstack.search import scratch
+from sweepstack.search.chatter import gather
 from sweepstack.search.folder import RunFolder
-
-if TYPE_CHECKING:
-    from sweepstack.search.study import Resources
+from sweepstack.search.interrupts import Interrupts
+from sweepstack.search.study import Resources
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # CSV, JSON and TensorBoard files cost more than a small trial
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune's own waits for the running step
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` it would build an environment for each worker
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # JSON, CSV and TensorBoard files: 50 ms a trial
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it waits for the running step
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # no snapshots: the ledger is the truth
+    "TUNE_WARN_THRESHOLD_S": "10",
 }
-PREFIX = "sweepstack-ray-"
-OWNER = "owner"  # a file with the driver's process id
+TOKEN = secrets.token_hex(32)  # without one in the environment Ray writes one to the user's home
+PATIENCE = 4.0  # seconds that a cluster may take to answer
+LINGERING = 30.0  # seconds that workers of a driver which was killed may take to be gone
 
 
-def slots(concurrency: int | Literal["auto"], resources: "Resources") -> int:
-    """How many trials run at a time; raises StudyError where not even one fits."""
-    cpus = len(os.sched_getaffinity(0))
-    fitting = int(cpus / resources.cpu)
-    if fitting < 1:
-        raise StudyError(f"search.resources.cpu is {resources.cpu:g}, but this machine has {cpus}; lower it")
-    return fitting if concurrency == "auto" else min(concurrency, fitting)
+def cpus() -> int:
+    """The cores that this process may use: of its affinity and its container, not of the machine."""
+    from joblib import cpu_count
+
+    return int(cpu_count())
 
 
-@dataclass(frozen=True)
-class Future:
-    """The result of a Ray task."""
+def gpus() -> int:
+    import torch
 
-    reference: Any
+    return torch.cuda.device_count()
+
+
+def slots(concurrency: int | Literal["auto"], resources: Resources) -> int:
+    """How many trials run at a time on this machine; auto: as many as its cores and GPUs allow, at least one.
+
+    Raises StudyError where a trial wants more GPUs than there are.
+    """
+    fitting = trials_on(cpus(), gpus() if resources.gpu else 0, resources)
+    if not fitting and resources.gpu:
+        raise StudyError(
+            f"search.resources.gpu is {resources.gpu:g} a trial, and this machine has {gpus()}; "
+            "lower it, or give the --address of a Ray cluster"
+        )
+    return concurrency if concurrency != "auto" else max(1, fitting)
+
+
+def trials_on(cpu: float, gpu: float, resources: Resources) -> int:
+    """How many trials fit a machine. Shares of a GPU are shares of one: three of 0.4 need two GPUs."""
+    by_cpu = math.floor(cpu / resources.cpu + 1e-9)
+    if not resources.gpu:
+        return by_cpu
+    per_gpu = math.floor(1 / resources.gpu + 1e-9)
+    by_gpu = math.floor(gpu) * per_gpu if per_gpu else math.floor(gpu / resources.gpu + 1e-9)
+    return min(by_cpu, by_gpu)
+
+
+class Task:
+    """The result of a call on the cluster, to come."""
+
+    def __init__(self, reference: Any, interrupts: Interrupts) -> None:
+        self._reference, self._interrupts = reference, interrupts
+
+    def done(self) -> bool:
+        import ray
+
+        return bool(ray.wait([self._reference], timeout=0)[0])
 
     def result(self) -> Any:
+        """Waits for it; raises what the call raised, KeyboardInterrupt, or SweepstackError where its worker died."""
         import ray
-        from ray.exceptions import RayTaskError
+        from ray.exceptions import RayError, RayTaskError
 
+        while not ray.wait([self._reference], timeout=0.1)[0]:
+            self._interrupts.check()
         try:
-            return ray.get(self.reference)
+            return ray.get(self._reference)
         except RayTaskError as error:
-            cause = error.cause if isinstance(error.cause, Exception) else error
-            raise cause from None
+            raise error.cause from error
+        except RayError as error:
+            raise SweepstackError(
+                f"a worker process died ({type(error).__name__}), killed or out of memory; "
+                "free some memory, or lower search.concurrency, and run the same command again"
+            ) from error
 
 
 class Cluster:
-    """Ray, from the first call that needs it until :meth:`close`."""
+    """Takes SIGINT and SIGTERM from its making to :meth:`close`, which must be called."""
 
-    def __init__(self, address: str | None, log: Path) -> None:
-        self._address, self._log = address, log
-        self._folder: Path | None = None
-        self.started = False
+    def __init__(
+        self,
+        folder: RunFolder,
+        address: str | None = None,
+        *,
+        concurrency: int | Literal["auto"] = "auto",
+        resources: Resources = Resources(),
+    ) -> None:
+        self.folder, self.address, self.resources = folder, address, resources
+        self.interrupts = Interrupts()
+        self.interrupts.install()
+        self._concurrency = concurrency
+        self._scratch: scratch.Scratch | None = None
+        self._started = self._borrowed = False
+        self._environment: list[str] = []  # the variables that were not set before
+        self._shared: list[tuple[Any, Any]] = []
+
+    @property
+    def slots(self) -> int:
+        """How many trials run at a time. On a cluster, which is asked: as many as its machines hold."""
+        if self.address is None:
+            return slots(self._concurrency, self.resources)
+        self.start()
+        import ray
+
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        fitting = sum(trials_on(m.get("CPU", 0), m.get("GPU", 0), self.resources) for m in machines)
+        if not fitting:
+            raise StudyError(
+                f"search.resources (cpu {self.resources.cpu:g}, gpu {self.resources.gpu:g}) fits no machine of the "
+                f"cluster at {self.address}; lower it"
+            )
+        return fitting if self._concurrency == "auto" else self._concurrency
 
     def start(self) -> None:
-        if self.started:
+        """Starts or joins Ray, unless that is done; returns when no worker of an earlier driver is left.
+
+        Raises KeyboardInterrupt if a signal came meanwhile, StorageError, and SweepstackError where Ray refuses.
+        """
+        if self._started:
             return
-        for name, value in ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        import ray
-
-        options: dict[str, Any] = {"log_to_driver": False, "configure_logging": True, "logging_level": logging.WARNING}
-        if self._address is None:
-            _remove_stale()
-            self._folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-            (self._folder / OWNER).write_text(str(os.getpid()))
-            options |= {
-                "address": "local",
-                "num_cpus": len(os.sched_getaffinity(0)),
-                "include_dashboard": False,
-                "_temp_dir": str(self._folder),
-            }
-        else:
-            options["address"] = self._address
-        try:
-            ray.init(**options)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            self._remove_folder()
-            where = self._address or "this machine"
-            raise StorageError(
-                f"Ray does not start on {where}: {str(error).splitlines()[0]}; see {self._log}"
-            ) from error
-        self.started = True
-        stop_on_signals()  # ray.init has set handlers of its own
-
-    def share(self, value: Any) -> Any:
-        """Puts ``value`` once into the object store; tasks get it by the reference."""
-        self.start()
-        import ray
-
-        return ray.put(value)
-
-    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future:
-        """Calls ``function`` as a Ray task on one core."""
-        self.start()
-        import ray
-
-        return Future(ray.remote(num_cpus=1, max_retries=2)(function).remote(*arguments))
-
-    def close(self) -> None:
-        if self.started:
+        with self.interrupts.deferred():
+            self._set(ENVIRONMENT)
             import ray
 
-            ray.shutdown()
-            self.started = False
-        self._remove_folder()
+            self._started = True
+            if ray.is_initialized():  # by the user, who will end it
+                self._borrowed = True
+            elif self.address is None:
+                self._start_local()
+            else:
+                self._join(self.address)
+        self.interrupts.install()
+        self.interrupts.check()
+        self._wait_for_workers()
 
-    def _remove_folder(self) -> None:
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+    def _start_local(self) -> None:
+        import ray
 
+        scratch.sweep()
+        self._scratch = scratch.Scratch()
+        self._set({"RAY_AUTH_TOKEN": TOKEN})
+        if "RAY_AUTH_MODE" not in os.environ:  # Ray sets it
+            self._environment.append("RAY_AUTH_MODE")
+        needed = self.slots * self.resources.cpu
+        try:
+            ray.init(
+                address="local",
+                num_cpus=max(cpus(), math.ceil(needed - 1e-9)),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=str(self._scratch.path),
+            )
+        except Exception as error:
+            self.close()
+            raise SweepstackError(
+                f"Ray did not start on this machine: {_line(error)}; see {self.folder.log}"
+            ) from error
 
-def _remove_stale() -> None:
-    """Folders whose driver is dead: a killed one cannot remove its own."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with suppress(OSError, ValueError):
-            if not Path(f"/proc/{int((folder / OWNER).read_text())}").exists():
-                shutil.rmtree(folder, ignore_errors=True)
+    def _join(self, address: str) -> None:
+        import ray
 
+        if address != "auto":
+            check_address(address)
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except Exception as error:
+            self.close()
+            raise SweepstackError(f"the Ray cluster at {address} cannot be used: {_line(error)}") from error
 
-class Interrupts:
-    """SIGINT and SIGTERM: an exception at once, or, inside ``deferred``, a flag for who can stop in good order."""
+    def _set(self, environment: dict[str, str]) -> None:
+        """Sets what the user's environment does not say otherwise, until :meth:`close`."""
+        for name, value in environment.items():
+            if name not in os.environ:
+                self._environment.append(name)
+                os.environ[name] = value
 
-    def __init__(self) -> None:
-        self.asked = False
-        self._deferred = False
+    def _wait_for_workers(self) -> None:
+        """Two workers on one trial would spoil its files: each holds a shared lock on the log as long as it lives."""
+        self.folder.root.mkdir(parents=True, exist_ok=True)
+        file = os.open(self.folder.log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        deadline = time.monotonic() + LINGERING
+        try:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return
+                except BlockingIOError:
+                    self.interrupts.check()
+                    if time.monotonic() > deadline:
+                        raise StorageError(
+                            f"workers of an earlier run still work in {self.folder.root}; end them, and try again"
+                        ) from None
+                    time.sleep(0.05)
+                except OSError:  # a file system without locks
+                    return
+        finally:
+            os.close(file)
 
-    def handle(self, _number: int, _frame: FrameType | None) -> None:
-        if self._deferred and not self.asked:
-            self.asked = True
-            return
-        self.asked = True
-        raise KeyboardInterrupt
+    def share(self, value: Any) -> Any:
+        """``value`` in Ray's object store, once however often it is asked for; a task gets it as an argument."""
+        self.start()
+        for known, reference in self._shared:
+            if known is value:
+                return reference
+        import ray
+
+        self._shared.append((value, ray.put(value)))
+        return self._shared[-1][1]
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any) -> Task:
+        """``fn(*args)`` in a worker process with one core; what :meth:`share` returned is given as its value.
+
+        A worker that dies is replaced twice, so ``fn`` must go on, or begin again, from what it left on disk.
+        """
+        return self.executor(Resources()).submit(fn, *args)
+
+    def executor(self, resources: Resources) -> "RayExecutor":
+        """The same with other resources than one core for each call."""
+        return RayExecutor(self, resources)
 
     @contextmanager
-    def deferred(self) -> Iterator[None]:
-        self._deferred = True
+    def storage(self) -> Iterator[Path]:
+        """A folder for what Tune insists on writing; a cluster's other machines must see it."""
+        if self._scratch is not None:
+            yield self._scratch.path
+            return
+        path = self.folder.root / ".tune"
+        shutil.rmtree(path, ignore_errors=True)
         try:
-            yield
+            yield path
         finally:
-            self._deferred = False
-        if self.asked:
-            raise KeyboardInterrupt
+            shutil.rmtree(path, ignore_errors=True)
+
+    def close(self) -> None:
+        """Ends Ray with all its processes, keeps what its workers have printed, and gives the signals back."""
+        with self.interrupts.deferred():
+            self._shared.clear()
+            if self._started and not self._borrowed:
+                import ray
+
+                ray.shutdown(wait_for_processes=True)
+            self._started = self._borrowed = False
+            if self._scratch is not None:
+                gather(self._scratch.path / "session_latest" / "logs", self.folder.log)
+                self._scratch.remove()
+                self._scratch = None
+            for name in self._environment:
+                os.environ.pop(name, None)
+            self._environment.clear()
+        self.interrupts.restore()
 
 
-interrupts = Interrupts()
+class RayExecutor:
+    """Calls in worker processes, as with :mod:`concurrent.futures`."""
+
+    def __init__(self, cluster: Cluster, resources: Resources) -> None:
+        self._cluster, self._resources = cluster, resources
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any) -> Task:
+        self._cluster.start()
+        import ray
+
+        from sweepstack.search.worker import call
+
+        needs = {"num_cpus": self._resources.cpu, "num_gpus": self._resources.gpu, "max_retries": 2}
+        threads = max(1, int(self._resources.cpu))
+        reference = ray.remote(**needs)(call).remote(self._cluster.folder.log, threads, fn, *args)
+        return Task(reference, self._cluster.interrupts)
 
 
-def stop_on_signals() -> None:
-    """In the main thread; elsewhere (a notebook's worker, a test) signals stay whose they are."""
-    with suppress(ValueError):
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, interrupts.handle)
-
-
-@contextmanager
-def own_signals() -> Iterator[None]:
-    """Our handlers for the length of a session, whoever sets others in between; then those from before."""
-    interrupts.asked = False
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    stop_on_signals()
+def check_address(address: str) -> None:
+    """Raises SweepstackError where nothing answers at ``host:port``; Ray itself would try for half a minute."""
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdigit():
+        raise StudyError(f"--address is {address!r}, but must be host:port of a Ray cluster's head, or auto")
     try:
-        yield
-    finally:
-        with suppress(ValueError):
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+    except OSError as error:
+        raise SweepstackError(
+            f"no Ray cluster answers at {address} ({error.strerror or error}); "
+            "start one with ray start --head, or leave out --address"
+        ) from error
 
 
-@contextmanager
-def quiet(folder: RunFolder) -> Iterator[TextIO]:
-    """Sends what this process and its children print to the run's log; yields the stream that the user still sees."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    saved = os.dup(1), os.dup(2)
-    log = os.open(folder.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    own = _is_terminal_or_file()
-    stream = os.fdopen(os.dup(saved[0]), "w", encoding=sys.stdout.encoding, errors="replace") if own else sys.stdout
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
-    try:
-        yield stream
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.dup2(saved[0], 1)
-        os.dup2(saved[1], 2)
-        for descriptor in saved:
-            os.close(descriptor)
-        if own:
-            stream.close()
-
-
-def _is_terminal_or_file() -> bool:
-    """Whether sys.stdout is the process's own; in a notebook it is not, and stays where it is."""
-    try:
-        return sys.stdout.fileno() == 1
-    except (OSError, ValueError, AttributeError):
-        return False
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

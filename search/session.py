@@ -18,13 +18,14 @@ from sweepstack.models.data import Dataset, load_dataset
 from sweepstack.models.encoding import TaskData, encode
 from sweepstack.models.errors import DataError, StorageError, StudyError
 from sweepstack.models.files import read_json, write_atomic, write_json
+from sweepstack.search.chatter import Chatter
 from sweepstack.search.company import control_settings, control_trials
 from sweepstack.search.display import Display
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import best
 from sweepstack.search.ledger import MAIN, Ledger, Sweep, TrialRecord
 from sweepstack.search.mirror import parent_state, trial_state
-from sweepstack.search.runtime import Cluster, own_signals, quiet, slots
+from sweepstack.search.runtime import Cluster, slots
 from sweepstack.search.space import Space
 from sweepstack.search.study import Study, check_extends
 from sweepstack.search.tracking import Tracker, check_tracking
@@ -51,6 +52,8 @@ class Session:
             )
         dataset = load_dataset(study.data)
         check_provenance(folder, dataset)
+        if address is None:
+            slots(study.search.concurrency, study.search.resources)
         check_tracking(study.tracking_uri)
         check_space(folder.root)
         return cls(study, folder, dataset, address, json)
@@ -76,8 +79,7 @@ class Session:
             self.control = self._sweep(CONTROL, space, control_trials(study.search.trials))
         if self.ledger.attribute("sweep_id") is None:
             self.ledger.set_attribute("sweep_id", uuid.uuid4().hex)
-        self.workers = slots(study.search.concurrency, study.search.resources)
-        self.cluster = Cluster(address, folder.log)
+        self._address = address
         self._json = json
         self._open = ExitStack()
         self._tracker: Tracker | None = None
@@ -139,11 +141,16 @@ class Session:
         self.track(record)
 
     def __enter__(self) -> Self:
-        self._open.enter_context(own_signals())
-        stream = self._open.enter_context(quiet(self.folder))
+        search = self.study.search
+        chatter = self._open.enter_context(Chatter(self.folder.log))
+        self.cluster = Cluster(self.folder, self._address, concurrency=search.concurrency, resources=search.resources)
+        self._open.callback(self.cluster.close)
+        self.workers = self.cluster.slots
         sizes = {name: len(part.labels) for name, part in self.dataset.parts.items()}
         classes = len(self.dataset.classes)
-        self.display = Display(self.study, self.space, sizes, self.workers, stream, json=self._json, classes=classes)
+        self.display = Display(
+            self.study, self.space, sizes, self.workers, chatter.terminal, json=self._json, classes=classes
+        )
         self.display.start()
         self.display.adopt([*self.trials.trials(), *self.control_records()])
         for note in self.notes:
@@ -154,7 +161,6 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self.cluster.close()
             self._close_tracker(good=kind is None)
         finally:
             shutil.rmtree(self.scratch, ignore_errors=True)

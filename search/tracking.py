@@ -8,13 +8,12 @@ it; ``close`` says whether everything arrived.
 
 import logging
 import sqlite3
-import sys
 import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -48,7 +47,8 @@ class Tracker:
         self._closing = threading.Event()
         self._states: dict[str, RunState] = {}
         self._times: dict[str, dict[int, int]] = {}  # by key and step: when it was put, ms since 1970
-        self._stale: dict[str, None] = {}  # keys whose state is to be recorded, in order; a dict for its order
+        self._stale: dict[str, None] = {}  # keys to be recorded, or read again after a failure; a dict for its order
+        self._recorded: dict[str, RunState] = {}  # what the store was last seen to take
         self._failures: Counter[str] = Counter()
         self._known: dict[str, str] = {}  # run ids that on_run was told
         self._mirror: Mirror | None = None
@@ -81,10 +81,11 @@ class Tracker:
         with self._lock:
             if not self._stale:
                 return None
+            lacking = [key for key, state in self._states.items() if self._recorded.get(key) is not state]
             still = "it was still recording" if self._thread.is_alive() else "their parent run was never put"
             reason = self._trouble or still
             return (
-                f"{len(self._stale)} of {len(self._states)} runs are not yet as they should be in MLflow "
+                f"{len(lacking or self._stale)} of {len(self._states)} runs are not yet as they should be in MLflow "
                 f"({self._store}: {reason}); the same command again completes them"
             )
 
@@ -92,8 +93,7 @@ class Tracker:
         delay = FIRST_RETRY
         while True:
             closing = self._closing.is_set()  # read before the pass, which then sees everything that was put
-            with _short_turns():
-                succeeded = self._pass()
+            succeeded = self._pass()
             if closing and (succeeded or not self._stale):
                 if self._mirror is not None:
                     self._mirror.close()
@@ -142,6 +142,7 @@ class Tracker:
         had_parent = mirror.parent_id is not None
         run_id = mirror.record(state, times)
         with self._lock:
+            self._recorded[key] = state
             if self._states[key] is state:
                 del self._stale[key]
         if not had_parent:
@@ -156,6 +157,7 @@ class Tracker:
     def _check_current(self, mirror: Mirror) -> None:
         if not mirror.is_current():
             self._all_stale()
+            self._recorded.clear()
             raise FileNotFoundError("its file was deleted or replaced")
 
     def _all_stale(self) -> None:
@@ -188,18 +190,6 @@ def _set_times(times: dict[int, int], state: RunState) -> None:
             time.time() if state.ended is None else state.started + (state.ended - state.started) * place / len(new)
         )
         times[step] = round(1000 * max(seconds, state.started))
-
-
-@contextmanager
-def _short_turns() -> Iterator[None]:
-    """Python hands the interpreter over every millisecond instead of every five: the sweep's own thread then waits
-    0.1 ms instead of 1 ms a step while this one imports mlflow or migrates a store."""
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(min(usual, 0.001))
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(usual)
 
 
 class _Line(logging.Handler):
