@@ -2,9 +2,11 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+from threadpoolctl import threadpool_limits
 
 from sweepstack.ensembles.choose import Choice, Row
 from sweepstack.ensembles.combination import Combination
@@ -37,21 +39,24 @@ def measured(
     choice: Choice, members: Sequence[Member], texts: Sequence[str], load: Callable[[Path], TextMember]
 ) -> tuple[Row, ...]:
     """The rows of ``choice`` with size_mb and latency_ms; ``members`` in the library's order, each loaded once."""
+    with threadpool_limits(limits=1):  # a text alone is too little work for two threads
+        return tuple(_measured(choice, members, texts, load))
+
+
+def _measured(
+    choice: Choice, members: Sequence[Member], texts: Sequence[str], load: Callable[[Path], TextMember]
+) -> Iterator[Row]:
     loaded: dict[int, TextMember] = {}
-    rows = []
     for row in choice.rows:
         combination = choice.combinations[row.name]
         for place in combination.members:
             if place not in loaded:
                 loaded[place] = load(members[place].checkpoint)
-        rows.append(
-            replace(
-                row,
-                size_mb=size_mb([members[place].checkpoint for place in combination.members]),
-                latency_ms=_of(combination, loaded, texts),
-            )
+        yield replace(
+            row,
+            size_mb=size_mb([members[place].checkpoint for place in combination.members]),
+            latency_ms=_of(combination, loaded, texts),
         )
-    return tuple(rows)
 
 
 def _of(combination: Combination, loaded: Mapping[int, TextMember], texts: Sequence[str]) -> float:

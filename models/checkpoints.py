@@ -16,7 +16,7 @@ from sweepstack.models.encoding import EncodedPart, TaskData
 from sweepstack.models.errors import BundleError
 from sweepstack.models.files import read_json, write_atomic, write_json
 from sweepstack.models.linear import LinearBaseline
-from sweepstack.models.policy import ReadingPolicy, Shape
+from sweepstack.models.policy import PolicyOutput, ReadingPolicy, Shape
 from sweepstack.models.predictions import Floats, Ints, Predictions, answer_above
 from sweepstack.models.settings import Model, Reading, TrialSettings
 from sweepstack.models.text import WHOLE, TextReader
@@ -120,9 +120,13 @@ def predict(policy: ReadingPolicy, part: EncodedPart, threshold: float | None = 
         rows = order[begin : begin + CHUNK]
         most = int(part.n_segments[rows].max())
         output = policy(torch.from_numpy(part.tokens[rows, :most]).to(device))
-        probabilities[rows, :most] = output.label_logits.softmax(-1).cpu().numpy()
-        answer[rows, :most] = torch.sigmoid(-output.read_logits).cpu().numpy()
+        probabilities[rows, :most], answer[rows, :most] = probabilities_of(output)
     return finished(probabilities, answer, part.n_segments, threshold)
+
+
+def probabilities_of(output: PolicyOutput) -> tuple[Floats, Floats]:
+    """Of the labels, (…, K), and of answering, (…)."""
+    return output.label_logits.softmax(-1).cpu().numpy(), torch.sigmoid(-output.read_logits).cpu().numpy()
 
 
 def finished(probabilities: Floats, answer: Floats, n_segments: Ints, threshold: float | None) -> Predictions:

@@ -34,7 +34,7 @@ def gae(
 
 
 def normalised(advantages: Tensor, mask: Tensor) -> Tensor:
-    """Mean 0 and standard deviation 1 over where ``mask`` is true; 0 elsewhere. Fewer than two decisions stay as they are."""
+    """Mean 0 and standard deviation 1 over where ``mask`` is true; 0 elsewhere. A single decision stays as it is."""
     chosen = advantages[mask]
     if chosen.numel() < 2:
         return torch.where(mask, advantages, 0.0)

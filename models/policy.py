@@ -1,11 +1,12 @@
 """The policy: an encoder–decoder Transformer that reads a text segment by segment and may answer after each.
 
 The encoder is causal over segments (a token sees the tokens of its own and of earlier segments) and the decoder takes
-one step a segment (it sees its own earlier steps and the segments up to its own), so one forward pass gives the decision
-after every segment: what it is after segment s depends on nothing that comes later. Heads give the label logits, the
-logit of READ and the value of the state.
+one step a segment (it sees its own earlier steps and the segments up to its own), so one forward pass gives the
+decision after every segment, and none depends on what comes later. Heads give the label logits, the logit of READ and
+the value of the state.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,7 +20,13 @@ UNKNOWN = 1
 HASHED = 8192  # rows of the table of hashed pairs, and of that of triples
 CONFIDENT = 3.0  # log-odds of the top label at which an untrained policy is as likely to answer as to read on
 FEATURES = 7
-ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu, "tanh": torch.tanh}
+ODDS_SCALE = 0.25  # log-odds reach 12
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "tanh": torch.tanh,
+}
 
 
 class PolicyOutput(NamedTuple):
@@ -50,7 +57,8 @@ class Attention(nn.Module):
         query = self.query(x).view(b, t, self.heads, -1).transpose(1, 2)  # (B, H, T, d/H)
         key, value = self.key_value(memory).view(b, memory.shape[1], 2, self.heads, -1).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None])
-        return self.out(mixed.transpose(1, 2).reshape(b, t, d))
+        out: Tensor = self.out(mixed.transpose(1, 2).reshape(b, t, d))  # (B, T, d)
+        return out
 
 
 class FeedForward(nn.Module):
@@ -61,7 +69,8 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(2 * model.d_model, model.d_model)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(self.activation(self.up(x)))
+        out: Tensor = self.down(self.activation(self.up(x)))
+        return out
 
 
 class Block(nn.Module):
@@ -79,7 +88,8 @@ class Block(nn.Module):
         x = x + self.attention(normed, normed, mask)
         if self.cross is not None and memory is not None and sees is not None:
             x = x + self.cross(self.norms[2](x), memory, sees)
-        return x + self.feed_forward(self.norms[1](x))
+        out: Tensor = x + self.feed_forward(self.norms[1](x))
+        return out
 
 
 class ReadingPolicy(nn.Module):
@@ -119,8 +129,8 @@ class ReadingPolicy(nn.Module):
             self.tokens.weight[0].zero_()
         nn.init.normal_(self.positions, std=0.02)
         nn.init.normal_(self.steps, std=0.02)
-        for head in (self.read_head, self.value_head):  # a start is a soft threshold on confidence, of value 0
-            nn.init.zeros_(head[-1].weight)
+        for last in (self.read_head[-1], self.value_head[-1]):  # a start is a soft threshold on confidence, of value 0
+            nn.init.zeros_(last.weight)  # type: ignore[arg-type]  # nn.Sequential does not say what it holds
 
     def forward(self, tokens: Tensor) -> PolicyOutput:
         """tokens (B, S, W) → the decision after every segment."""
@@ -143,41 +153,42 @@ class ReadingPolicy(nn.Module):
         x = self.dropout(x)
         segment = torch.arange(s, device=tokens.device)
         of_token = segment.repeat_interleave(w)  # (T,)
-        reached = of_token[None, :] <= of_token[:, None]  # (T, T)
-        # A row of padding must see something, or its softmax is not a number: it sees the text's first token.
-        first = torch.zeros_like(there)
-        first[:, 0] = True
-        mask = reached[None] & (there | first)[:, None, :]  # (B, T, T)
+        reached = of_token <= of_token[:, None]  # (T, T)
+        mask = reached & there[:, None, :]  # (B, T, T): even padding sees something, the text's first token
         for block in self.encoder:
             x = block(x, mask)
-        sees = (of_token[None, :] <= segment[:, None])[None] & (there | first)[:, None, :]  # (B, S, T)
-        causal = (segment[None, :] <= segment[:, None])[None]  # (1, S, S)
-        y = self.steps[:s].expand(b, -1, -1)
+        sees = (of_token <= segment[:, None]) & there[:, None, :]  # (B, S, T)
+        causal = (segment <= segment[:, None])[None]  # (1, S, S)
+        y = self.steps[:s] + x.view(b, s, w, -1).mean(2)  # a step begins with what its segment says
         for block in self.decoder:
             y = block(y, causal, x, sees)
-        return self.norm(y)
+        out: Tensor = self.norm(y)
+        return out
 
     def heads(self, states: Tensor) -> PolicyOutput:
         """(B, S, d) → logits and values."""
         label_logits = self.label_head(states)
-        return PolicyOutput(label_logits, *self.judge(states, self.confidence(label_logits)))
+        return PolicyOutput(label_logits, *self.judge(self.observe(states, label_logits)))
 
-    def confidence(self, label_logits: Tensor) -> Tensor:
-        """What the READ head looks at, (B, S, FEATURES): log-odds (first) and probability of the top label, the same
-        one segment earlier, the entropy, the gap to the second label, and the share of segments read."""
+    def observe(self, states: Tensor, label_logits: Tensor) -> Tensor:
+        """What READ and value are judged from, (B, S, FEATURES + d): how sure the policy is, and the states.
+
+        The first FEATURES are the log-odds and the probability of the top label, the same one segment earlier, the
+        entropy, the gap to the second label, and the share of segments read, scaled to the order of one.
+        """
         log_probs = label_logits.detach().log_softmax(-1)
         top = log_probs.topk(min(2, log_probs.shape[-1]), dim=-1).values
         probability = top[..., 0].exp()
-        odds = (top[..., 0] - torch.log1p(-probability.clamp(max=1 - 1e-6))).clamp(-12, 12)
+        odds = (top[..., 0] - torch.log1p(-probability.clamp(max=1 - 1e-6))).clamp(-12, 12) * ODDS_SCALE
         entropy = -(log_probs.exp() * log_probs).sum(-1)
-        gap = (top[..., 0] - top[..., -1]).clamp(max=12)
-        step = torch.arange(odds.shape[1], device=odds.device) / max(self.reading.max_segments, 1)
+        gap = (top[..., 0] - top[..., -1]).clamp(max=12) * ODDS_SCALE
+        step = torch.arange(odds.shape[1], device=odds.device) / self.reading.max_segments
         before = [F.pad(x, (1, 0))[:, :-1] for x in (odds, probability)]
-        return torch.stack([odds, probability, *before, entropy, gap, step.expand_as(odds)], dim=-1)
+        features = torch.stack([odds, probability, *before, entropy, gap, step.expand_as(odds)], dim=-1)
+        return torch.cat([features, states], dim=-1)
 
-    def judge(self, states: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:
-        """READ logits and values, each (B, S)."""
-        scaled = confidence * confidence.new_tensor([0.25, 1, 0.25, 1, 1, 0.25, 1])
-        both = torch.cat([scaled, states], dim=-1)
-        read = self.read_head(both if self.model.read_head == "state" else scaled).squeeze(-1)
-        return read - confidence[..., 0] + CONFIDENT, self.value_head(both).squeeze(-1)
+    def judge(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """(…, FEATURES + d) → READ logits and values, each (…)."""
+        sure = observations if self.model.read_head == "state" else observations[..., :FEATURES]
+        read = self.read_head(sure).squeeze(-1) - observations[..., 0] / ODDS_SCALE + CONFIDENT
+        return read, self.value_head(observations).squeeze(-1)

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: what the learning rate is multiplied by, as a function of the share of training that is done.
+"""Learning-rate schedules: what the learning rate is multiplied by, as a function of the share of training done.
 
     constant      1
     linear        1 − x

@@ -1,8 +1,8 @@
 """Supervised training: the start that all trials with the same settings share, and the control's second stage.
 
 Cross-entropy with label smoothing after every segment, averaged over each text's segments, so that a long text counts
-as much as a short one. A start lies in ``starts/<hash>/``, whose name is a hash of all that it depends on; it is trained
-once, however many workers ask for it at once, and appears when it is whole.
+as much as a short one. A start lies in ``starts/<hash>/``, whose name is a hash of all that it depends on; it is
+trained once, however many workers ask for it at once, and appears when it is whole.
 """
 
 import fcntl
@@ -69,7 +69,7 @@ def train_epoch(
             for group in optimizer.param_groups:
                 group["lr"] = next(lr)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
             optimizer.step()
             total += loss.detach() * len(index)

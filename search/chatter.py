@@ -6,6 +6,7 @@ descriptors themselves are turned to the log; the display writes to a copy of th
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
@@ -28,6 +29,9 @@ class Chatter:
         self._copy: TextIO | None = None
 
     def __enter__(self) -> Self:
+        while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:  # standard streams that whoever started us has closed
+            continue
+        os.close(spare)
         try:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -36,15 +40,13 @@ class Chatter:
                 f"cannot write {self.log}: {error.strerror}; free some space or choose another folder with --out"
             ) from error
         _flush()
-        self.terminal = sys.stdout
-        if _descriptor(sys.stdout) == 1:
+        if sys.stdout is None:  # Python found it closed
+            self._copy = open(os.devnull, "w", encoding="utf-8")
+        elif _descriptor(sys.stdout) == 1:
             self._copy = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
-            self.terminal = self._copy
+        self.terminal = self._copy or sys.stdout
         for descriptor in (1, 2):
-            try:
-                self._saved[descriptor] = os.dup(descriptor)
-            except OSError:  # closed by whoever started us
-                continue
+            self._saved[descriptor] = os.dup(descriptor)
             os.dup2(log, descriptor)
         os.close(log)
         return self
@@ -59,10 +61,8 @@ class Chatter:
         self._saved.clear()
         self.terminal = sys.stdout
         if self._copy is not None:
-            try:
+            with suppress(OSError):  # the reader of our output is gone
                 self._copy.close()
-            except OSError:  # the reader of our output is gone
-                pass
             self._copy = None
 
 

@@ -6,6 +6,7 @@ the next, and workers are used again. The ledger decides what is run and when it
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ class _Run:
     jobs: Sequence[Job]
     on_change: Callable[["TrialRecord"], None]
     trials: dict[str, tuple[Job, "TrialRecord"]] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)  # why a trial's workers are gone
     exhausted: int = 0  # how many of the jobs have no more trials to give
     error: BaseException | None = None
 
@@ -103,8 +105,8 @@ def run_sweeps(
 ) -> None:
     """Runs every trial that the sweeps ask for, ``slots`` at a time; ``on_change`` hears of each change in the ledger.
 
-    Raises KeyboardInterrupt soon after a signal, and whatever the ledger or ``on_change`` raise; trials that are running
-    then stay so in the ledger, for the next session to go on with. A trial whose training fails is a failed trial.
+    Raises KeyboardInterrupt soon after a signal, and whatever the ledger or ``on_change`` raise; trials that are
+    running then stay so in the ledger, for the next session to go on with. A trial that cannot be trained is failed.
     """
     cluster.start()
     from ray import tune
@@ -137,10 +139,8 @@ def run_sweeps(
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
-        try:
+        with suppress(_Stop):
             tuner.fit()
-        except _Stop:
-            pass
     if run.error is not None:
         raise run.error
 
@@ -161,27 +161,23 @@ def _over(run: _Run, interrupted: Callable[[], bool]) -> tuple[Any, Any]:
             run.error = error
             raise _Stop from error
 
-    class LedgerSearcher(Searcher):  # type: ignore[misc]
+    class LedgerSearcher(Searcher):
         def suggest(self, trial_id: str) -> Any:
             return guarded(run.next, trial_id) or Searcher.FINISHED
 
         def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
             if error:
-                guarded(run.died, trial_id, scheduler.reasons.get(trial_id, "its worker process died"))
+                guarded(run.died, trial_id, run.reasons[trial_id])
 
         def save(self, checkpoint_path: str) -> None:
             Path(checkpoint_path).touch()
 
         def restore(self, checkpoint_path: str) -> None: ...
 
-        def __getstate__(self) -> dict[str, Any]:  # Tune pickles both, and never uses it
-            return {}
+        def __reduce__(self) -> tuple[Any, ...]:  # Tune pickles both, and never uses it
+            return object, ()
 
-    class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.reasons: dict[str, str] = {}
-
+    class LedgerScheduler(FIFOScheduler):
         def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
             goes_on = guarded(run.take, trial.trial_id, result)
             if result.get("spoilt"):  # the next step fails, and takes the worker with it
@@ -190,19 +186,19 @@ def _over(run: _Run, interrupted: Callable[[], bool]) -> tuple[Any, Any]:
             return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
         def on_trial_error(self, controller: Any, trial: Any) -> None:
-            self.reasons[trial.trial_id] = _why(trial.get_error())
+            run.reasons[trial.trial_id] = _why(trial.get_error())
 
         def choose_trial_to_run(self, controller: Any) -> None:
-            """Looks at the flag, once in a tick of a tenth of a second; Tune starts what is waiting without a choice."""
+            """Looks at the flag, ten times a second at least; Tune starts what is waiting without a choice."""
             if interrupted():
                 run.error = KeyboardInterrupt()
                 raise _Stop
 
-        def __getstate__(self) -> dict[str, Any]:
-            return {}
+        def __reduce__(self) -> tuple[Any, ...]:
+            return object, ()
 
-    scheduler = LedgerScheduler()
-    return LedgerSearcher(), scheduler
+    scheduler: Any = LedgerScheduler  # Ray's own has no types
+    return LedgerSearcher(), scheduler()
 
 
 def _why(failures: str | None) -> str:

@@ -1,5 +1,6 @@
 """``sweepstack predict``: texts in, JSON lines out, a batch at a time, so that files of any size and pipes work."""
 
+import io
 import itertools
 import json
 import sys
@@ -54,19 +55,26 @@ def predict(bundle_folder: Path, source: str, out: Path | None) -> dict[str, Any
 def inputs(source: str, column: str) -> Iterable[str]:
     """The texts of a file or of standard input (``-``); raises DataError with the line that cannot be read."""
     if source == "-":
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(encoding="utf-8-sig", errors="strict")  # whatever the locale is
         return texts_of_lines(sys.stdin, "standard input", column)
     path = Path(source)
     if path.suffix in TABLES:
         return read_inputs(path, column)
     if not path.is_file():
         raise DataError(f"{path}: no such file; give a file of texts, or - for standard input")
-    return texts_of_lines(path.read_text(encoding="utf-8").splitlines(), str(path), column)
+    return _texts_of_file(path, column)
+
+
+def _texts_of_file(path: Path, column: str) -> Iterator[str]:
+    with path.open(encoding="utf-8-sig") as lines:
+        yield from texts_of_lines(lines, str(path), column)
 
 
 def texts_of_lines(lines: Iterable[str], name: str, column: str) -> Iterator[str]:
     """A text a line; or, where the first line begins with ``{``, the value of ``column`` in each JSON line."""
     as_json: bool | None = None
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_decoded(lines, name), start=1):
         text = line.rstrip("\n")
         if not text.strip():
             continue
@@ -77,8 +85,16 @@ def texts_of_lines(lines: Iterable[str], name: str, column: str) -> Iterator[str
                 text = json.loads(text)[column]
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(
-                    f'{name} line {number} is not a JSON object with "{column}": mend or remove it ({type(error).__name__})'
+                    f'{name} line {number} is not a JSON object with "{column}" ({type(error).__name__}); '
+                    "mend or remove it"
                 ) from error
             if not isinstance(text, str):
                 raise DataError(f'{name} line {number}: "{column}" must be a text, but got {text!r}')
         yield text
+
+
+def _decoded(lines: Iterable[str], name: str) -> Iterator[str]:
+    try:
+        yield from lines
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name} is not UTF-8 text ({error.reason}); save it as UTF-8") from error

@@ -1,7 +1,7 @@
 """Ray for one session: started when it is first needed, quiet, in a folder of its own, and gone without a trace.
 
-Locally the session is a cluster for itself, on this machine only, with a token that no other process knows. With an
-address it joins a cluster, which must see the run folder under the same path.
+Locally the session is a cluster for itself, which obeys only those who know its token: the processes that it starts.
+With an address it joins a cluster, which must see the run folder under the same path.
 """
 
 import fcntl
@@ -19,15 +19,18 @@ from typing import Any, Literal
 
 from sweepstack.models.errors import StorageError, StudyError, SweepstackError
 from sweepstack.search import scratch
+from sweepstack.search.capacity import cpus, slots, trials_on
 from sweepstack.search.chatter import gather
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.interrupts import Interrupts
 from sweepstack.search.study import Resources
+from sweepstack.search.tasks import RayExecutor, Task
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` it would build an environment for each worker
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # it prints a frame in spite of verbose=0
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # JSON, CSV and TensorBoard files: 50 ms a trial
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it waits for the running step
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
@@ -36,73 +39,8 @@ ENVIRONMENT = {
 }
 TOKEN = secrets.token_hex(32)  # without one in the environment Ray writes one to the user's home
 PATIENCE = 4.0  # seconds that a cluster may take to answer
+ONE_CORE = Resources()
 LINGERING = 30.0  # seconds that workers of a driver which was killed may take to be gone
-
-
-def cpus() -> int:
-    """The cores that this process may use: of its affinity and its container, not of the machine."""
-    from joblib import cpu_count
-
-    return int(cpu_count())
-
-
-def gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count()
-
-
-def slots(concurrency: int | Literal["auto"], resources: Resources) -> int:
-    """How many trials run at a time on this machine; auto: as many as its cores and GPUs allow, at least one.
-
-    Raises StudyError where a trial wants more GPUs than there are.
-    """
-    fitting = trials_on(cpus(), gpus() if resources.gpu else 0, resources)
-    if not fitting and resources.gpu:
-        raise StudyError(
-            f"search.resources.gpu is {resources.gpu:g} a trial, and this machine has {gpus()}; "
-            "lower it, or give the --address of a Ray cluster"
-        )
-    return concurrency if concurrency != "auto" else max(1, fitting)
-
-
-def trials_on(cpu: float, gpu: float, resources: Resources) -> int:
-    """How many trials fit a machine. Shares of a GPU are shares of one: three of 0.4 need two GPUs."""
-    by_cpu = math.floor(cpu / resources.cpu + 1e-9)
-    if not resources.gpu:
-        return by_cpu
-    per_gpu = math.floor(1 / resources.gpu + 1e-9)
-    by_gpu = math.floor(gpu) * per_gpu if per_gpu else math.floor(gpu / resources.gpu + 1e-9)
-    return min(by_cpu, by_gpu)
-
-
-class Task:
-    """The result of a call on the cluster, to come."""
-
-    def __init__(self, reference: Any, interrupts: Interrupts) -> None:
-        self._reference, self._interrupts = reference, interrupts
-
-    def done(self) -> bool:
-        import ray
-
-        return bool(ray.wait([self._reference], timeout=0)[0])
-
-    def result(self) -> Any:
-        """Waits for it; raises what the call raised, KeyboardInterrupt, or SweepstackError where its worker died."""
-        import ray
-        from ray.exceptions import RayError, RayTaskError
-
-        while not ray.wait([self._reference], timeout=0.1)[0]:
-            self._interrupts.check()
-        try:
-            return ray.get(self._reference)
-        except RayTaskError as error:
-            raise error.cause from error
-        except RayError as error:
-            raise SweepstackError(
-                f"a worker process died ({type(error).__name__}), killed or out of memory; "
-                "free some memory, or lower search.concurrency, and run the same command again"
-            ) from error
 
 
 class Cluster:
@@ -114,7 +52,7 @@ class Cluster:
         address: str | None = None,
         *,
         concurrency: int | Literal["auto"] = "auto",
-        resources: Resources = Resources(),
+        resources: Resources = ONE_CORE,
     ) -> None:
         self.folder, self.address, self.resources = folder, address, resources
         self.interrupts = Interrupts()
@@ -133,7 +71,8 @@ class Cluster:
         self.start()
         import ray
 
-        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        nodes: Any = ray.nodes  # not typed
+        machines = [node["Resources"] for node in nodes() if node["Alive"]]
         fitting = sum(trials_on(m.get("CPU", 0), m.get("GPU", 0), self.resources) for m in machines)
         if not fitting:
             raise StudyError(
@@ -180,7 +119,6 @@ class Cluster:
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                _node_ip_address="127.0.0.1",
                 _temp_dir=str(self._scratch.path),
             )
         except Exception as error:
@@ -208,7 +146,7 @@ class Cluster:
                 os.environ[name] = value
 
     def _wait_for_workers(self) -> None:
-        """Two workers on one trial would spoil its files: each holds a shared lock on the log as long as it lives."""
+        """Two workers on one trial would spoil its files: each holds a shared lock on the log while it works."""
         self.folder.root.mkdir(parents=True, exist_ok=True)
         file = os.open(self.folder.log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         deadline = time.monotonic() + LINGERING
@@ -241,15 +179,13 @@ class Cluster:
         return self._shared[-1][1]
 
     def submit(self, fn: Callable[..., Any], /, *args: Any) -> Task:
-        """``fn(*args)`` in a worker process with one core; what :meth:`share` returned is given as its value.
-
-        A worker that dies is replaced twice, so ``fn`` must go on, or begin again, from what it left on disk.
-        """
-        return self.executor(Resources()).submit(fn, *args)
+        """``fn(*args)`` in a worker process with one core; what :meth:`share` returned is given as its value."""
+        return self.executor(ONE_CORE).submit(fn, *args)
 
     def executor(self, resources: Resources) -> "RayExecutor":
         """The same with other resources than one core for each call."""
-        return RayExecutor(self, resources)
+        self.start()
+        return RayExecutor(self.folder.log, resources, self.interrupts)
 
     @contextmanager
     def storage(self) -> Iterator[Path]:
@@ -281,24 +217,6 @@ class Cluster:
                 os.environ.pop(name, None)
             self._environment.clear()
         self.interrupts.restore()
-
-
-class RayExecutor:
-    """Calls in worker processes, as with :mod:`concurrent.futures`."""
-
-    def __init__(self, cluster: Cluster, resources: Resources) -> None:
-        self._cluster, self._resources = cluster, resources
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any) -> Task:
-        self._cluster.start()
-        import ray
-
-        from sweepstack.search.worker import call
-
-        needs = {"num_cpus": self._resources.cpu, "num_gpus": self._resources.gpu, "max_retries": 2}
-        threads = max(1, int(self._resources.cpu))
-        reference = ray.remote(**needs)(call).remote(self._cluster.folder.log, threads, fn, *args)
-        return Task(reference, self._cluster.interrupts)
 
 
 def check_address(address: str) -> None:

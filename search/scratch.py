@@ -1,8 +1,8 @@
 """Ray's own files: a folder for each driver, removed at its end; those of drivers that were killed are swept.
 
-Ray never removes its session folders (10 MB each), and its agents outlive a killed driver by a minute (185 MB). A driver
-holds an OS lock on its folder, so a folder that can be locked belongs to nobody, and what still has files open in it
-serves nobody. The path must be short: Ray makes Unix sockets in it, whose names may have 107 bytes.
+Ray never removes its session folders (10 MB each), and its agents outlive a killed driver by a minute (185 MB). A
+driver holds an OS lock on its folder, so a folder that can be locked belongs to nobody, and what still has files open
+in it serves nobody. The path must be short: Ray makes Unix sockets in it, whose names may have 107 bytes.
 """
 
 import fcntl
@@ -72,9 +72,9 @@ def processes_of(path: Path) -> list[Any]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.uids().real == os.getuid() and process.pid != os.getpid():
-                if any(file.path.startswith(inside) for file in process.open_files()):
-                    found.append(process)
+            ours = process.uids().real == os.getuid() and process.pid != os.getpid()
+            if ours and any(file.path.startswith(inside) for file in process.open_files()):
+                found.append(process)
     return found
 
 

@@ -25,7 +25,7 @@ from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import best
 from sweepstack.search.ledger import MAIN, Ledger, Sweep, TrialRecord
 from sweepstack.search.mirror import parent_state, trial_state
-from sweepstack.search.runtime import Cluster, slots
+from sweepstack.search.runtime import Cluster, check_address, slots
 from sweepstack.search.space import Space
 from sweepstack.search.study import Study, check_extends
 from sweepstack.search.tracking import Tracker, check_tracking
@@ -46,6 +46,8 @@ class Session:
         study = study.in_folder(folder.root)
         if folder.study.exists():
             check_extends(Study.load(folder.study), study)
+        elif folder.root.exists() and not folder.root.is_dir():
+            raise StudyError(f"{folder.root} is a file and not the folder of a run; choose another with --out")
         elif folder.root.exists() and any(folder.root.iterdir()) and not folder.ledger.exists():
             raise StudyError(
                 f"{folder.root} holds other files and is not the folder of a run; choose another with --out"
@@ -54,6 +56,8 @@ class Session:
         check_provenance(folder, dataset)
         if address is None:
             slots(study.search.concurrency, study.search.resources)
+        elif address != "auto":
+            check_address(address)
         check_tracking(study.tracking_uri)
         check_space(folder.root)
         return cls(study, folder, dataset, address, json)
@@ -67,21 +71,23 @@ class Session:
                 f"cannot create {folder.root}: {error.strerror}; choose another folder with --out"
             ) from error
         self.ledger = Ledger.open(folder.ledger)
-        write_atomic(folder.study, study.dump())
-        write_json(folder.provenance, provenance(dataset, folder))
-        self.data: TaskData = encode(dataset, study.reading)
-        self.settings = study.trial_settings()
-        self.space, self.notes = Space.of(study.space, self.settings)
-        self.trials = self._sweep(MAIN, self.space, study.search.trials)
-        self.control: Sweep | None = None
-        if self.settings.train.algorithm != "supervised":
-            space, _ = Space.of(study.space, control_settings(self.settings))
-            self.control = self._sweep(CONTROL, space, control_trials(study.search.trials))
-        if self.ledger.attribute("sweep_id") is None:
-            self.ledger.set_attribute("sweep_id", uuid.uuid4().hex)
+        with ExitStack() as opened:  # what fails from here on leaves the folder to the next driver
+            opened.callback(self.ledger.close)
+            write_atomic(folder.study, study.dump())
+            write_json(folder.provenance, provenance(dataset, folder))
+            self.data: TaskData = encode(dataset, study.reading)
+            self.settings = study.trial_settings()
+            self.space, self.notes = Space.of(study.space, self.settings)
+            self.trials = self._sweep(MAIN, self.space, study.search.trials)
+            self.control: Sweep | None = None
+            if self.settings.train.algorithm != "supervised":
+                space, _ = Space.of(study.space, control_settings(self.settings))
+                self.control = self._sweep(CONTROL, space, control_trials(study.search.trials))
+            if self.ledger.attribute("sweep_id") is None:
+                self.ledger.set_attribute("sweep_id", uuid.uuid4().hex)
+            self._open = opened.pop_all()
         self._address = address
         self._json = json
-        self._open = ExitStack()
         self._tracker: Tracker | None = None
         self._began = time.time()
 
@@ -142,19 +148,23 @@ class Session:
 
     def __enter__(self) -> Self:
         search = self.study.search
-        chatter = self._open.enter_context(Chatter(self.folder.log))
-        self.cluster = Cluster(self.folder, self._address, concurrency=search.concurrency, resources=search.resources)
-        self._open.callback(self.cluster.close)
-        self.workers = self.cluster.slots
-        sizes = {name: len(part.labels) for name, part in self.dataset.parts.items()}
-        classes = len(self.dataset.classes)
-        self.display = Display(
-            self.study, self.space, sizes, self.workers, chatter.terminal, json=self._json, classes=classes
-        )
-        self.display.start()
-        self.display.adopt([*self.trials.trials(), *self.control_records()])
-        for note in self.notes:
-            self.display.note(note)
+        with self._open as opened:  # a cluster that refuses must not leave the terminal turned to the log
+            chatter = opened.enter_context(Chatter(self.folder.log))
+            self.cluster = Cluster(
+                self.folder, self._address, concurrency=search.concurrency, resources=search.resources
+            )
+            opened.callback(self.cluster.close)
+            self.workers = self.cluster.slots
+            sizes = {name: len(part.labels) for name, part in self.dataset.parts.items()}
+            classes = len(self.dataset.classes)
+            self.display = Display(
+                self.study, self.space, sizes, self.workers, chatter.terminal, json=self._json, classes=classes
+            )
+            self.display.start()
+            self.display.adopt([*self.trials.trials(), *self.control_records()])
+            for note in self.notes:
+                self.display.note(note)
+            self._open = opened.pop_all()
         return self
 
     def __exit__(
@@ -165,7 +175,6 @@ class Session:
         finally:
             shutil.rmtree(self.scratch, ignore_errors=True)
             self.display.finish()
-            self.ledger.close()
             self._open.close()
 
     def _close_tracker(self, *, good: bool) -> None:

@@ -1,7 +1,7 @@
 """What runs in Ray's worker processes: trials, one after another in the same process, and single tasks.
 
-A worker holds a shared lock on the run's log.txt as long as it lives, by which a new driver knows that the workers of
-one that was killed are gone. It imports nothing that it does not need, because its start is waited for.
+A worker holds a shared lock on the run's log.txt while it may write to the run folder, by which a new driver knows that
+the workers of one that was killed are gone. It imports nothing that it does not need: its start is waited for.
 """
 
 import fcntl
@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,7 +42,7 @@ class TrainerLike(Protocol):
 Make = Callable[[Assignment], TrainerLike]
 
 
-class TrialWorker(Trainable):  # type: ignore[misc]  # Ray is not typed
+class TrialWorker(Trainable):
     """One trial at a time. A step returns the reports that the driver may not have yet, and where they begin.
 
     ``setup`` may run for a trial that then runs elsewhere, so nothing is made or read before the first step.
@@ -51,8 +52,8 @@ class TrialWorker(Trainable):  # type: ignore[misc]  # Ray is not typed
         self, config: dict[str, Any], makes: tuple[Make, ...] = (), log: Path | None = None, threads: int = 1
     ) -> None:
         self._makes, self._threads = makes, threads
-        if log is not None:
-            hold(log)
+        self._trainer: TrainerLike | None = None
+        self._lock = None if log is None else hold(log)  # until the process ends, which serves nothing but this run
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -62,9 +63,10 @@ class TrialWorker(Trainable):  # type: ignore[misc]  # Ray is not typed
         return True
 
     def step(self) -> dict[str, Any]:
-        """``{first, reports}``, or ``{failed, spoilt}`` where the trial cannot go on, or
-        ``{halted}`` where the run cannot. A trial that was interrupted first
-        hands over what it has, untrained: perhaps it has been judged already."""
+        """``{first, reports}``; ``{failed, spoilt}`` where the trial cannot go on, ``{halted}`` where the run cannot.
+
+        A trial that was interrupted first hands over what it has, untrained: perhaps it has been judged already.
+        """
         try:
             if self._trainer is None:
                 self._trainer = self._make(self._assignment)
@@ -83,30 +85,27 @@ class TrialWorker(Trainable):  # type: ignore[misc]  # Ray is not typed
         self._release()
 
     def _release(self) -> None:
-        trainer: TrainerLike | None = getattr(self, "_trainer", None)
-        self._trainer: TrainerLike | None = None
+        trainer, self._trainer = self._trainer, None
         if trainer is not None:
             trainer.close(False)
 
 
 def call(log: Path, threads: int, fn: Callable[..., Any], /, *args: Any) -> Any:
-    """A task: ``fn(*args)``, in a worker that a later driver waits for."""
-    hold(log)
-    limit_threads(threads)
-    return fn(*args)
+    """A task: ``fn(*args)``, which a later driver waits for. Its process may serve other runs afterwards."""
+    file = hold(log)
+    try:
+        limit_threads(threads)
+        return fn(*args)
+    finally:
+        os.close(file)
 
 
-_held: dict[Path, int] = {}
-
-
-def hold(log: Path) -> None:
-    """Takes part in the shared lock on ``log`` until this process ends; file systems without locks have none."""
-    if log not in _held:
-        _held[log] = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            fcntl.flock(_held[log], fcntl.LOCK_SH)
-        except OSError:
-            traceback.print_exc()
+def hold(log: Path) -> int:
+    """Takes part in the shared lock on ``log`` until the file descriptor is closed, or this process ends."""
+    file = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(file, fcntl.LOCK_SH)
+    return file
 
 
 def limit_threads(threads: int) -> None:

@@ -1,7 +1,16 @@
-"""Studies, trials and rows to show: made by hand, in the real shapes, with numbers that a test can check by eye."""
+"""Studies, trials and rows to show: made by hand, in the real shapes, with numbers that a test can check by eye.
 
+And whole run folders: real data, ledger, predictions, ensembles, bundle and tracking store; only what Ray would train
+is trained here, as linear members, in a moment.
+"""
+
+import json
+import random
+import shutil
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -10,6 +19,10 @@ from sweepstack.ensembles.comparison import Gain
 from sweepstack.search.ledger import TrialRecord
 from sweepstack.search.space import Space
 from sweepstack.search.study import Study
+
+if TYPE_CHECKING:
+    from sweepstack.search.ledger import Sweep
+    from sweepstack.search.session import Session
 
 SETTINGS = {
     "train.lr": 8.1e-3,
@@ -135,3 +148,114 @@ def rows() -> tuple[Row, ...]:
             **mine,
         ),
     )
+
+
+WORDS = {
+    "animal": ("cat", "dog", "cow", "hen", "fox", "owl", "bee", "ant"),
+    "colour": ("red", "blue", "green", "pink", "grey", "black", "white", "brown"),
+    "number": ("one", "two", "three", "four", "five", "six", "seven", "eight"),
+}
+SMALL: dict[str, Any] = {
+    "version": 1,
+    "name": "small",
+    "task": "classification",
+    "data": {"splits": {"test": 0.25, "policy": 0.3, "valid": 0.2, "blend": 0.2}},
+    "reading": {"unit": "words", "segment": 1, "max_segments": 4, "cost": 0.02},
+    "train": {"epochs": 2},
+    "space": {"train.lr": {"log": [1e-3, 3e-2]}, "train.batch_size": [64, 128]},
+    "search": {"sampler": "random", "stopper": "none", "trials": 4},
+    "ensembles": {"builders": ["average", "selection", {"stacking": {"top": 3}}]},
+}
+
+
+@pytest.fixture(scope="session")
+def phrases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """320 texts of one to six words, of which two thirds are of the class that is the label."""
+    draw = random.Random(3)
+    texts: dict[str, str] = {}
+    while len(texts) < 320:
+        label = draw.choice(list(WORDS))
+        kinds = [label if draw.random() < 0.67 else draw.choice(list(WORDS)) for _ in range(draw.randint(1, 6))]
+        texts[" ".join(draw.choice(WORDS[kind]) for kind in kinds)] = label
+    path = tmp_path_factory.mktemp("data") / "phrases.jsonl"
+    rows = (json.dumps({"text": text, "label": label}) for text, label in texts.items())
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def study_file(phrases: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Writes the small study, with top-level parts replaced; all of them share one tracking store."""
+    store = tmp_path_factory.mktemp("tracking") / "mlflow.db"
+
+    def write(folder: Path, **changes: Any) -> Path:
+        data = {**SMALL["data"], "train": str(phrases)}
+        path = folder / "small.yaml"
+        path.write_text(json.dumps({**SMALL, "data": data, "tracking": {"uri": f"sqlite:///{store}"}, **changes}))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def train_by_hand() -> "Callable[[Session], None]":
+    """Does Ray's part of a search: every trial and control is a linear member that knows every fourth warm row."""
+    from sweepstack.models.linear import LinearBaseline
+    from sweepstack.models.predictions import metrics
+    from sweepstack.search.company import fit_linear
+
+    def finish(session: "Session", sweep: "Sweep") -> None:
+        parts = session.dataset.parts
+        while (record := sweep.ask()) is not None:
+            folder, number = session.folder_of(record), record.number
+            rows = range(number % 4, len(parts["warm"].inputs), 4)
+            warm = replace(
+                parts["warm"], inputs=tuple(parts["warm"].inputs[i] for i in rows), labels=parts["warm"].labels[rows]
+            )
+            known = replace(session.dataset, parts={**parts, "warm": warm, "policy": warm})
+            member = LinearBaseline.fit(known, session.study.reading)
+            member.save(folder / "checkpoint")
+            for part in ("valid", "blend", "test"):
+                path = folder / "predictions" / f"{part}.safetensors"
+                member.read(parts[part].inputs).save(path, session.dataset.hashes[part])
+            valid = metrics(member.read(parts["valid"].inputs), parts["valid"].labels, session.cost)
+            sweep.report(number, 1, {**valid, "reward": valid["reward"] - 0.1, "seconds": 0.5})
+            sweep.report(number, 2, {**valid, "seconds": 0.5})
+            sweep.complete(number)
+
+    def train(session: "Session") -> None:
+        for sweep in (session.trials, session.control):
+            if sweep is not None:
+                finish(session, sweep)
+        if session.ledger.attribute("linear") is None:
+            linear = fit_linear(session.dataset, session.study.reading, session.cost, session.folder.linear)
+            session.ledger.set_attribute("linear", linear)
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def searched_run(
+    tmp_path_factory: pytest.TempPathFactory,
+    study_file: Callable[..., Path],
+    train_by_hand: "Callable[[Session], None]",
+) -> Path:
+    """A run folder whose search is done and whose ensembles are not built; to be read, or copied."""
+    from sweepstack.search.session import Session
+
+    folder = tmp_path_factory.mktemp("searched")
+    session = Session.open(Study.load(study_file(folder)), folder / "run")
+    train_by_hand(session)
+    session.ledger.close()
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory, searched_run: Path) -> Path:
+    """The same, finished by ``pipeline.run``, which finds nothing left to train; to be read, or copied."""
+    from sweepstack.search import pipeline
+
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    shutil.copytree(searched_run, folder)
+    pipeline.run(Study.load(folder / "study.yaml"), folder, json=True)
+    return folder

@@ -1,0 +1,193 @@
+"""What is saved can be read again, by itself, and says the same; what is damaged is refused in one line."""
+
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from sweepstack.models import checkpoints
+from sweepstack.models.checkpoints import (
+    PolicyMember,
+    finished,
+    load_member,
+    load_policy,
+    new_policy,
+    pick_device,
+    predict,
+    save_policy,
+)
+from sweepstack.models.errors import BundleError
+from sweepstack.models.linear import LinearBaseline
+from sweepstack.models.policy import ReadingPolicy
+from sweepstack.models.predictions import Predictions, answer_above
+
+Topics = SimpleNamespace
+
+
+@pytest.fixture
+def policy(topics: Topics) -> ReadingPolicy:
+    """Of random weights, the heads' too."""
+    made = new_policy(topics.settings, topics.data, 3).eval()
+    torch.manual_seed(0)
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return made
+
+
+@pytest.fixture
+def folder(topics: Topics, policy: ReadingPolicy, tmp_path: Path) -> Path:
+    save_policy(tmp_path / "checkpoint", policy, topics.data.classes, topics.data.reader, None)
+    return tmp_path / "checkpoint"
+
+
+def same(a: Predictions, b: Predictions, tolerance: float = 0.0) -> None:
+    np.testing.assert_allclose(a.probabilities, b.probabilities, atol=tolerance, rtol=0)
+    np.testing.assert_allclose(a.answer, b.answer, atol=tolerance, rtol=0)
+    assert np.array_equal(a.n_segments, b.n_segments)
+
+
+@pytest.mark.parametrize("threshold", [None, 0.6])
+def test_a_member_reads_raw_texts_as_its_policy_read_the_tokens(
+    topics: Topics, policy: ReadingPolicy, tmp_path: Path, threshold: float | None
+) -> None:
+    save_policy(tmp_path, policy, topics.data.classes, topics.data.reader, threshold)
+    member = load_member(tmp_path)
+    assert member.classes == topics.data.classes
+    expected = predict(policy, topics.data.parts["test"], threshold)
+    same(member.read(topics.dataset.parts["test"].inputs), expected, 1e-5)
+    if threshold is not None:
+        alone = predict(policy, topics.data.parts["test"])
+        same(expected, answer_above(alone.probabilities, alone.n_segments, threshold))
+
+
+def test_it_needs_nothing_but_its_folder(topics: Topics, folder: Path, tmp_path: Path) -> None:
+    before = load_member(folder).read(["wheat of the", ""])
+    moved = shutil.move(folder, tmp_path / "elsewhere")
+    same(load_member(Path(moved)).read(["wheat of the", ""]), before)
+    assert before.n_segments.tolist() == [2, 1]
+    assert before.probabilities.sum(axis=2) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_the_files_are_safetensors_and_json(folder: Path, policy: ReadingPolicy, topics: Topics) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "tokenizer.json", "weights.safetensors"]
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert (config["format"], config["kind"], config["threshold"]) == (1, "policy", None)
+    assert config["reading"] == topics.settings.reading.model_dump()
+    loaded, _ = load_policy(folder, torch.device("cpu"))
+    for name, tensor in policy.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
+
+
+def test_nothing_is_unpickled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights that are a pickle are refused without being run."""
+    (folder / "weights.safetensors").write_bytes(pickle.dumps({"x": 1}))
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a pickle was loaded")
+
+    for module, name in ((pickle, "load"), (pickle, "loads"), (torch, "load")):
+        monkeypatch.setattr(module, name, never)
+    with pytest.raises(BundleError):
+        load_member(folder)
+
+
+def edit(name: str, change: Callable[[dict[str, object]], object]) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
+        change(content)
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+
+    return spoil
+
+
+SPOILT: dict[str, Callable[[Path], object]] = {
+    "no folder": shutil.rmtree,
+    "no config": lambda folder: (folder / "config.json").unlink(),
+    "no weights": lambda folder: (folder / "weights.safetensors").unlink(),
+    "no tokenizer": lambda folder: (folder / "tokenizer.json").unlink(),
+    "config cut": lambda folder: (folder / "config.json").write_text('{"kind": "po', encoding="utf-8"),
+    "config a list": lambda folder: (folder / "config.json").write_text("[]", encoding="utf-8"),
+    "config not text": lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe"),
+    "weights cut": lambda folder: (folder / "weights.safetensors").write_bytes(
+        (folder / "weights.safetensors").read_bytes()[:-100]
+    ),
+    "weights empty": lambda folder: (folder / "weights.safetensors").write_bytes(b""),
+    "tokenizer cut": lambda folder: (folder / "tokenizer.json").write_text('{"format": 1,', encoding="utf-8"),
+    "tokenizer empty": lambda folder: (folder / "tokenizer.json").write_text("{}", encoding="utf-8"),
+    "another format": edit("config.json", lambda config: config.update(format=7)),
+    "another kind": edit("config.json", lambda config: config.update(kind="forest")),
+    "no kind": edit("config.json", lambda config: config.pop("kind")),
+    "no classes": edit("config.json", lambda config: config.pop("classes")),
+    "a class too few": edit("config.json", lambda config: config.update(classes=["farm", "ship"])),
+    "another width": edit("config.json", lambda config: config["model"].update(d_model=32)),  # type: ignore[attr-defined]
+    "an unknown setting": edit("config.json", lambda config: config["model"].update(width=32)),  # type: ignore[attr-defined]
+    "threshold a word": edit("config.json", lambda config: config.update(threshold="high")),
+    "tokenizer of another format": edit("tokenizer.json", lambda content: content.update(format=7)),
+    "tokenizer without tokenizer": edit("tokenizer.json", lambda content: content.update(tokenizer={"a": 1})),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_a_spoilt_folder_is_refused_in_one_line(folder: Path, spoil: Callable[[Path], object]) -> None:
+    spoil(folder)
+    with pytest.raises(BundleError) as caught:
+        load_member(folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(folder) in message
+    assert "again" in message
+
+
+def test_a_linear_baseline_is_a_member_too(topics: Topics, tmp_path: Path) -> None:
+    baseline = LinearBaseline.fit(topics.dataset, topics.settings.reading)
+    baseline.save(tmp_path)
+    member = load_member(tmp_path)
+    assert isinstance(member, LinearBaseline)
+    texts = topics.dataset.parts["test"].inputs
+    same(member.read(texts), baseline.read(texts))
+
+
+def test_no_texts_are_no_rows(folder: Path) -> None:
+    read = PolicyMember(folder).read([])
+    assert len(read) == 0
+    assert read.probabilities.shape == (0, 1, 3)
+    assert read.answer.shape == (0, 1)
+
+
+def test_how_many_are_read_at_a_time_changes_nothing(
+    topics: Topics, policy: ReadingPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = predict(policy, topics.data.parts["valid"])
+    monkeypatch.setattr(checkpoints, "CHUNK", 7)
+    same(predict(policy, topics.data.parts["valid"]), at_once, 1e-5)
+
+
+def test_the_last_segment_repeats_and_is_answered_at() -> None:
+    """Beyond a text's end there is what was said at its end, whatever the arrays held there."""
+    probabilities = np.float32([[[0.6, 0.4], [0.9, 0.1]], [[0.2, 0.8], [9, 9]]])
+    answer = np.float32([[0.3, 0.4], [0.5, 9]])
+    got = finished(probabilities, answer, np.array([2, 1]), None)
+    assert np.array_equal(got.probabilities, np.float32([[[0.6, 0.4], [0.9, 0.1]], [[0.2, 0.8], [0.2, 0.8]]]))
+    assert np.array_equal(got.answer, np.float32([[0.3, 1], [1, 1]]))
+    assert got.answer.dtype == got.probabilities.dtype == np.float32
+
+
+def test_initial_weights_are_those_of_the_seed(topics: Topics) -> None:
+    state = torch.get_rng_state()
+    first, again, other = (new_policy(topics.settings, topics.data, seed).state_dict() for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["label_head.weight"], other["label_head.weight"])
+
+
+def test_devices_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there, expected in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert pick_device("auto").type == expected
+        assert pick_device("cpu").type == "cpu"

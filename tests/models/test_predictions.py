@@ -1,0 +1,173 @@
+"""Scores worked out by hand, the stopping rule, and the threshold that stands in for a learned one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from sweepstack.models.predictions import DIRECTION, Predictions, answer_above, fit_threshold, metrics, scores
+
+COST = 0.01
+
+
+def by_hand() -> Predictions:
+    """Three texts of 3, 2 and 1 segments and two labels.
+
+    Text 0: the top label times the probability of answering is .6·.5 = .3 < .5 (READ), then .9·.8 = .72 ≥ .2: stops
+    after the second segment. Text 1: .5·.6 = .3 < .4, then it must answer. Text 2 has one segment.
+    """
+    probabilities = [
+        [[0.6, 0.4], [0.1, 0.9], [0.8, 0.2]],
+        [[0.5, 0.5], [0.7, 0.3], [0.7, 0.3]],
+        [[0.25, 0.75], [0.25, 0.75], [0.25, 0.75]],
+    ]
+    answer = [[0.5, 0.8, 1.0], [0.6, 1.0, 1.0], [1.0, 1.0, 1.0]]
+    return Predictions(np.float32(probabilities), np.float32(answer), np.array([3, 2, 1]))
+
+
+@st.composite
+def any_predictions(draw: st.DrawFn) -> Predictions:
+    rows, segments, classes = draw(st.integers(1, 6)), draw(st.integers(1, 5)), draw(st.integers(1, 4))
+    random = np.random.default_rng(draw(st.integers(0, 10_000)))
+    weights = random.random((rows, segments, classes)) ** draw(st.sampled_from([0.5, 1, 8])) + 1e-6
+    n_segments = random.integers(1, segments + 1, rows)
+    last = np.arange(segments)[None, :] >= n_segments[:, None] - 1
+    answer = np.where(last, 1.0, random.random((rows, segments)))
+    probabilities = weights / weights.sum(axis=2, keepdims=True)
+    return Predictions(probabilities.astype(np.float32), answer.astype(np.float32), n_segments)
+
+
+def test_scores_by_hand() -> None:
+    got = scores(by_hand(), np.array([1, 1, 1]), COST)
+    assert got["segments"].tolist() == [2, 2, 1]
+    assert got["accuracy"].tolist() == [1, 0, 1]
+    assert got["reward"].tolist() == pytest.approx([0.99, -0.01, 1.0])
+    assert got["accuracy_full"].tolist() == [0, 0, 1]  # text 0 would have gone wrong after its third segment
+    assert got["log_loss"].tolist() == pytest.approx(-np.log([0.2, 0.3, 0.75]), rel=1e-6)
+
+
+def test_metrics_are_the_means() -> None:
+    got = metrics(by_hand(), np.array([1, 1, 1]), COST)
+    assert got["reward"] == pytest.approx(0.66)
+    assert got["segments"] == pytest.approx(5 / 3)
+    assert got["accuracy"] == pytest.approx(2 / 3)
+    assert got.keys() == DIRECTION.keys()
+
+
+def test_a_label_held_impossible_costs_a_finite_loss() -> None:
+    sure = Predictions(np.float32([[[1.0, 0.0]]]), np.float32([[1.0]]), np.array([1]))
+    assert metrics(sure, np.array([1]), COST)["log_loss"] == pytest.approx(-np.log(1e-12))
+
+
+@given(any_predictions())
+def test_it_stops_where_the_likeliest_of_all_actions_is_a_label(predictions: Predictions) -> None:
+    for row, stop in enumerate(predictions.stops()):
+        n = int(predictions.n_segments[row])
+        for t in range(n):
+            read = np.float32(1) - predictions.answer[row, t]
+            actions = [read, *(predictions.probabilities[row, t] * predictions.answer[row, t])]
+            if t == n - 1 or max(actions[1:]) >= actions[0]:
+                assert stop == t
+                break
+
+
+@given(any_predictions(), st.floats(0.02, 0.98))
+def test_a_threshold_is_answered_at_exactly_where_the_top_label_reaches_it(
+    predictions: Predictions, threshold: float
+) -> None:
+    top = predictions.probabilities.max(axis=2)
+    if np.abs(top - threshold).min() < 1e-5:  # the answering probability is a float32
+        threshold += 3e-5
+    got = answer_above(predictions.probabilities, predictions.n_segments, threshold).stops()
+    for row, n in enumerate(predictions.n_segments):
+        reached = [t for t in range(n) if top[row, t] >= threshold or t == n - 1]
+        assert got[row] == reached[0]
+
+
+@given(any_predictions(), st.floats(0.02, 0.98))
+def test_a_threshold_gives_probabilities_of_answering(predictions: Predictions, threshold: float) -> None:
+    got = answer_above(predictions.probabilities, predictions.n_segments, threshold)
+    assert ((got.answer >= 0) & (got.answer <= 1)).all()
+    last = np.arange(got.answer.shape[1])[None, :] >= predictions.n_segments[:, None] - 1
+    assert (got.answer[last] == 1).all()
+    assert got.answer.dtype == np.float32
+
+
+def test_at_the_threshold_reading_and_the_top_label_are_equally_likely() -> None:
+    """top = threshold = .8: answer·.8 = 1 − answer, so answer = 1/1.8."""
+    got = answer_above(np.float32([[[0.8, 0.2], [0.9, 0.1]]]), np.array([2]), 0.8)
+    assert got.answer[0].tolist() == pytest.approx([1 / 1.8, 1.0], rel=1e-5)
+
+
+def tiny(tops: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Probabilities of two labels, (rows, segments, 2), and labels of which the last segment is always right."""
+    probabilities = np.where(right[:, :, None], np.stack([tops, 1 - tops], 2), np.stack([1 - tops, tops], 2))
+    return probabilities.astype(np.float32), np.zeros(len(tops), dtype=np.int64)
+
+
+def test_the_threshold_with_the_most_reward_is_found() -> None:
+    """Wrong at .7, right at .8, one READ costs .01: any threshold in (.7, .8] is best, and the middle one is taken."""
+    probabilities, labels = tiny(
+        np.array([[0.7, 0.99], [0.8, 0.99], [0.6, 0.99], [0.95, 0.99]]), np.array([[0, 1], [1, 1], [0, 1], [1, 1]]) > 0
+    )
+    threshold = fit_threshold(probabilities, np.full(4, 2), labels, COST)
+    assert 0.7 < threshold <= 0.8
+    assert threshold == pytest.approx(0.75, abs=0.02)
+    got = metrics(answer_above(probabilities, np.full(4, 2), threshold), labels, COST)
+    assert got["reward"] == pytest.approx((0.99 + 1 + 0.99 + 1) / 4)
+
+
+@pytest.mark.parametrize(("cost", "segments"), [(0.0, 2.0), (0.6, 1.0)])
+def test_where_reading_is_free_it_reads_and_where_it_is_dear_it_does_not(cost: float, segments: float) -> None:
+    """Half the texts are wrong at first, all at the same confidence: reading on gains .5 a text."""
+    probabilities, labels = tiny(np.array([[0.7, 0.9], [0.7, 0.9]]), np.array([[0, 1], [1, 1]]) > 0)
+    threshold = fit_threshold(probabilities, np.full(2, 2), labels, cost)
+    assert metrics(answer_above(probabilities, np.full(2, 2), threshold), labels, cost)["segments"] == segments
+
+
+@given(any_predictions(), st.floats(0, 0.2))
+def test_no_threshold_of_a_fine_grid_does_better(predictions: Predictions, cost: float) -> None:
+    """Up to the grid that candidates are on: one of them lies between any two tops that are .03 or more apart."""
+    labels = np.zeros(len(predictions), dtype=np.int64)
+    # Tops on a grid of sixteenths, between which there always is a candidate.
+    top = np.ceil(predictions.probabilities.max(axis=2) * 16) / 16 - 1 / 64
+    given_labels = predictions.probabilities.argmax(axis=2)
+    probabilities = np.where(given_labels[:, :, None] == np.arange(2), top[:, :, None], 1 - top[:, :, None])
+    probabilities = np.where(probabilities.max(axis=2, keepdims=True) > 0.5, probabilities, 0.5).astype(np.float32)
+
+    def reward(threshold: float) -> float:
+        return metrics(answer_above(probabilities, predictions.n_segments, threshold), labels, cost)["reward"]
+
+    best = max(reward(t) for t in np.linspace(0.05, 0.95, 60))
+    assert reward(fit_threshold(probabilities, predictions.n_segments, labels, cost)) >= best - 1e-9
+
+
+def test_rows_and_length() -> None:
+    some = by_hand().rows(np.array([2, 0]))
+    assert len(some) == 2
+    assert some.n_segments.tolist() == [1, 3]
+    assert some.stops().tolist() == [0, 1]
+
+
+@given(any_predictions())
+def test_saving_and_loading_keep_every_bit(tmp_path_factory: pytest.TempPathFactory, predictions: Predictions) -> None:
+    path = tmp_path_factory.mktemp("p") / "new" / "valid.safetensors"
+    predictions.save(path, "some rows")
+    again, rows_hash = Predictions.load(path)
+    assert rows_hash == "some rows"
+    for name in ("probabilities", "answer", "n_segments"):
+        saved, loaded = getattr(predictions, name), getattr(again, name)
+        assert saved.dtype == loaded.dtype
+        assert np.array_equal(saved, loaded)
+
+
+def test_arrays_that_are_not_contiguous_are_saved_as_they_look(tmp_path: Path) -> None:
+    plain = by_hand()
+    turned = Predictions(np.asfortranarray(plain.probabilities), np.asfortranarray(plain.answer), plain.n_segments)
+    turned.save(tmp_path / "a", "h")
+    again, _ = Predictions.load(tmp_path / "a")
+    assert np.array_equal(again.probabilities, plain.probabilities)
+    assert np.array_equal(again.answer, plain.answer)

@@ -1,0 +1,227 @@
+"""Every format gives the same rows; what cannot be read is one line that names the file, the line and the way out."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweepstack.models.errors import DataError
+from sweepstack.models.rows import Rows, read_inputs, read_rows
+
+INPUTS = ['a, "quoted" one', "two\nlines", "tab\there", "γ 我"]
+TARGETS = ["x", "y", "x", "3"]
+
+
+def jsonl(path: Path, columns: dict[str, list[Any]]) -> Path:
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    path.write_text("\n".join(json.dumps(row) for row in rows) + "\n\n", encoding="utf-8")
+    return path
+
+
+def separated(delimiter: str) -> Callable[[Path, dict[str, list[Any]]], Path]:
+    def write(path: Path, columns: dict[str, list[Any]]) -> Path:
+        with path.open("w", encoding="utf-8-sig", newline="") as file:  # as spreadsheets write it, with a mark first
+            writer = csv.writer(file, delimiter=delimiter)
+            writer.writerow(columns)
+            writer.writerows(zip(*columns.values(), strict=True))
+        return path
+
+    return write
+
+
+def parquet(path: Path, columns: dict[str, list[Any]]) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    pa.parquet.write_table(pa.table(columns), path)
+    return path
+
+
+def arrow_folder(path: Path, columns: dict[str, list[Any]], names: dict[str, list[str]] | None = None) -> Path:
+    """As Dataset.save_to_disk writes it: two Arrow streams, the state that names them, and the classes."""
+    import pyarrow as pa
+
+    path.mkdir()
+    table = pa.table(columns)
+    for i, part in enumerate((table.slice(0, 1), table.slice(1))):
+        with pa.OSFile(str(path / f"data-{i}.arrow"), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+            stream.write_table(part)
+    files = [{"filename": f"data-{i}.arrow"} for i in range(2)]
+    (path / "state.json").write_text(json.dumps({"_data_files": files}), encoding="utf-8")
+    features = {name: {"names": each, "_type": "ClassLabel"} for name, each in (names or {}).items()}
+    (path / "dataset_info.json").write_text(json.dumps({"features": features}), encoding="utf-8")
+    return path
+
+
+FORMATS = {
+    "rows.jsonl": jsonl,
+    "rows.csv": separated(","),
+    "rows.tsv": separated("\t"),
+    "rows.parquet": parquet,
+    "folder": arrow_folder,
+}
+
+
+def refusal(read: Callable[[], object]) -> str:
+    with pytest.raises(DataError) as caught:
+        read()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture(params=FORMATS)
+def write(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[dict[str, list[Any]]], Path]:
+    return lambda columns: FORMATS[request.param](tmp_path / request.param, columns)
+
+
+Write = Callable[[dict[str, list[Any]]], Path]
+
+
+def test_every_format_gives_the_same_rows(write: Write) -> None:
+    path = write({"text": INPUTS, "other": ["-"] * 4, "label": TARGETS, "speaker": ["s", "s", "t", "t"]})
+    expected = Rows(tuple(INPUTS), tuple(TARGETS), ("s", "s", "t", "t"), str(path))
+    assert read_rows(path, "text", "label", "speaker") == expected
+    assert read_rows(path, "text", "label", None).groups is None
+    assert read_inputs(path, "text") == INPUTS
+
+
+def test_a_missing_column_is_named_with_those_that_there_are(write: Write) -> None:
+    path = write({"text": INPUTS, "label": TARGETS})
+    assert refusal(lambda: read_rows(path, "text", "topic", None)) == (
+        f"{path} has no column 'topic'; there are text, label (data.input and data.target name them)"
+    )
+
+
+def test_an_empty_text_is_refused_to_train_on_and_read_to_predict(write: Write) -> None:
+    path = write({"text": ["a", "", "b"], "label": ["x", "y", "x"]})
+    assert f"{path} row 2: 'text' must be a text, but got nothing" in refusal(
+        lambda: read_rows(path, "text", "label", None)
+    )
+    assert read_inputs(path, "text") == ["a", "", "b"]
+
+
+def test_a_file_without_rows_is_empty(write: Write) -> None:
+    path = write({"text": [], "label": []})
+    assert "empty: it has no rows" in refusal(lambda: read_rows(path, "text", "label", None))
+
+
+@pytest.mark.parametrize("write", ["rows.parquet", "folder", "rows.jsonl"], indirect=True)
+def test_labels_of_other_types_are_taken_by_how_they_are_written(write: Write) -> None:
+    path = write({"text": ["a", "b"], "label": [10, 2]})
+    assert read_rows(path, "text", "label", None).targets == ("10", "2")
+    
+
+@pytest.mark.parametrize(
+    ("label", "shown"), [(None, "nothing"), ("", "nothing"), (" ", "' '"), (1.5, "1.5"), ([1], "[1]"), ({}, "{}")]
+)
+def test_what_is_no_label(tmp_path: Path, label: object, shown: str) -> None:
+    path = jsonl(tmp_path / "a.jsonl", {"text": ["a", "b"], "label": ["x", label]})
+    assert refusal(lambda: read_rows(path, "text", "label", None)) == (
+        f"{path} row 2: 'label' must be a label, but got {shown}; mend or remove the row"
+    )
+
+
+def test_nan_is_nothing(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "a.parquet", {"text": ["a", "b"], "label": np.array([1.0, np.nan])})  # type: ignore[dict-item]
+    assert "row 2: 'label' must be a label, but got nothing" in refusal(lambda: read_rows(path, "text", "label", None))
+
+
+@pytest.mark.parametrize("value", [True, 0, 12])
+def test_whole_numbers_and_booleans_are_names(tmp_path: Path, value: object) -> None:
+    path = jsonl(tmp_path / "a.jsonl", {"text": ["a"], "label": [value]})
+    assert read_rows(path, "text", "label", None).targets == (str(value),)
+
+
+def test_class_labels_of_a_saved_data_set_are_looked_up(tmp_path: Path) -> None:
+    names = {"label": ["neg", "pos"]}
+    path = arrow_folder(tmp_path / "d", {"text": ["a", "b", "c"], "label": [1, 0, 1]}, names)
+    assert read_rows(path, "text", "label", None).targets == ("pos", "neg", "pos")
+    unlabelled = arrow_folder(tmp_path / "e", {"text": ["a", "b"], "label": [1, -1]}, names)
+    assert "row 2: 'label' must be a label" in refusal(lambda: read_rows(unlabelled, "text", "label", None))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.jsonl", '{"text": "a", "label": "x"}\n\n{"text": ', "a.jsonl line 3 is not JSON"),
+        ("a.jsonl", '{"text": "a", "label": "x"}\n["b"]', "a.jsonl line 2 is not a JSON object but '[\"b\"]'"),
+        ("a.jsonl", '{"text": "a", "label": "x"}\n{"text": "b"}', "a.jsonl line 2 has no 'label'"),
+        ("a.jsonl", "", "a.jsonl is empty"),
+        ("a.jsonl", " \n\n", "a.jsonl is empty"),
+        ("a.csv", "text,label\na,x\nb", "a.csv line 3 has 1 values for 2 columns"),
+        ("a.csv", "text,label\na, b,x\n", "a.csv line 2 has 3 values for 2 columns"),
+        ("a.csv", 'text,label\na,x\n"b,y\n', "a.csv line 3 cannot be read"),
+        ("a.csv", "text,label\n", "a.csv is empty"),
+        ("a.csv", "", "a.csv is empty"),
+        ("a.parquet", "no parquet at all", "a.parquet is not a Parquet file"),
+        ("a.txt", "text", "a.txt: a file of type .txt is not known; use .jsonl .csv"),
+        ("noending", "text", "a file of type no name is not known"),
+    ],
+)
+def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: str, words: str) -> None:
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+    assert words in refusal(lambda: read_rows(path, "text", "label", None))
+
+
+def test_line_17_is_named(tmp_path: Path) -> None:
+    lines = [json.dumps({"text": f"t{i}", "label": "x"}) for i in range(30)]
+    lines[16] = lines[16][:-1]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    message = refusal(lambda: read_rows(tmp_path / "a.jsonl", "text", "label", None))
+    assert message.startswith(f"{tmp_path}/a.jsonl line 17 is not JSON")
+    assert message.endswith("mend or remove it")
+
+
+def test_other_encodings_are_told_from_text(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes('{"text": "é", "label": "x"}'.encode("latin-1"))
+    assert "a.jsonl is not UTF-8 text (byte 10); save it as UTF-8" in refusal(
+        lambda: read_rows(tmp_path / "a.jsonl", "text", "label", None)
+    )
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    assert "gone.jsonl: no such file; data.train and data.test take .jsonl .csv" in refusal(
+        lambda: read_rows(tmp_path / "gone.jsonl", "text", "label", None)
+    )
+
+
+def test_folders_that_are_no_data_set(tmp_path: Path) -> None:
+    assert "is a folder without state.json" in refusal(lambda: read_rows(tmp_path, "text", "label", None))
+    (tmp_path / "state.json").write_text('{"_data_files": [{"filename": "gone.arrow"}]}', encoding="utf-8")
+    assert str(tmp_path) in refusal(lambda: read_rows(tmp_path, "text", "label", None))
+    (tmp_path / "state.json").write_text("{}", encoding="utf-8")
+    assert "cannot be read as a saved data set" in refusal(lambda: read_rows(tmp_path, "text", "label", None))
+    (tmp_path / "dataset_dict.json").touch()
+    assert "holds several data sets; name one of its folders" in refusal(
+        lambda: read_rows(tmp_path, "text", "label", None)
+    )
+
+
+def test_a_state_cannot_name_files_outside_of_its_folder(tmp_path: Path) -> None:
+    path = arrow_folder(tmp_path / "d", {"text": ["a", "b"], "label": ["x", "y"]})
+    files = [{"filename": "../d/data-0.arrow"}, {"filename": "/elsewhere/data-1.arrow"}]
+    (path / "state.json").write_text(json.dumps({"_data_files": files}), encoding="utf-8")
+    assert read_rows(path, "text", "label", None).inputs == ("a", "b")
+
+
+def test_a_field_of_a_csv_may_be_a_long_document(tmp_path: Path) -> None:
+    path = separated(",")(tmp_path / "a.csv", {"text": ["word " * 40_000, "b"], "label": ["x", "y"]})
+    assert len(read_rows(path, "text", "label", None).inputs[0]) == 200_000
+
+
+@given(
+    texts=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1), min_size=1)
+)
+def test_texts_come_back_as_they_were(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
+    texts = [text if text.strip() else text + "x" for text in texts]
+    folder = tmp_path_factory.mktemp("r")
+    columns = {"text": texts, "label": ["x"] * len(texts)}
+    for name, format_ in FORMATS.items():
+        assert read_rows(format_(folder / name, columns), "text", "label", None).inputs == tuple(texts), name

@@ -1,0 +1,88 @@
+"""Strict, frozen, and every bound at its edge."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from sweepstack.models.settings import Data, Model, Reading, Splits, Train, TrialSettings
+
+
+def test_defaults_are_valid_and_survive_json() -> None:
+    settings = TrialSettings()
+    assert TrialSettings.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_with_values_changes_what_is_named_and_nothing_else() -> None:
+    before = TrialSettings()
+    after = before.with_values({"train.lr": 0.1, "train.ppo.clip": 0.3, "reading.cost": 0.0, "device": "cpu"})
+    assert (after.train.lr, after.train.ppo.clip, after.device) == (0.1, 0.3, "cpu")
+    assert isinstance(after.reading, Reading)
+    assert after.reading.cost == 0.0
+    assert before == TrialSettings()
+    undone = {"train.lr": 3e-3, "train.ppo.clip": 0.2, "reading.cost": 0.01, "device": "auto"}
+    assert after.with_values(undone) == before
+
+
+def test_a_whole_number_is_a_float_and_nothing_else_is_converted() -> None:
+    assert TrialSettings().with_values({"train.gamma": 1}).train.gamma == 1.0
+    for path, value in (("train.lr", "0.1"), ("train.epochs", 2.0), ("train.epochs", True), ("model.d_model", "64")):
+        with pytest.raises(ValidationError):
+            TrialSettings().with_values({path: value})
+
+
+@pytest.mark.parametrize(
+    ("path", "inside", "outside"),
+    [
+        ("train.gamma", [0, 0.5, 1], [-0.01, 1.01]),
+        ("train.gae_lambda", [0, 1], [-1e-9, 1.5]),
+        ("train.lr", [1e-9, 1e30], [0, -1.0, float("inf"), float("nan")]),
+        ("train.batch_size", [1], [0]),
+        ("train.step_factor", [0.01, 0.99], [0, 1]),
+        ("train.seed", [0, 2**31 - 1], [-1, 2**31]),
+        ("train.ppo.entropy", [0, 5.0], [-0.1]),
+        ("model.dropout", [0, 0.99], [1, -0.1]),
+        ("model.d_model", [4, 128], [0, 3, 66]),  # 66 is not divided by 4 heads
+        ("reading.cost", [0, 1], [-0.01, float("nan")]),
+        ("reading.segment", [1], [0]),
+        ("train.optimizer", ["sgd", "rmsprop"], ["SGD", "lion"]),
+        ("train.lr_schedule", ["step"], ["poly"]),
+        ("train.momentum", [], [0.9]),
+    ],
+)
+def test_bounds(path: str, inside: list[Any], outside: list[Any]) -> None:
+    for value in inside:
+        TrialSettings().with_values({path: value})
+    for value in outside:
+        with pytest.raises(ValidationError):
+            TrialSettings().with_values({path: value})
+
+
+def test_settings_are_frozen_and_unknown_keys_refused() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Train().lr = 1.0  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="learning_rate"):
+        Train.model_validate({"learning_rate": 0.1})
+
+
+def test_heads_must_divide_the_width() -> None:
+    with pytest.raises(ValidationError, match="heads must divide d_model, but got heads=3, d_model=16"):
+        Model(d_model=16, heads=3)
+
+
+def test_splits_leave_a_tenth_for_warm() -> None:
+    assert Splits(policy=0.5, valid=0.2, blend=0.2).policy == 0.5
+    with pytest.raises(ValidationError, match=r"leave at least 0.1 for warm, but they sum to 0.95"):
+        Splits(policy=0.55, valid=0.2, blend=0.2)
+
+
+def test_reading_can_be_off() -> None:
+    assert TrialSettings(reading="off").reading == "off"
+    with pytest.raises(ValidationError):
+        TrialSettings.model_validate({"reading": "on"})
+
+
+def test_data_needs_a_source() -> None:
+    assert Data(train="a.jsonl").input == "text"
+    with pytest.raises(ValidationError, match="train"):
+        Data.model_validate({})

@@ -1,0 +1,325 @@
+"""Sweeps on Ray: the ledger is obeyed and told everything, whatever happens to trainers and workers."""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray import cloudpickle
+
+from sweepstack.models.errors import StorageError, TrainingError
+from sweepstack.models.settings import TrialSettings
+from sweepstack.search.executor import Job, run_sweeps
+from sweepstack.search.folder import RunFolder
+from sweepstack.search.interrupts import Interrupts
+from sweepstack.search.ledger import MAIN, Ledger, Sweep, TrialRecord
+from sweepstack.search.runtime import Cluster
+from sweepstack.search.space import Space
+from sweepstack.search.stoppers import ASHA, NoStopper, Stopper
+from sweepstack.search.study import Resources
+from sweepstack.search.worker import Assignment
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
+SPACE = Space.parse({"train.lr": {"log": [1e-3, 1e-1]}}, TrialSettings())
+EPOCHS = 3
+
+
+class Notes:
+    """A trainer that keeps its reports in a file, notes each step with its process, and breaks where it is told to."""
+
+    def __init__(self, folder: Path, number: int, behaviour: str) -> None:
+        self.folder, self.number, self.behaviour = folder, number, behaviour
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.state = folder / "state.json"
+        self.reports: list[dict[str, float]] = json.loads(self.state.read_text()) if self.state.exists() else []
+
+    def step(self) -> dict[str, float]:
+        epoch = len(self.reports) + 1
+        with (self.folder / "steps").open("a") as file:
+            file.write(f"{epoch} {os.getpid()} {time.time()}\n")
+        getattr(self, self.behaviour)(epoch)
+        self.reports.append({"reward": self.number + epoch / 10})
+        self.state.write_text(json.dumps(self.reports))
+        return self.reports[-1]
+
+    def close(self, finished: bool) -> None:
+        if finished:
+            self.state.unlink(missing_ok=True)
+
+    def works(self, epoch: int) -> None: ...
+
+    def sleeps(self, epoch: int) -> None:
+        time.sleep(30)
+
+    def diverges(self, epoch: int) -> None:
+        if epoch == 2:
+            raise TrainingError("the loss is not a number")
+
+    def dies_once(self, epoch: int) -> None:
+        if epoch == 2 and not (self.folder / "died").exists():
+            (self.folder / "died").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def dies(self, epoch: int) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def spoils(self, epoch: int) -> None:
+        nothing: Callable[[int], None] = lambda threads: None  # noqa: E731
+        gpu: Any = SimpleNamespace(cuda=SimpleNamespace(is_initialized=lambda: True), set_num_threads=nothing)
+        sys.modules["torch"] = gpu
+        raise RuntimeError("CUDA error")
+
+    def fills_the_disk(self, epoch: int) -> None:
+        raise StorageError("cannot write: no space left")
+
+
+@dataclass(frozen=True)
+class MakeNotes:
+    folder: Path
+    behaviours: dict[int, str]  # by trial number; the others work
+
+    def __call__(self, trial: Assignment) -> Notes:
+        return Notes(self.folder / str(trial.number), trial.number, self.behaviours.get(trial.number, "works"))
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    opened = Cluster(RunFolder(tmp_path_factory.mktemp("ray") / "run"), concurrency=2)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger.open(tmp_path / "ledger.log") as opened:
+        yield opened
+
+
+class Run:
+    """Sweeps over one ledger, executed; ``changes`` are what ``on_change`` was told."""
+
+    def __init__(self, cluster: Cluster, ledger: Ledger, folder: Path) -> None:
+        self.cluster, self.ledger, self.folder = cluster, ledger, folder
+        self.changes: list[TrialRecord] = []
+
+    def sweep(self, trials: int, name: str = MAIN, stopper: Stopper | None = None) -> Sweep:
+        return self.ledger.sweep(
+            name,
+            space=SPACE,
+            sampler="random",
+            stopper=stopper or NoStopper(),
+            metric="reward",
+            epochs=EPOCHS,
+            trials=trials,
+            seed=0,
+        )
+
+    def __call__(
+        self,
+        *sweeps: Sweep,
+        behaviours: dict[int, str] | None = None,
+        on_change: Callable[[TrialRecord], None] | None = None,
+    ) -> None:
+        run_sweeps(
+            [Job(sweep, MakeNotes(self.folder / sweep.name, behaviours or {})) for sweep in sweeps],
+            cluster=self.cluster,
+            slots=2,
+            resources=Resources(),
+            on_change=on_change or self.changes.append,
+        )
+
+    def steps(self, number: int, sweep: str = MAIN) -> list[tuple[int, int, float]]:
+        """Epoch, process and time of each step of a trial."""
+        path = self.folder / sweep / str(number) / "steps"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [(int(epoch), int(pid), float(when)) for epoch, pid, when in (line.split() for line in lines)]
+
+    def left_to_go_on(self) -> list[str]:
+        return [path.parent.name for path in self.folder.glob("*/*/state.json")]
+
+
+@pytest.fixture
+def run(cluster: Cluster, ledger: Ledger, tmp_path: Path) -> Run:
+    return Run(cluster, ledger, tmp_path / "trials")
+
+
+def test_two_sweeps_in_one_run_with_every_change_told(run: Run) -> None:
+    main, control = run.sweep(5), run.sweep(2, "supervised")
+    run(main, control)
+    for sweep, trials in ((main, 5), (control, 2)):
+        assert [(r.number, r.state, len(r.reports), r.value) for r in sweep.trials()] == [
+            (n, "complete", EPOCHS, n + 0.3) for n in range(trials)
+        ]
+    told = [(r.state, len(r.reports)) for r in run.changes if (r.sweep, r.number) == (MAIN, 4)]
+    assert told == [("running", 0), ("running", 1), ("running", 2), ("complete", 3)]
+    asked = [(r.sweep, r.number) for r in run.changes if not r.reports]
+    assert asked == [(MAIN, n) for n in range(5)] + [("supervised", n) for n in range(2)], "in order"
+    working = 0
+    for record in run.changes:
+        working += (not record.reports) - (record.state != "running")
+        assert 0 <= working <= 2
+    processes = {pid for sweep, n in asked for _, pid, _ in run.steps(n, sweep)}
+    assert len(processes) <= 2, "workers are used again"
+    assert run.left_to_go_on() == []
+
+
+def test_a_slot_that_the_first_sweep_leaves_takes_the_seconds_trials(run: Run) -> None:
+    main, control = run.sweep(1), run.sweep(1, "supervised")
+    order: list[tuple[str, int]] = []
+    run(main, control, on_change=lambda record: order.append((record.sweep, len(record.reports))))
+    assert order.index(("supervised", 0)) < order.index((MAIN, EPOCHS))
+
+
+def test_a_trial_that_diverges_is_a_failed_row_and_the_sweep_goes_on(run: Run) -> None:
+    sweep = run.sweep(3)
+    run(sweep, behaviours={1: "diverges"})
+    assert [r.state for r in sweep.trials()] == ["complete", "failed", "complete"]
+    assert sweep.record(1).reason == "the loss is not a number"
+    assert [len(r.reports) for r in sweep.trials()] == [3, 1, 3]
+    assert run.changes[-1].state != "running"
+    assert run.left_to_go_on() == []
+
+
+def test_the_stoppers_verdict_ends_a_trial(run: Run) -> None:
+    sweep = run.sweep(4, stopper=ASHA(min_epochs=1, reduction=2))
+    sweep.ask()
+    sweep.report(0, 1, {"reward": 99.0})  # nobody is better
+    sweep.fail(0, "only to be beaten by")
+    sweep.ask()
+    for epoch in (1, 2, 3):
+        sweep.report(1, epoch, {"reward": 99.0})
+    sweep.complete(1)
+    run(sweep)
+    assert [(r.state, r.rung, len(r.reports)) for r in sweep.trials()][2:] == [("pruned", 1, 1)] * 2
+    assert run.left_to_go_on() == []
+
+
+def test_a_killed_worker_is_replaced_and_the_trial_goes_on_from_its_folder(run: Run) -> None:
+    sweep = run.sweep(2)
+    run(sweep, behaviours={0: "dies_once"})
+    assert [r.state for r in sweep.trials()] == ["complete", "complete"]
+    steps = run.steps(0)
+    assert [epoch for epoch, *_ in steps] == [1, 2, 2, 3], "only the epoch that was cut off is repeated"
+    assert steps[0][1] == steps[1][1] != steps[2][1] == steps[3][1]
+
+
+def test_a_trial_that_kills_its_workers_fails(run: Run) -> None:
+    sweep = run.sweep(2)
+    run(sweep, behaviours={1: "dies"})
+    assert [r.state for r in sweep.trials()] == ["complete", "failed"]
+    assert "died 3 times" in str(sweep.record(1).reason)
+    assert len(run.steps(1)) == 3
+
+
+def test_a_worker_spoilt_by_a_gpus_fault_trains_no_other_trial(run: Run) -> None:
+    sweep = run.sweep(4)
+    run(sweep, behaviours={1: "spoils"})
+    assert [r.state for r in sweep.trials()] == ["complete", "failed", "complete", "complete"]
+    assert sweep.record(1).reason == "RuntimeError: CUDA error"
+    spoilt = run.steps(1)[0][1]
+    assert len(run.steps(1)) == 1
+    assert all(pid != spoilt for n in (2, 3) for _, pid, _ in run.steps(n))
+
+
+def test_an_adopted_trial_whose_checkpoint_is_ahead_is_replayed_not_trained(run: Run) -> None:
+    sweep = run.sweep(2)
+    sweep.ask()
+    sweep.report(0, 1, {"reward": 0.1})
+    trainer = Notes(run.folder / MAIN / "0", 0, "works")
+    while len(trainer.reports) < EPOCHS:
+        trainer.step()
+    done_before = len(run.steps(0))
+    again = run.sweep(2)
+    run(again)
+    assert [r.state for r in again.trials()] == ["complete", "complete"]
+    assert again.record(0).reports == tuple(trainer.reports)
+    assert len(run.steps(0)) == done_before
+
+
+def test_a_replay_that_is_judged_trains_no_more(run: Run) -> None:
+    sweep = run.sweep(2, stopper=ASHA(min_epochs=1, reduction=2))
+    sweep.ask()
+    trainer = Notes(run.folder / MAIN / "0", 0, "works")
+    trainer.step()
+    sweep.ask()
+    for epoch in (1, 2, 3):
+        sweep.report(1, epoch, {"reward": 99.0})
+    sweep.complete(1)
+    again = run.sweep(2, stopper=ASHA(min_epochs=1, reduction=2))
+    run(again)
+    assert (again.record(0).state, again.record(0).rung) == ("pruned", 1)
+    assert [epoch for epoch, *_ in run.steps(0)] == [1]
+
+
+@pytest.fixture
+def fresh_interrupts(cluster: Cluster) -> Iterator[Interrupts]:
+    """A run that is interrupted ends its session; the cluster of these tests goes on."""
+    cluster.start()
+    yield cluster.interrupts
+    cluster.interrupts.restore()
+    cluster.interrupts = Interrupts()
+    cluster.interrupts.install()
+
+
+def test_a_signal_ends_the_run_soon_and_the_next_one_goes_on(run: Run, fresh_interrupts: Interrupts) -> None:
+    sweep = run.sweep(3)
+    signalled = 0.0
+
+    def interrupt(record: TrialRecord) -> None:
+        nonlocal signalled
+        if record.number == 2 and not signalled:
+            signalled = time.monotonic()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(sweep, behaviours={1: "sleeps"}, on_change=interrupt)
+    assert time.monotonic() - signalled < 2
+    assert [r.state for r in sweep.trials()] == ["complete", "running", "running"]
+
+
+def test_interrupted_trials_are_finished_by_the_next_run(run: Run, fresh_interrupts: Interrupts) -> None:
+    sweep = run.sweep(2)
+
+    def interrupt(record: TrialRecord) -> None:
+        if len(record.reports) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(sweep, on_change=interrupt)
+    assert {r.state for r in sweep.trials()} <= {"running", "complete"}
+    fresh_interrupts.restore()
+    run.cluster.interrupts = Interrupts()
+    again = run.sweep(2)
+    run(again)
+    assert [(r.number, r.state, r.value) for r in again.trials()] == [(0, "complete", 0.3), (1, "complete", 1.3)]
+    assert run.left_to_go_on() == []
+
+
+def test_what_the_listener_raises_comes_through(run: Run) -> None:
+    def fail(record: TrialRecord) -> None:
+        raise StorageError("the disk is full")
+
+    with pytest.raises(StorageError, match="the disk is full"):
+        run(run.sweep(2), on_change=fail)
+
+
+def test_a_full_disk_ends_the_run_and_fails_no_trial(run: Run) -> None:
+    sweep = run.sweep(3)
+    with pytest.raises(StorageError, match="no space left"):
+        run(sweep, behaviours={0: "fills_the_disk", 1: "sleeps"})
+    assert {r.state for r in sweep.trials()} == {"running"}
+
+
+def test_nothing_to_do_is_done_at_once(run: Run) -> None:
+    sweep = run.sweep(1)
+    run(sweep)
+    changes = len(run.changes)
+    run(sweep)
+    assert len(run.changes) == changes

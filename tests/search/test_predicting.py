@@ -1,0 +1,208 @@
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from sweepstack.ensembles.bundle import Bundle, load
+from sweepstack.models.errors import BundleError, DataError, StorageError
+from sweepstack.search import predicting
+from sweepstack.search.predicting import inputs, predict, texts_of_lines
+
+TEXTS = ["cat dog, cow", "red", "seven five one", 'the "owl"', "schwarz grün 黒", ""]
+
+
+@pytest.fixture(scope="module")
+def folder(finished_run: Path) -> Path:
+    return finished_run / "bundle"
+
+
+@pytest.fixture(scope="module")
+def bundle(folder: Path) -> Bundle:
+    return load(folder)
+
+
+def write_table(path: Path, texts: list[str]) -> Path:
+    frame = pd.DataFrame({"id": range(len(texts)), "text": texts})
+    match path.suffix:
+        case ".jsonl":
+            frame.to_json(path, orient="records", lines=True, force_ascii=False)
+        case ".csv":
+            frame.to_csv(path, index=False)
+        case ".tsv":
+            frame.to_csv(path, index=False, sep="\t")
+        case ".parquet":
+            frame.to_parquet(path)
+    return path
+
+
+def records(lines: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in lines.splitlines()]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv", ".parquet"])
+def test_each_row_of_a_table_has_a_line_even_an_empty_text(
+    suffix: str, folder: Path, bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = predict(folder, str(write_table(tmp_path / f"texts{suffix}", TEXTS)), None)
+    assert summary == {"texts": len(TEXTS), "predictions": "-"}
+    found = records(capsys.readouterr().out)
+    for record, reading in zip(found, bundle.read(TEXTS), strict=True):
+        assert set(record) == {"label", "probability", "probabilities", "segments"}
+        assert (record["label"], record["segments"]) == (reading.label, reading.segments)
+        assert record["probabilities"] == pytest.approx(reading.probabilities, abs=1e-6)
+        assert record["probability"] == max(record["probabilities"].values())
+        assert sum(record["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["texts.txt", "texts"])
+def test_any_other_file_is_plain_text_a_text_a_line(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text("cat dog\n\n  \nred, blue\tgreen\nseven", encoding="utf-8")
+    assert list(inputs(str(path), "text")) == ["cat dog", "red, blue\tgreen", "seven"]
+
+
+def test_standard_input_is_json_lines_or_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = "".join(json.dumps({"id": 1, "text": text}) + "\n" for text in TEXTS)
+    for given, wanted in (
+        (rows, TEXTS),
+        ("\n" + rows, TEXTS),
+        ("cat\ndog\n", ["cat", "dog"]),
+        ('one {"text": 1}\n{two\n', ['one {"text": 1}', "{two"]),
+        ("", []),
+    ):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(given))
+        assert list(inputs("-", "text")) == wanted
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"text": "half', "line 17 is not a JSON object"),
+        ("plain words", "line 17 is not a JSON object"),
+        ('["cat"]', "line 17 is not a JSON object"),
+        ('{"txt": "cat"}', 'line 17 is not a JSON object with "text"'),
+        ('{"text": null}', 'line 17: "text" must be a text, but got None'),
+        ('{"text": 3}', 'line 17: "text" must be a text, but got 3'),
+    ],
+)
+def test_a_bad_line_of_standard_input_is_named(line: str, words: str) -> None:
+    lines = ['{"text": "cat"}\n'] * 16 + [line + "\n"]
+    with pytest.raises(DataError, match=words) as caught:
+        list(texts_of_lines(lines, "standard input", "text"))
+    assert str(caught.value).startswith("standard input line 17")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bad_line_of_a_file_is_named_and_nothing_is_written(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "texts.jsonl"
+    path.write_text('{"text": "cat"}\n' * 16 + '{"text": "half\n', encoding="utf-8")
+    with pytest.raises(DataError, match="line 17 is not JSON"):
+        predict(folder, str(path), tmp_path / "out.jsonl")
+    assert [path.name for path in tmp_path.iterdir()] == ["texts.jsonl"]
+
+
+def test_a_missing_column_is_told_with_those_there_are(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "texts.csv"
+    path.write_text("id,phrase\n1,cat\n", encoding="utf-8")
+    with pytest.raises(DataError, match="no column 'text'; there are id, phrase"):
+        predict(folder, str(path), None)
+
+
+@pytest.mark.parametrize("name", ["nowhere.txt", "nowhere.jsonl", "."])
+def test_what_is_no_file_is_refused(name: str, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        predict(folder, str(tmp_path / name), None)
+
+
+def test_a_file_that_is_not_text_is_refused_in_one_line(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "picture.txt"
+    path.write_bytes(b"\x89PNG\xff\xfe\x00")
+    with pytest.raises(DataError, match="not UTF-8"):
+        predict(folder, str(path), None)
+
+
+def test_standard_input_is_utf8_whatever_the_locale_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def given(content: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding="latin-1"))
+
+    given("schwarz grün\n黒\n".encode("utf-8-sig"))
+    assert list(inputs("-", "text")) == ["schwarz grün", "黒"]
+    given("schwarz grün\n".encode("latin-1"))
+    with pytest.raises(DataError, match="standard input is not UTF-8"):
+        list(inputs("-", "text"))
+
+
+def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "texts.txt"
+    path.write_text('{"text": "cat\u2028dog"}\n{"text": "red"}\n', encoding="utf-8")
+    assert list(inputs(str(path), "text")) == ["cat\u2028dog", "red"]
+
+
+def test_half_a_surrogate_pair_is_a_text_too(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "texts.jsonl"
+    path.write_text('{"text": "cat \\ud83d dog"}\n', encoding="utf-8")
+    assert predict(folder, str(path), tmp_path / "out")["texts"] == 1
+
+
+def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError):
+        predict(tmp_path, "-", None)
+
+
+def test_a_file_of_predictions_is_whole_or_absent(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_table(tmp_path / "texts.jsonl", TEXTS)
+    out = tmp_path / "deep" / "out.jsonl"
+    assert predict(folder, str(source), out) == {"texts": len(TEXTS), "predictions": str(out)}
+    assert capsys.readouterr().out == ""
+    before = out.read_text(encoding="utf-8")
+    assert len(records(before)) == len(TEXTS)
+    bad = tmp_path / "bad.txt"
+    bad.write_text('{"text": "cat"}\n' * 300 + "{\n", encoding="utf-8")  # past the first batch
+    with pytest.raises(DataError, match="line 301"):
+        predict(folder, str(bad), out)
+    assert out.read_text(encoding="utf-8") == before
+    assert [path.name for path in out.parent.iterdir()] == ["out.jsonl"]
+    with pytest.raises(StorageError, match="cannot write"):
+        predict(folder, str(source), source / "out.jsonl")
+
+
+def test_more_than_a_batch_gives_the_same_in_the_same_order(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"{word} {other}" for word in ("cat", "red", "one", "fox", "blue") for other in ("dog", "two", "pink")]
+    source = write_table(tmp_path / "texts.jsonl", texts)
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    assert predict(folder, str(source), whole)["texts"] == 15
+    monkeypatch.setattr(predicting, "BATCH", 4)
+    assert predict(folder, str(source), pieces)["texts"] == 15
+    for one, other in zip(records(whole.read_text()), records(pieces.read_text()), strict=True):
+        assert one["label"] == other["label"]
+        assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
+
+
+def test_a_pipe_is_answered_before_it_ends(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What has been read in whole batches is on standard output before the next line is asked for."""
+    answered: list[int] = []
+
+    def lines() -> Any:
+        for _ in range(2 * predicting.BATCH):
+            yield "cat dog\n"
+        answered.append(len(capsys.readouterr().out.splitlines()))
+
+    monkeypatch.setattr(sys, "stdin", lines())
+    assert predict(folder, "-", None)["texts"] == 2 * predicting.BATCH
+    assert answered == [2 * predicting.BATCH]
+
+
+def test_no_text_is_no_prediction(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    assert predict(folder, "-", tmp_path / "out")["texts"] == 0
+    assert (tmp_path / "out").read_bytes() == b""
