@@ -89,10 +89,15 @@ def load_policy(folder: Path, device: torch.device) -> tuple[ReadingPolicy, dict
 class PolicyMember:
     def __init__(self, folder: Path, device: str = "auto") -> None:
         self._policy, config = load_policy(folder, pick_device(device))
-        self.classes: tuple[str, ...] = tuple(config["classes"])  # type: ignore[arg-type]
-        threshold = config["threshold"]
-        self.threshold = None if threshold is None else float(threshold)  # type: ignore[arg-type]
-        self._reader = TextReader.from_json((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        try:
+            self.classes: tuple[str, ...] = tuple(config["classes"])  # type: ignore[arg-type]
+            threshold = config["threshold"]
+            self.threshold = None if threshold is None else float(threshold)  # type: ignore[arg-type]
+            self._reader = TextReader.from_json((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BundleError(
+                f"{folder} holds no policy that can be loaded ({error}); copy or export it again"
+            ) from error
 
     def read(self, texts: Sequence[str]) -> Predictions:
         encoded = self._reader.encode(texts)

@@ -159,7 +159,8 @@ class ReadingPolicy(nn.Module):
             x = block(x, mask)
         sees = (of_token <= segment[:, None]) & there[:, None, :]  # (B, S, T)
         causal = (segment <= segment[:, None])[None]  # (1, S, S)
-        y = self.steps[:s] + x.view(b, s, w, -1).mean(2)  # a step begins with what its segment says
+        shown = (x * there[..., None]).view(b, s, w, -1).sum(2)
+        y = self.steps[:s] + shown / there.view(b, s, w).sum(2).clamp(min=1)[..., None]  # its own segment's mean first
         for block in self.decoder:
             y = block(y, causal, x, sees)
         out: Tensor = self.norm(y)

@@ -102,11 +102,15 @@ class TextReader:
 
     @classmethod
     def from_json(cls, content: str) -> "TextReader":
-        """The reader that wrote ``content``; raises ValueError or KeyError if that was none."""
+        """The reader that wrote ``content``; raises ValueError, KeyError or TypeError if that was none."""
         fields = json.loads(content)
         if fields["format"] != FORMAT:
             raise ValueError(f"a reader must have format {FORMAT}, but got {fields['format']!r}")
-        return cls(Tokenizer.from_str(json.dumps(fields["tokenizer"])), **fields["reading"])
+        try:
+            tokenizer = Tokenizer.from_str(json.dumps(fields["tokenizer"]))
+        except Exception as error:  # the package has no class of its own for it
+            raise ValueError(f"its tokenizer cannot be read ({error})") from error
+        return cls(tokenizer, **fields["reading"])
 
     def _units(self, text: str) -> tuple[str, list[tuple[int, int]]]:
         """The text in composed form without leading whitespace, and where in it each unit that can be read lies."""

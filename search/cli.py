@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from sweepstack.models.errors import StorageError, SweepstackError
 
@@ -105,18 +105,14 @@ def print_json(content: Any) -> None:
 
 
 def search_study(options: argparse.Namespace) -> None:
-    from sweepstack.search import pipeline
-
-    _with_study(options, pipeline.search)
+    _with_study(options, "search")
 
 
 def run_study(options: argparse.Namespace) -> None:
-    from sweepstack.search import pipeline
-
-    _with_study(options, pipeline.run)
+    _with_study(options, "run")
 
 
-def _with_study(options: argparse.Namespace, stage: Callable[..., Any]) -> None:
+def _with_study(options: argparse.Namespace, stage: Literal["run", "search"]) -> None:
     from sweepstack.search.study import Study
 
     overrides = list(options.overrides)
@@ -125,7 +121,11 @@ def _with_study(options: argparse.Namespace, stage: Callable[..., Any]) -> None:
     study = Study.load(options.study, overrides)
     again = f"sweepstack {options.command} {options.study}" + (f" --out {options.out}" if options.out else "")
     options.go_on = f"interrupted; what is finished is kept, and the same command goes on: {again}"
-    result = stage(study, Path(options.out) if options.out else None, address=options.address, json=options.json)
+    from sweepstack.search import pipeline  # after the study was found to be right: it takes seconds
+
+    result = getattr(pipeline, stage)(
+        study, Path(options.out) if options.out else None, address=options.address, json=options.json
+    )
     if options.json:
         print_json(result.summary())
 

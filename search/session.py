@@ -1,7 +1,8 @@
 """A run folder opened for work: study, data, ledger, tracking and display, checked before anything expensive starts.
 
 Opening refuses what cannot go well (another study in the folder, other data than before, a tracking store that refuses,
-no space, no permission) in one line and leaves nothing half-written. Closing keeps everything and leaves nothing running.
+no space, no permission) in one line and leaves nothing half-written. Closing keeps everything and leaves nothing
+running.
 """
 
 import logging
@@ -18,6 +19,7 @@ from sweepstack.models.data import Dataset, load_dataset
 from sweepstack.models.encoding import TaskData, encode
 from sweepstack.models.errors import DataError, StorageError, StudyError
 from sweepstack.models.files import read_json, write_atomic, write_json
+from sweepstack.search.capacity import slots
 from sweepstack.search.chatter import Chatter
 from sweepstack.search.company import control_settings, control_trials
 from sweepstack.search.display import Display
@@ -25,7 +27,7 @@ from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import best
 from sweepstack.search.ledger import MAIN, Ledger, Sweep, TrialRecord
 from sweepstack.search.mirror import parent_state, trial_state
-from sweepstack.search.runtime import Cluster, check_address, slots
+from sweepstack.search.runtime import Cluster, check_address
 from sweepstack.search.space import Space
 from sweepstack.search.study import Study, check_extends
 from sweepstack.search.tracking import Tracker, check_tracking

@@ -28,7 +28,7 @@ def with_an_unreadable_line_17(lines: list[str]) -> list[str]:
     return [*lines[:16], '{"text": "halb', *lines[17:]]
 
 
-def test_file_with_a_new_label(folder: Path) -> None:
+def add_a_test_file_with_a_new_label(folder: Path) -> None:
     (folder / "test.jsonl").write_text('{"text": "goeden dag", "label": "nl"}\n', encoding="utf-8")
 
 
@@ -51,7 +51,7 @@ CASES: dict[str, tuple[dict[str, Any], Callable[[Path], Any], tuple[str, ...]]] 
     "missing column": (with_data(input="texts"), NOTHING, ("texts", "phrases.jsonl", "label")),
     "empty file": ({}, lambda folder: (folder / "phrases.jsonl").write_text(""), ("phrases.jsonl", "empty")),
     "one class only": ({}, lambda folder: with_lines(folder, only_german), ("de", "class")),
-    "new label in test": (with_data(test="test.jsonl"), test_file_with_a_new_label, ("test.jsonl", "nl")),
+    "new label in test": (with_data(test="test.jsonl"), add_a_test_file_with_a_new_label, ("test.jsonl", "nl")),
     "unreadable line": (
         {},
         lambda folder: with_lines(folder, with_an_unreadable_line_17),

@@ -1,0 +1,88 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sweepstack.models.data import Dataset, load_dataset
+from sweepstack.models.errors import StorageError
+from sweepstack.models.files import read_json
+from sweepstack.models.linear import LinearBaseline
+from sweepstack.models.predictions import Predictions, metrics
+from sweepstack.models.settings import Reading, TrialSettings
+from sweepstack.search.company import control_settings, control_trials, fit_linear
+from sweepstack.search.study import Study
+
+READING = Reading(unit="words", segment=1, max_segments=4, cost=0.02)
+
+
+@pytest.fixture(scope="module")
+def dataset(finished_run: Path) -> Dataset:
+    return load_dataset(Study.load(finished_run / "study.yaml").data)
+
+
+def test_the_baseline_is_a_member_with_predictions_of_every_held_out_part(dataset: Dataset, tmp_path: Path) -> None:
+    result = fit_linear(dataset, READING, 0.02, tmp_path)
+    member = LinearBaseline.load(tmp_path / "checkpoint")
+    assert member.classes == dataset.classes
+    for part in ("valid", "blend", "test"):
+        stored, rows_hash = Predictions.load(tmp_path / "predictions" / f"{part}.safetensors")
+        assert rows_hash == dataset.hashes[part]
+        own = member.read(dataset.parts[part].inputs)
+        assert np.array_equal(stored.probabilities, own.probabilities)
+        assert np.array_equal(stored.answer, own.answer)
+    valid, _ = Predictions.load(tmp_path / "predictions" / "valid.safetensors")
+    assert result["valid"] == metrics(valid, dataset.parts["valid"].labels, 0.02)
+    assert result["valid"]["accuracy"] > 0.55, "a baseline that learned nothing would be at a third"
+    assert result["seconds"] > 0
+
+
+def test_what_stands_beside_the_sweep_never_holds_a_score_on_test(dataset: Dataset, tmp_path: Path) -> None:
+    fit_linear(dataset, READING, 0.02, tmp_path)
+    assert set(read_json(tmp_path / "result.json")) == {"valid", "seconds"}
+
+
+def test_a_second_fit_is_the_first_ones_result(dataset: Dataset, tmp_path: Path) -> None:
+    first = fit_linear(dataset, READING, 0.02, tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert fit_linear(dataset, READING, 0.02, tmp_path) == first
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_fit_that_was_killed_is_done_again_with_the_same_bytes(dataset: Dataset, tmp_path: Path) -> None:
+    first = fit_linear(dataset, READING, 0.02, tmp_path)
+    (tmp_path / "result.json").unlink()
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    (tmp_path / "checkpoint" / "weights.safetensors").write_bytes(b"half")
+    again = fit_linear(dataset, READING, 0.02, tmp_path)
+    assert again["valid"] == first["valid"]
+    assert all(path.read_bytes() == content for path, content in files.items())
+
+
+def test_the_result_is_written_last(dataset: Dataset, tmp_path: Path) -> None:
+    """Where the disk refuses the last of the predictions there is no result to be taken for a whole one."""
+    (tmp_path / "predictions" / "test.safetensors").mkdir(parents=True)
+    with pytest.raises(StorageError, match=r"cannot write .*test\.safetensors"):
+        fit_linear(dataset, READING, 0.02, tmp_path)
+    assert (tmp_path / "predictions" / "blend.safetensors").is_file()
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_a_plain_classifier_has_a_plain_baseline(dataset: Dataset, tmp_path: Path) -> None:
+    result = fit_linear(dataset, "off", 0.0, tmp_path)
+    assert result["valid"]["segments"] == 1.0
+    assert result["valid"]["reward"] == result["valid"]["accuracy"] == result["valid"]["accuracy_full"]
+
+
+def test_the_control_differs_in_nothing_but_its_algorithm() -> None:
+    settings = TrialSettings().with_values({"train.lr": 0.01, "model.d_model": 32})
+    changed: Any = control_settings(settings).model_dump()
+    assert changed["train"].pop("algorithm") == "supervised"
+    before = settings.model_dump()
+    assert before["train"].pop("algorithm") == "ppo"
+    assert changed == before
+
+
+@pytest.mark.parametrize(("trials", "controls"), [(1, 1), (4, 1), (7, 1), (8, 2), (16, 4), (50, 12)])
+def test_the_control_has_a_quarter_of_the_trials_and_at_least_one(trials: int, controls: int) -> None:
+    assert control_trials(trials) == controls

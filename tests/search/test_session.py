@@ -1,0 +1,275 @@
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from sweepstack.models.errors import DataError, StorageError, StudyError, SweepstackError, TrackingError
+from sweepstack.models.files import read_json, write_json
+from sweepstack.search import session as sessions
+from sweepstack.search.result import Result
+from sweepstack.search.session import Session, check_space
+from sweepstack.search.study import Study
+from sweepstack.search.tracking_store import open_client
+
+pytestmark = pytest.mark.filterwarnings("ignore::Warning:mlflow")  # its warnings are not ours to mend
+
+
+@pytest.fixture
+def small(study_file: Callable[..., Path], tmp_path: Path) -> Callable[..., Study]:
+    return lambda **changes: Study.load(study_file(tmp_path, **changes))
+
+
+@pytest.fixture
+def opened() -> Any:
+    """Opens sessions, and lets go of their ledgers at the end of the test."""
+    with ExitStack() as stack:
+
+        def open_(study: Study, out: Path, **options: Any) -> Session:
+            session = Session.open(study, out, **options)
+            stack.callback(session.ledger.close)
+            return session
+
+        yield open_
+
+
+Open = Callable[..., Session]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".lock"))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def test_a_new_run_folder_holds_the_study_the_provenance_and_the_ledger(
+    small: Callable[..., Study], opened: Open, tmp_path: Path
+) -> None:
+    session = opened(small(), tmp_path / "runs" / "mine")
+    root = session.folder.root
+    assert {path.name for path in root.iterdir() if not path.name.startswith(".")} == {
+        "study.yaml",
+        "provenance.json",
+        "ledger.log",
+    }
+    assert Study.load(root / "study.yaml") == session.study
+    found = read_json(root / "provenance.json")
+    assert found["data"]["hashes"] == session.dataset.hashes == session.data.hashes
+    assert found["data"]["classes"] == ["animal", "colour", "number"]
+    assert sum(found["data"]["rows"].values()) == 320
+    assert found["versions"]["python"].split(".")[0] == "3"
+    assert (session.trials.budget, session.control and session.control.budget) == (4, 1)
+
+
+def test_without_out_the_folder_is_named_after_the_study(
+    small: Callable[..., Study], opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    session = opened(small(tracking={}), None)
+    assert session.folder.root == tmp_path / "runs" / "small"
+    assert session.study.tracking_uri == f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}"
+
+
+def test_a_study_of_the_control_has_no_control(small: Callable[..., Study], opened: Open, tmp_path: Path) -> None:
+    session = opened(small(train={"algorithm": "supervised", "epochs": 2}), tmp_path / "run")
+    assert session.control is None
+    assert session.control_records() == []
+
+
+def test_reading_off_costs_nothing(small: Callable[..., Study], opened: Open, tmp_path: Path) -> None:
+    assert opened(small(), tmp_path / "a").cost == 0.02
+    assert opened(small(reading="off"), tmp_path / "b").cost == 0.0
+
+
+class Refusal(NamedTuple):
+    study: dict[str, Any]
+    spoil: Callable[[Path], Any]  # is given the run folder that is to be refused
+    error: type[SweepstackError]
+    words: tuple[str, ...]
+    options: dict[str, Any] = {}
+
+
+def foreign(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years of work")
+
+
+NOTHING = lambda folder: None  # noqa: E731
+REFUSALS = {
+    "a missing file": Refusal(
+        {"data": {"train": "nowhere.jsonl"}}, NOTHING, DataError, ("nowhere.jsonl", "no such file")
+    ),
+    "a foreign folder": Refusal({}, foreign, StudyError, ("holds other files", "--out")),
+    "a file": Refusal({}, lambda folder: folder.write_text("x"), StudyError, ("is a file", "--out")),
+    "a store that refuses": Refusal({"tracking": {"uri": "gopher://x"}}, NOTHING, TrackingError, ("gopher",)),
+    "GPUs that are not there": Refusal(
+        {"search": {"resources": {"gpu": 99}}}, NOTHING, StudyError, ("search.resources.gpu", "99")
+    ),
+    "a cluster without a port": Refusal({}, NOTHING, StudyError, ("--address", "host:port"), {"address": "nowhere"}),
+    "a cluster that is not there": Refusal(
+        {}, NOTHING, SweepstackError, ("127.0.0.1:9", "ray start"), {"address": "127.0.0.1:9"}
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_what_cannot_go_well_is_refused_and_nothing_is_written(
+    case: str, small: Callable[..., Study], tmp_path: Path
+) -> None:
+    refusal = REFUSALS[case]
+    study = small(**refusal.study)
+    refusal.spoil(tmp_path / "run")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(refusal.error) as caught:
+        Session.open(study, tmp_path / "run", **refusal.options)
+    for word in refusal.words:
+        assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_disk_without_space_is_refused_at_the_nearest_folder_that_exists(
+    small: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_space(tmp_path / "not" / "yet")
+    monkeypatch.setattr(sessions, "NEEDED_MB", 1 << 40)
+    study = small()
+    with pytest.raises(StorageError, match=f"{tmp_path} has [0-9]+ MB of free disk and a run needs .* --out"):
+        Session.open(study, tmp_path / "deep" / "run")
+    assert not (tmp_path / "deep").exists()
+
+
+def test_another_study_in_the_folder_is_refused_and_more_trials_are_not(
+    small: Callable[..., Study], opened: Open, tmp_path: Path
+) -> None:
+    opened(small(), tmp_path / "run").ledger.close()
+    before = content(tmp_path / "run")
+    with pytest.raises(StudyError, match=r"differs in train\.epochs \(stored 2, now 3\)"):
+        Session.open(small(train={"epochs": 3}), tmp_path / "run")
+    with pytest.raises(StudyError, match="search.trials can only be raised"):
+        Session.open(small(search={"sampler": "random", "stopper": "none", "trials": 3}), tmp_path / "run")
+    assert content(tmp_path / "run") == before
+    more = opened(small(search={"sampler": "random", "stopper": "none", "trials": 8}), tmp_path / "run")
+    assert (more.trials.budget, more.control and more.control.budget) == (8, 2)
+    assert Study.load(more.folder.study).search.trials == 8
+
+
+def test_other_data_than_before_are_refused(
+    small: Callable[..., Study], opened: Open, phrases: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.jsonl"
+    shutil.copyfile(phrases, mine)
+    study = small(data={"train": str(mine)})
+    opened(study, tmp_path / "run").ledger.close()
+    before = content(tmp_path / "run")
+    lines = mine.read_text().splitlines()
+    mine.write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(DataError, match="has changed since the study began .* restore it, or start afresh with --out"):
+        Session.open(study, tmp_path / "run")
+    assert content(tmp_path / "run") == before
+    mine.write_text("\n".join(lines) + "\n")
+    opened(study, tmp_path / "run")
+
+
+def test_a_second_driver_is_refused_as_long_as_the_first_works(
+    small: Callable[..., Study], opened: Open, tmp_path: Path
+) -> None:
+    first = opened(small(), tmp_path / "run")
+    identity = first.ledger.attribute("sweep_id")
+    before = content(tmp_path / "run")
+    with pytest.raises(StorageError, match=f"in use by process {os.getpid()}"):
+        Session.open(small(), tmp_path / "run")
+    assert content(tmp_path / "run") == before
+    first.ledger.close()
+    assert opened(small(), tmp_path / "run").ledger.attribute("sweep_id") == identity
+
+
+def test_a_folder_that_could_not_be_begun_is_free_for_the_next_driver(
+    small: Callable[..., Study], opened: Open, tmp_path: Path
+) -> None:
+    (tmp_path / "run" / "provenance.json").mkdir(parents=True)
+    (tmp_path / "run" / "ledger.log").touch()
+    with pytest.raises((StorageError, OSError)):
+        Session.open(small(), tmp_path / "run")
+    (tmp_path / "run" / "provenance.json").rmdir()
+    opened(small(), tmp_path / "run")
+
+
+def test_the_first_versions_stay_on_record(small: Callable[..., Study], opened: Open, tmp_path: Path) -> None:
+    session = opened(small(), tmp_path / "run")
+    session.ledger.close()
+    known = read_json(session.folder.provenance)
+    assert known["first_versions"] == known["versions"]
+    write_json(session.folder.provenance, {**known, "first_versions": {"torch": "1.0"}, "versions": {"torch": "1.1"}})
+    opened(small(), tmp_path / "run")
+    again = read_json(session.folder.provenance)
+    assert again["first_versions"] == {"torch": "1.0"}
+    assert again["versions"] == known["versions"]
+
+
+def test_a_session_that_does_nothing_leaves_nothing_running_and_mlflow_alone(
+    small: Callable[..., Study], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    signals = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    threads = set(threading.enumerate())
+    with Session.open(small(tracking={}), tmp_path / "run") as session:
+        assert session.folder.log.exists()
+        os.write(1, b"chatter of a library\n")
+    assert "chatter" not in capfd.readouterr().out
+    assert "chatter" in session.folder.log.read_text()
+    assert set(threading.enumerate()) <= threads
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == signals
+    assert not (tmp_path / "mlflow.db").exists()
+    Session.open(small(tracking={}), tmp_path / "run").ledger.close()
+
+
+def test_a_session_that_cannot_be_entered_gives_terminal_signals_and_folder_back(
+    small: Callable[..., Study], tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session.open(small(), tmp_path / "run")
+    before = signal.getsignal(signal.SIGINT)
+
+    def refuses(*_: Any, **__: Any) -> None:
+        raise StorageError("the terminal is gone")
+
+    monkeypatch.setattr(sessions, "Display", refuses)
+    with pytest.raises(StorageError, match="the terminal is gone"):
+        session.__enter__()
+    os.write(2, b"seen by the user\n")
+    assert "seen by the user" in capfd.readouterr().err
+    assert signal.getsignal(signal.SIGINT) == before
+    Session.open(small(), tmp_path / "run").ledger.close()
+
+
+def test_what_happens_is_mirrored_and_an_interruption_leaves_no_run_running(
+    small: Callable[..., Study], searched_run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(searched_run, tmp_path / "run")
+    study = small(search={"sampler": "random", "stopper": "none", "trials": 5}, name="interrupted")
+    (tmp_path / "run" / "study.yaml").write_text(study.dump())
+    with (
+        pytest.raises(KeyboardInterrupt),
+        Session.open(study, tmp_path / "run", json=True) as session,
+    ):
+        record = session.trials.ask()
+        assert record is not None
+        assert record.number == 4
+        session.trials.report(4, 1, {"reward": 0.5})
+        session.changed(session.trials.record(4))
+        raise KeyboardInterrupt
+    client = open_client(study.tracking_uri)
+    experiment = client.get_experiment_by_name("interrupted")
+    runs = {run.data.tags["sweepstack.key"]: run for run in client.search_runs([experiment.experiment_id])}
+    assert {key: run.info.status for key, run in runs.items()} == {
+        "sweep": "KILLED",
+        **{f"trials-{number}": "FINISHED" for number in range(4)},
+        "trials-4": "KILLED",
+        "supervised-0": "FINISHED",
+    }
+    known = Result.open(tmp_path / "run").ledger.attribute("mlflow_runs")
+    assert known == {key: run.info.run_id for key, run in runs.items()}
+    assert Result.open(tmp_path / "run").status()["trials"]["running"] == 1, "the ledger keeps it for the next session"
