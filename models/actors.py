@@ -77,6 +77,9 @@ class FrozenActor:
 
     def at(self, rows: Tensor, episode: Tensor, step: Tensor) -> PolicyOutput:
         row = rows[episode]
+        if self.samples_labels:  # one segment, so this is no more work
+            place = torch.arange(len(row), device=row.device)
+            return PolicyOutput(*(each[place, step] for each in self.everywhere(row)))
         return self._output(self._played.label_logits[row, step], self._played.observations[row, step])
 
     def predict(self, data: TaskData, name: str) -> Predictions:

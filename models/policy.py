@@ -102,7 +102,6 @@ class ReadingPolicy(nn.Module):
         self.ngrams = nn.ModuleList(nn.Embedding(HASHED, d) for _ in range(2)) if reading.unit == "characters" else None
         self.positions = nn.Parameter(torch.zeros(reading.max_segments * reading.segment, d))
         self.steps = nn.Parameter(torch.zeros(reading.max_segments, d))
-        self.dropout = nn.Dropout(model.dropout)  # of embeddings alone: elsewhere it cost time and gained nothing
         self.encoder = nn.ModuleList(Block(model, cross=False) for _ in range(model.layers))
         self.decoder = nn.ModuleList(Block(model, cross=True) for _ in range(model.layers))
         self.norm = nn.LayerNorm(d)
@@ -150,7 +149,9 @@ class ReadingPolicy(nn.Module):
             pair = flat * 31_337 + before * 7_919
             triple = pair * 17 + F.pad(flat, (2, 0))[:, :-2] * 104_729
             x = x + self.ngrams[0](pair % HASHED) + self.ngrams[1](triple % HASHED)
-        x = self.dropout(x)
+        if self.training and self.model.dropout:
+            # Of embeddings alone, the same features of a whole text: more of it cost time and gained nothing.
+            x = x * F.dropout(torch.ones_like(x[:, :1]), self.model.dropout)
         segment = torch.arange(s, device=tokens.device)
         of_token = segment.repeat_interleave(w)  # (T,)
         reached = of_token <= of_token[:, None]  # (T, T)

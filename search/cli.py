@@ -1,4 +1,4 @@
-"""The command line: parses, calls one function of the pipeline, prints, and turns errors into one line and an exit code.
+"""The command line: parses, calls one function of the pipeline, prints, turns errors into one line and an exit code.
 
 Exit codes: 0 done, 2 wrong usage, study file or data, 1 anything else that failed, 130 interrupted. Everything heavy is
 imported by the command that needs it, so that ``--help`` answers at once.

@@ -38,7 +38,7 @@ KINDS: dict[str, Kind] = {"trials": "trial", "linear": "baseline", "supervised":
 
 
 def build(session: Session) -> None:
-    """Refits, builders, choice, score, export and MLflow runs; raises StorageError where there is nothing to combine."""
+    """Refits, builders, choice, score, export, MLflow runs; raises StorageError where there is nothing to combine."""
     objective = Objective(session.study.search.metric, session.cost)
     builders = [make(spec) for spec in session.study.builder_specs()]
     usable = [r for r in session.trials.trials() if r.state in ("complete", "pruned")]

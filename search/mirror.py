@@ -1,6 +1,6 @@
 """What MLflow shows of a run: one experiment a study, one parent run a sweep, a child for everything that was trained.
 
-Pure functions from what the ledger knows to the desired state of an MLflow run; the tracker makes the store equal to it.
+Pure functions from what the ledger knows to what an MLflow run should hold; the tracker makes the store equal to it.
 """
 
 import time

@@ -51,7 +51,7 @@ class TrialWorker(Trainable):
     def setup(
         self, config: dict[str, Any], makes: tuple[Make, ...] = (), log: Path | None = None, threads: int = 1
     ) -> None:
-        self._makes, self._threads = makes, threads
+        self._makes, self._threads, self._spoilt = makes, threads, False
         self._trainer: TrainerLike | None = None
         self._lock = None if log is None else hold(log)  # until the process ends, which serves nothing but this run
         self.reset_config(config)
@@ -67,6 +67,8 @@ class TrialWorker(Trainable):
 
         A trial that was interrupted first hands over what it has, untrained: perhaps it has been judged already.
         """
+        if self._spoilt:
+            raise RuntimeError("this process cannot train any more; Tune starts another one")
         try:
             if self._trainer is None:
                 self._trainer = self._make(self._assignment)
@@ -79,7 +81,8 @@ class TrialWorker(Trainable):
             return {"halted": str(error)}
         except Exception as error:
             traceback.print_exc()
-            return {"failed": reason_of(error), "spoilt": spoilt_by(error)}
+            self._spoilt = spoilt_by(error)
+            return {"failed": reason_of(error), "spoilt": self._spoilt}
 
     def cleanup(self) -> None:
         self._release()

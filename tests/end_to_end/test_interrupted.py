@@ -61,7 +61,7 @@ def mlflow_runs(folder: Path) -> dict[str, tuple[str, dict[str, str], dict[str, 
     """Status, params and metric histories of every run by its key; fails where a key has two runs."""
     from mlflow import MlflowClient
 
-    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    client = MlflowClient(f"sqlite:///{folder / 'runs' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("small")
     assert experiment is not None
     found: dict[str, Any] = {}

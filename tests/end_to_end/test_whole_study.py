@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import LANGUAGES, command, ray_processes, sweepstack, write_study
+from command_line import LANGUAGES, STUDY, command, ray_processes, sweepstack, write_study
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -34,7 +34,7 @@ def table(path: Path) -> list[dict[str, str]]:
 def mlflow_runs(folder: Path) -> list[Any]:
     from mlflow import MlflowClient
 
-    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    client = MlflowClient(f"sqlite:///{folder / 'runs' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("small")
     assert experiment is not None
     return list(client.search_runs([experiment.experiment_id], max_results=1000))
@@ -105,7 +105,7 @@ def test_mlflow_loads_the_logged_bundle_as_a_model(finished: Path) -> None:
     import mlflow
     import pandas as pd
 
-    mlflow.set_tracking_uri(f"sqlite:///{finished / 'mlflow.db'}")
+    mlflow.set_tracking_uri(f"sqlite:///{finished / 'runs' / 'mlflow.db'}")
     models = mlflow.search_logged_models(
         experiment_ids=[mlflow.get_experiment_by_name("small").experiment_id], output_format="list"
     )
@@ -190,7 +190,8 @@ assert record.label == labels[1] and record.segments >= 1
 def test_more_trials_extend_a_finished_study(finished: Path, tmp_path: Path) -> None:
     copy = tmp_path / "user"
     shutil.copytree(finished, copy)
-    study = write_study(copy, tracking={"uri": f"sqlite:///{copy / 'mlflow.db'}"})
+    data = {**STUDY["data"], "train": str(finished / "phrases.jsonl")}
+    study = write_study(copy, data=data, tracking={"uri": f"sqlite:///{copy / 'runs' / 'mlflow.db'}"})
     done = sweepstack("run", study, "--trials", 5, cwd=copy)
     assert done.returncode == 0, done.stderr
     old = {row["number"]: row for row in table(finished / "runs" / "small" / "leaderboard.csv")}

@@ -46,7 +46,9 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pyte
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match=r"^cannot write \S*/file/a: .*; free some space or choose another folder with --out$"):
+    with pytest.raises(
+        StorageError, match=r"^cannot write \S*/file/a: .*; free some space or choose another folder with --out$"
+    ):
         write_atomic(tmp_path / "file" / "a", "x")
 
 
@@ -85,6 +87,6 @@ def test_json_holds_no_nan_which_other_readers_refuse(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "a.json", {"loss": float("nan")})
     assert not (tmp_path / "a.json").exists()
+    (tmp_path / "b.json").write_text("{", encoding="utf-8")
     with pytest.raises(json.JSONDecodeError):
-        (tmp_path / "b.json").write_text("{", encoding="utf-8")
         read_json(tmp_path / "b.json")

@@ -51,9 +51,7 @@ def test_it_is_the_sum_of_discounted_td_errors(
     rewards, values, places, width, bootstraps = batch
     if not truncated:
         bootstraps = [0.0] * len(rewards)
-    expected = [
-        by_the_sum(r, v, gamma, gae_lambda, b) for r, v, b in zip(rewards, values, bootstraps, strict=True)
-    ]
+    expected = [by_the_sum(r, v, gamma, gae_lambda, b) for r, v, b in zip(rewards, values, bootstraps, strict=True)]
     mask = laid_out([[1.0] * len(columns) for columns in places], places, width, 0.0).bool()
     for elsewhere in (0.0, FAR):  # gaps and padding have no influence
         advantages = gae(

@@ -184,9 +184,7 @@ def test_every_activation_and_initialisation_learns_from_every_weight(activation
         policy = ReadingPolicy(Shape(reader.vocab_size, 5), reading, model).eval()
         output = policy(torch.from_numpy(reader.encode(PHRASES).tokens))
         (output.label_logits.log_softmax(-1)[..., 0].sum() + output.values.sum() + output.read_logits.sum()).backward()
-        without = {
-            name for name, p in policy.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()
-        }
+        without = {name for name, p in policy.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()}
         assert not without
         assert policy.label_head.weight.grad is not None
         assert policy.label_head.weight.grad.abs().max() > 0

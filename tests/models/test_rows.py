@@ -115,7 +115,7 @@ def test_a_file_without_rows_is_empty(write: Write) -> None:
 def test_labels_of_other_types_are_taken_by_how_they_are_written(write: Write) -> None:
     path = write({"text": ["a", "b"], "label": [10, 2]})
     assert read_rows(path, "text", "label", None).targets == ("10", "2")
-    
+
 
 @pytest.mark.parametrize(
     ("label", "shown"), [(None, "nothing"), ("", "nothing"), (" ", "' '"), (1.5, "1.5"), ([1], "[1]"), ({}, "{}")]

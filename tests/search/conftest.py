@@ -259,3 +259,14 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, searched_run: Path) -
     shutil.copytree(searched_run, folder)
     pipeline.run(Study.load(folder / "study.yaml"), folder, json=True)
     return folder
+
+
+@pytest.fixture
+def run(searched_run: Path, tmp_path: Path) -> Path:
+    """A copy of ``searched_run`` to work in, which is a sweep of its own in the tracking store."""
+    from sweepstack.search.ledger import Ledger
+
+    folder = Path(shutil.copytree(searched_run, tmp_path / "run"))
+    with Ledger.open(folder / "ledger.log") as ledger:
+        ledger.set_attribute("sweep_id", str(tmp_path))
+    return folder

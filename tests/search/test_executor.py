@@ -223,6 +223,7 @@ def test_a_worker_spoilt_by_a_gpus_fault_trains_no_other_trial(run: Run) -> None
     run(sweep, behaviours={1: "spoils"})
     assert [r.state for r in sweep.trials()] == ["complete", "failed", "complete", "complete"]
     assert sweep.record(1).reason == "RuntimeError: CUDA error"
+    print({n: run.steps(n) for n in range(4)})
     spoilt = run.steps(1)[0][1]
     assert len(run.steps(1)) == 1
     assert all(pid != spoilt for n in (2, 3) for _, pid, _ in run.steps(n))

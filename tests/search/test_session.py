@@ -90,7 +90,7 @@ class Refusal(NamedTuple):
     spoil: Callable[[Path], Any]  # is given the run folder that is to be refused
     error: type[SweepstackError]
     words: tuple[str, ...]
-    options: dict[str, Any] = {}
+    address: str | None = None
 
 
 def foreign(folder: Path) -> None:
@@ -109,10 +109,8 @@ REFUSALS = {
     "GPUs that are not there": Refusal(
         {"search": {"resources": {"gpu": 99}}}, NOTHING, StudyError, ("search.resources.gpu", "99")
     ),
-    "a cluster without a port": Refusal({}, NOTHING, StudyError, ("--address", "host:port"), {"address": "nowhere"}),
-    "a cluster that is not there": Refusal(
-        {}, NOTHING, SweepstackError, ("127.0.0.1:9", "ray start"), {"address": "127.0.0.1:9"}
-    ),
+    "a cluster without a port": Refusal({}, NOTHING, StudyError, ("--address", "host:port"), "nowhere"),
+    "a cluster that is not there": Refusal({}, NOTHING, SweepstackError, ("127.0.0.1:9", "ray start"), "127.0.0.1:9"),
 }
 
 
@@ -125,7 +123,7 @@ def test_what_cannot_go_well_is_refused_and_nothing_is_written(
     refusal.spoil(tmp_path / "run")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(refusal.error) as caught:
-        Session.open(study, tmp_path / "run", **refusal.options)
+        Session.open(study, tmp_path / "run", address=refusal.address)
     for word in refusal.words:
         assert word in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -150,7 +148,7 @@ def test_another_study_in_the_folder_is_refused_and_more_trials_are_not(
     before = content(tmp_path / "run")
     with pytest.raises(StudyError, match=r"differs in train\.epochs \(stored 2, now 3\)"):
         Session.open(small(train={"epochs": 3}), tmp_path / "run")
-    with pytest.raises(StudyError, match="search.trials can only be raised"):
+    with pytest.raises(StudyError, match=r"search\.trials can only be raised"):
         Session.open(small(search={"sampler": "random", "stopper": "none", "trials": 3}), tmp_path / "run")
     assert content(tmp_path / "run") == before
     more = opened(small(search={"sampler": "random", "stopper": "none", "trials": 8}), tmp_path / "run")
@@ -168,7 +166,7 @@ def test_other_data_than_before_are_refused(
     before = content(tmp_path / "run")
     lines = mine.read_text().splitlines()
     mine.write_text("\n".join(lines[:-1]) + "\n")
-    with pytest.raises(DataError, match="has changed since the study began .* restore it, or start afresh with --out"):
+    with pytest.raises(DataError, match=r"has changed since the study began .* restore it, or start afresh with --out"):
         Session.open(study, tmp_path / "run")
     assert content(tmp_path / "run") == before
     mine.write_text("\n".join(lines) + "\n")
@@ -189,13 +187,15 @@ def test_a_second_driver_is_refused_as_long_as_the_first_works(
 
 
 def test_a_folder_that_could_not_be_begun_is_free_for_the_next_driver(
-    small: Callable[..., Study], opened: Open, tmp_path: Path
+    small: Callable[..., Study], opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "run" / "provenance.json").mkdir(parents=True)
-    (tmp_path / "run" / "ledger.log").touch()
-    with pytest.raises((StorageError, OSError)):
-        Session.open(small(), tmp_path / "run")
-    (tmp_path / "run" / "provenance.json").rmdir()
+    def refuses(*_: Any) -> None:
+        raise StorageError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sessions, "encode", refuses)
+        with pytest.raises(StorageError, match="the disk is full"):
+            Session.open(small(), tmp_path / "run")
     opened(small(), tmp_path / "run")
 
 
@@ -251,16 +251,17 @@ def test_what_happens_is_mirrored_and_an_interruption_leaves_no_run_running(
     shutil.copytree(searched_run, tmp_path / "run")
     study = small(search={"sampler": "random", "stopper": "none", "trials": 5}, name="interrupted")
     (tmp_path / "run" / "study.yaml").write_text(study.dump())
-    with (
-        pytest.raises(KeyboardInterrupt),
-        Session.open(study, tmp_path / "run", json=True) as session,
-    ):
-        record = session.trials.ask()
-        assert record is not None
-        assert record.number == 4
-        session.trials.report(4, 1, {"reward": 0.5})
-        session.changed(session.trials.record(4))
-        raise KeyboardInterrupt
+
+    def begin_another_trial() -> None:
+        with Session.open(study, tmp_path / "run", json=True) as session:
+            record = session.trials.ask()
+            assert record is not None
+            session.trials.report(record.number, 1, {"reward": 0.5})
+            session.changed(session.trials.record(record.number))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        begin_another_trial()
     client = open_client(study.tracking_uri)
     experiment = client.get_experiment_by_name("interrupted")
     runs = {run.data.tags["sweepstack.key"]: run for run in client.search_runs([experiment.experiment_id])}

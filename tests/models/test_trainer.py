@@ -1,0 +1,265 @@
+"""A trial goes on exactly where it was killed, keeps its best epoch, and depends on nothing but what it was given."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sweepstack.models.checkpoints import load_member
+from sweepstack.models.encoding import TaskData, encode, resample
+from sweepstack.models.errors import TrainingError
+from sweepstack.models.predictions import DIRECTION, Predictions, metrics
+from sweepstack.models.settings import Optimizer, Reading, TrialSettings
+from sweepstack.models.supervised import ensure_start
+from sweepstack.models.trainer import Trainer
+
+Topics = SimpleNamespace
+KINDS: dict[str, dict[str, Any]] = {
+    "ppo": {"train.lr": 1e-2},
+    "ppo of everything": {"train.freeze": "none", "train.lr": 3e-3},
+    "supervised": {"train.algorithm": "supervised", "train.batch_size": 32, "train.lr": 3e-3},
+}
+Report = dict[str, float]
+
+
+def trial(topics: Topics, folder: Path, values: dict[str, Any] | None = None, **changes: Any) -> Trainer:
+    given = {"data": topics.data, "starts": topics.starts, "metric": "reward", **changes}
+    return Trainer(topics.settings.with_values(values or {}), folder=folder, **given)
+
+
+def finish(trainer: Trainer) -> list[Report]:
+    """The reports but for how long each took."""
+    while len(trainer.reports) < trainer.settings.train.epochs:
+        trainer.step()
+    return [{name: value for name, value in report.items() if name != "seconds"} for report in trainer.reports]
+
+
+def kept(folder: Path) -> dict[str, str]:
+    """Digests of all that a trial leaves but its reports, which hold times."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "state.json"]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def best_of(reports: list[Report], metric: str) -> float:
+    return max((report[metric] for report in reports), key=lambda value: DIRECTION[metric] * value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_trial_goes_on_exactly_from_the_end_of_every_epoch(topics: Topics, tmp_path: Path, kind: str) -> None:
+    undisturbed = trial(topics, tmp_path / "whole", KINDS[kind])
+    for epoch in range(3):
+        undisturbed.step()
+        shutil.copytree(tmp_path / "whole", tmp_path / str(epoch + 1))
+    expected, files = finish(undisturbed), kept(tmp_path / "whole")
+    for epoch in (1, 2, 3):
+        again = trial(topics, tmp_path / str(epoch), KINDS[kind])
+        assert len(again.reports) == epoch
+        torch.rand(5)  # a process that has drawn other numbers before
+        assert finish(again) == expected
+        assert kept(tmp_path / str(epoch)) == files
+
+
+@pytest.mark.parametrize("name", get_args(Optimizer))
+def test_every_optimizer_goes_on_exactly(topics: Topics, tmp_path: Path, name: str) -> None:
+    values = {"train.optimizer": name, "train.epochs": 2, "train.lr": 3e-3}
+    whole = trial(topics, tmp_path / "whole", values)
+    whole.step()
+    shutil.copytree(tmp_path / "whole", tmp_path / "half")
+    expected = finish(whole)
+    assert finish(trial(topics, tmp_path / "half", values)) == expected
+    assert kept(tmp_path / "half") == kept(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("kind", ["ppo", "supervised"])
+def test_a_kill_between_any_two_writes_repeats_one_epoch_at_most(
+    topics: Topics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The folder as it is after every single file that two epochs write: from each, the same end is reached."""
+    values = {**KINDS[kind], "train.epochs": 2}
+    replace, copies = os.replace, []
+    ensure_start(topics.settings, topics.data, topics.starts)
+
+    def copying(source: Any, target: Any) -> None:
+        replace(source, target)
+        copies.append(shutil.copytree(tmp_path / "whole", tmp_path / f"copy{len(copies)}"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", copying)
+        whole = trial(topics, tmp_path / "whole", values)
+        expected = finish(whole)
+    whole.close(finished=True)
+    assert len(copies) >= 2 * 2 + 6  # the state twice, a checkpoint and predictions once or twice
+    for copy in copies:
+        again = trial(topics, copy, values)
+        assert finish(again) == expected
+        again.close(finished=True)  # a state that the killed process had no time to remove goes, too
+        assert kept(copy) == kept(tmp_path / "whole"), copy.name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("metric", ["reward", "log_loss", "segments"])
+def test_the_best_epoch_is_kept(topics: Topics, tmp_path: Path, kind: str, metric: str) -> None:
+    """Its predictions score what its report says, and its checkpoint reads raw texts as they say."""
+    values = {**KINDS[kind], "train.epochs": 4, "train.lr": 0.05, "train.lr_schedule": "constant"}
+    trainer = trial(topics, tmp_path, values, metric=metric)
+    reports = finish(trainer)
+    valid, rows_hash = Predictions.load(tmp_path / "predictions" / "valid.safetensors")
+    assert rows_hash == topics.data.hashes["valid"]
+    got = metrics(valid, topics.data.parts["valid"].labels, topics.settings.reading.cost)
+    assert got[metric] == pytest.approx(best_of(reports, metric), abs=1e-12)
+    assert got in [{name: report[name] for name in got} for report in reports]
+    member = load_member(tmp_path / "checkpoint")
+    for part in ("valid", "blend", "test"):
+        stored, rows_hash = Predictions.load(tmp_path / "predictions" / f"{part}.safetensors")
+        assert rows_hash == topics.data.hashes[part]
+        read = member.read(topics.dataset.parts[part].inputs)
+        np.testing.assert_allclose(read.probabilities, stored.probabilities, atol=1e-5)
+        np.testing.assert_allclose(read.answer, stored.answer, atol=1e-5)
+        assert np.array_equal(read.n_segments, stored.n_segments)
+
+
+def test_a_worse_epoch_replaces_nothing(topics: Topics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rewards of .5, .7, .7, .6: what the second epoch said stays, also where an equal one follows."""
+    from sweepstack.models import trainer as module
+
+    rewards = iter([0.5, 0.7, 0.7, 0.6])
+    score = metrics
+    monkeypatch.setattr(module, "metrics", lambda *given: {**score(*given), "reward": next(rewards)})
+    trainer = trial(topics, tmp_path, {"train.epochs": 4, "train.lr": 1e-2})
+    left = []
+    for _ in range(4):
+        trainer.step()
+        left.append({name: digest for name, digest in kept(tmp_path).items() if not name.startswith("resume")})
+    assert left[0] != left[1] == left[2] == left[3]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_learning_rate_that_blows_up_is_said(topics: Topics, tmp_path: Path, kind: str) -> None:
+    values = {**KINDS[kind], "train.lr": 1e30, "train.optimizer": "sgd", "train.lr_schedule": "constant"}
+    trainer = trial(topics, tmp_path, values)
+    with pytest.raises(TrainingError, match=r"not a number.*; lower") as caught:
+        finish(trainer)
+    assert "\n" not in str(caught.value)
+    reports = json.loads((tmp_path / "state.json").read_text())["reports"] if trainer.reports else []
+    assert reports == trainer.reports
+
+
+def test_trials_of_one_process_do_not_touch_each_other(topics: Topics, tmp_path: Path) -> None:
+    """Whatever ran before or runs in between: other kinds, another sample of the rows, a start that is shared."""
+    sampled = resample(topics.data, 1)
+    runs: dict[str, Callable[[Path], Trainer]] = {
+        kind: lambda folder, kind=kind: trial(topics, folder, KINDS[kind]) for kind in KINDS
+    }
+    runs["resampled"] = lambda folder: trial(topics, folder, KINDS["ppo"], data=sampled)
+    alone = {}
+    for name, make in reversed(runs.items()):
+        alone[name] = finish(make(tmp_path / "alone" / name)), kept(tmp_path / "alone" / name)
+    together = {name: make(tmp_path / "together" / name) for name, make in runs.items()}
+    for _ in range(topics.settings.train.epochs):
+        for trainer in together.values():
+            trainer.step()
+    for name, trainer in together.items():
+        assert (finish(trainer), kept(tmp_path / "together" / name)) == alone[name], name
+    assert len({json.dumps(reports) for reports, _ in alone.values()}) == len(runs)
+
+
+def test_training_seeds_matter_and_nothing_global_does(topics: Topics, tmp_path: Path) -> None:
+    rewards = []
+    for i, (seed, global_seed) in enumerate([(0, 0), (0, 1), (1, 0)]):
+        torch.manual_seed(global_seed)
+        np.random.seed(global_seed)  # noqa: NPY002
+        rewards.append(finish(trial(topics, tmp_path / str(i), {"train.seed": seed})))
+    assert rewards[0] == rewards[1] != rewards[2]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_trained_and_what_stays(topics: Topics, tmp_path: Path, kind: str) -> None:
+    start = load_file(ensure_start(topics.settings, topics.data, topics.starts) / "weights.safetensors")
+    finish(trial(topics, tmp_path, {**KINDS[kind], "train.epochs": 1}))
+    weights = load_file(tmp_path / "checkpoint" / "weights.safetensors")
+    moved = {name.split(".")[0] for name in start if not torch.equal(start[name], weights[name])}
+    heads = {"read_head", "value_head"}
+    assert moved == {"ppo": heads, "ppo of everything": moved | heads, "supervised": moved - heads}[kind]
+    if kind != "ppo":
+        assert {"tokens", "encoder", "decoder", "label_head"} <= moved
+
+
+def test_the_rates_reported_are_those_of_the_schedule(topics: Topics, tmp_path: Path) -> None:
+    """step: 3 epochs, halved after each; an epoch's last step has the epoch's rate."""
+    values = {"train.lr_schedule": "step", "train.step_every": 1, "train.lr": 0.008}
+    assert [report["lr"] for report in finish(trial(topics, tmp_path, values))] == pytest.approx([0.008, 0.004, 0.002])
+
+
+def test_reports_have_every_metric_and_what_training_logs(topics: Topics, tmp_path: Path) -> None:
+    report = trial(topics, tmp_path).step()
+    assert DIRECTION.keys() <= report.keys()
+    assert {"policy_loss", "value_loss", "entropy", "kl", "clip_fraction", "lr", "seconds"} <= report.keys()
+    assert report["reward"] == pytest.approx(report["accuracy"] - 0.02 * (report["segments"] - 1))
+    assert "train_loss" in trial(topics, tmp_path / "s", KINDS["supervised"]).step()
+
+
+def test_the_cost_of_scoring_is_not_trained_with(topics: Topics, tmp_path: Path) -> None:
+    """The same policy, other rewards: at .5 a READ instead of .02."""
+    own, scored = tmp_path / "own", tmp_path / "scored"
+    one_epoch = {"train.epochs": 1, "train.lr": 1e-2}
+    plain = finish(trial(topics, own, one_epoch))[0]
+    dear = finish(trial(topics, scored, one_epoch, cost=0.5))[0]
+    assert kept(own) == kept(scored)
+    assert dear["segments"] == plain["segments"] > 1
+    assert dear["reward"] == pytest.approx(plain["accuracy"] - 0.5 * (plain["segments"] - 1))
+
+
+def test_the_trials_own_cost_is_trained_with(topics: Topics, tmp_path: Path) -> None:
+    """Where reading is dearer than all that can be gained, PPO learns to answer sooner."""
+    values = {"train.lr": 3e-2, "train.epochs": 6, "train.batch_size": 32, "train.ppo.minibatch": 32}
+    free, dear = (
+        finish(trial(topics, tmp_path / str(cost), {**values, "reading.cost": cost}, cost=0.0))[-1]["segments"]
+        for cost in (0.0, 1.0)
+    )
+    assert dear < free - 0.5
+
+
+@pytest.mark.parametrize("reading", ["off", Reading(unit="words", segment=9, max_segments=1, cost=0.3)])
+@pytest.mark.parametrize("freeze", ["encoder", "none"])
+def test_one_segment_is_a_classifier_whose_labels_are_learned(
+    topics: Topics, tmp_path: Path, reading: Any, freeze: str
+) -> None:
+    """A start of one epoch knows little; PPO goes on from there, and no READ is ever paid for."""
+    data: TaskData = encode(topics.dataset, reading)
+    values = {"train.warm_start.epochs": 2, "train.freeze": freeze, "train.epochs": 8, "train.lr": 1e-2}
+    settings = TrialSettings.model_validate({**topics.settings.model_dump(), "reading": reading}).with_values(
+        {**values, "train.batch_size": 32, "train.lr_schedule": "linear"}
+    )
+    trainer = Trainer(settings, data, topics.starts, tmp_path, "reward")
+    reports = finish(trainer)
+    start = load_member(ensure_start(settings, data, topics.starts)).read(topics.dataset.parts["valid"].inputs)
+    before = metrics(start, topics.data.parts["valid"].labels, 0.0)["accuracy"]
+    assert reports[-1]["accuracy"] > before + 0.02
+    assert {report["segments"] for report in reports} == {1.0}
+    assert all(report["reward"] == report["accuracy"] for report in reports)
+    assert Predictions.load(tmp_path / "predictions" / "test.safetensors")[0].answer.tolist() == [[1.0]] * 50
+
+
+def test_what_goes_on_is_removed_only_when_a_trial_has_ended(topics: Topics, tmp_path: Path) -> None:
+    trainer = trial(topics, tmp_path)
+    trainer.step()
+    trainer.close(finished=False)
+    assert len(trial(topics, tmp_path).reports) == 1
+    again = trial(topics, tmp_path)
+    finish(again)
+    again.close(finished=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "predictions"]
+
+
+def test_making_one_does_nothing_yet(topics: Topics, tmp_path: Path) -> None:
+    trial(topics, tmp_path / "new", starts=tmp_path / "starts")
+    assert list(tmp_path.iterdir()) == []

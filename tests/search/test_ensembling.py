@@ -1,0 +1,185 @@
+import shutil
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweepstack.ensembles.builders import make
+from sweepstack.ensembles.bundle import load
+from sweepstack.models.errors import StorageError
+from sweepstack.models.files import read_json
+from sweepstack.models.predictions import Predictions
+from sweepstack.search import ensembling
+from sweepstack.search.record import BuiltEnsembles
+from sweepstack.search.result import Result
+from sweepstack.search.session import Session
+from sweepstack.search.study import Study
+
+pytestmark = pytest.mark.filterwarnings("ignore::Warning:mlflow")  # its warnings are not ours to mend
+
+
+def study_of(run: Path, *overrides: str) -> Study:
+    return Study.load(run / "study.yaml", overrides)
+
+
+def build(run: Path, *overrides: str) -> BuiltEnsembles:
+    """One session that builds ensembles; what the ledger then holds."""
+    with Session.open(study_of(run, *overrides), run, json=True) as session:
+        ensembling.build(session)
+    return Result.open(run).built
+
+
+def described(run: Path, *overrides: str) -> tuple[list[tuple[str, str]], str]:
+    """The library that a session would build from, and its digest."""
+    session = Session.open(study_of(run, *overrides), run)
+    with closing(session.ledger):
+        usable = [record for record in session.trials.trials() if record.state in ("complete", "pruned")]
+        members = ensembling._members(session, usable)
+        builders = [make(spec) for spec in session.study.builder_specs()]
+        return [(m.name, m.kind) for m in members], ensembling._digest(session, members, builders)
+
+
+def test_members_are_the_trials_by_number_then_the_baseline_then_the_best_control(run: Path) -> None:
+    members, _ = described(run)
+    assert members == [
+        *((f"trial-{number}", "trial") for number in range(4)),
+        ("linear", "baseline"),
+        ("supervised-0", "control"),
+    ]
+
+
+def test_a_failed_trial_is_no_member_and_a_running_one_is_none_yet(run: Path) -> None:
+    session = Session.open(study_of(run, "search.trials=6"), run)
+    with closing(session.ledger):
+        for reward in (0.1, 0.2):
+            record = session.trials.ask()
+            assert record is not None
+            session.trials.report(record.number, 1, {"reward": reward})
+        session.trials.fail(4, "no more memory")
+    members, _ = described(run)
+    assert [name for name, kind in members if kind == "trial"] == [f"trial-{number}" for number in range(4)]
+
+
+def test_the_digest_is_of_everything_that_the_choice_depends_on(
+    run: Path, train_by_hand: Callable[[Session], None]
+) -> None:
+    _, digest = described(run)
+    same = [described(run), described(run, "search.concurrency=2"), described(run, "search.trials=6")]
+    assert {digest} == {each for _, each in same}, "a trial that is only asked for changes nothing"
+    session = Session.open(study_of(run, "search.trials=6"), run)
+    with closing(session.ledger):
+        train_by_hand(session)
+    digests = {digest, described(run)[1]}
+    assert len(digests) == 2, "two trials more"
+    for change in ("builders=[average]", "builders=[{stacking: {top: 2}}]", "library=[trials]"):
+        digests.add(described(run, f"ensembles.{change}")[1])
+    assert len(digests) == 5
+
+
+def test_a_run_without_a_usable_trial_says_where_the_reasons_are(
+    study_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    study = Study.load(study_file(tmp_path))
+    session = Session.open(study, tmp_path / "run", json=True)
+    with closing(session.ledger):
+        record = session.trials.ask()
+        assert record is not None
+        session.trials.fail(record.number, "no more memory")
+        with pytest.raises(StorageError, match="has no trial that could be a member; see the reasons in leaderboard"):
+            ensembling.build(session)
+        assert session.ledger.attribute("ensembles") is None
+
+
+def test_every_row_is_scored_exported_and_recorded(run: Path) -> None:
+    built = build(run)
+    rows = {row.name: row for row in built.choice.rows}
+    assert list(rows)[3:] == [f"trial-{Result.open(run).status()['best']['trial']}", "linear", "supervised-0"]
+    assert set(list(rows)[:3]) == {"average", "selection", "stacking"}
+    assert built.scored
+    for row in rows.values():
+        assert row.test is not None
+        assert row.test_interval is not None
+        assert row.size_mb is not None
+        assert row.latency_ms is not None
+    bundle = load(run / "bundle")
+    assert bundle.metadata["digest"] == built.digest
+    assert bundle.metadata["metrics"]["test"] == rows[built.choice.chosen].test
+    table = Result.open(run).ensembles()
+    assert (run / "ensembles.csv").read_text() == table.to_csv(index=False)
+    assert not (run / ".bundles").exists(), "MLflow has taken them"
+    recorded = Result.open(run).ledger.attribute("mlflow_runs")
+    wanted = {f"ensemble-{name}-{built.digest}" for name in ("average", "selection", "stacking", built.choice.chosen)}
+    assert {key for key in recorded if key.startswith("ensemble-")} == wanted
+
+
+def test_the_choice_stands_in_the_ledger_before_a_label_of_test_is_looked_at(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill at the scoring leaves the choice; the next session scores that one, and chooses nothing anew."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ensembling, "score_test", killed)
+        with pytest.raises(Killed):
+            build(run)
+    left = Result.open(run)
+    assert not left.built.scored
+    assert all(row.test is None for row in left.built.choice.rows)
+    (scoring,) = left.ledger.attribute("test_scorings")
+    assert scoring["digest"] == left.built.digest, "it is on record before it is done"
+    assert not (run / "bundle").exists()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ensembling, "choose", killed)
+        again = build(run)
+    assert again.scored
+    assert again.choice.chosen == left.built.choice.chosen
+    assert again.choice.reason == left.built.choice.reason
+    assert [scoring["digest"] for scoring in Result.open(run).ledger.attribute("test_scorings")] == [again.digest] * 2
+
+
+def test_a_second_build_repeats_nothing(run: Path) -> None:
+    build(run)
+    before = {path: path.stat().st_mtime_ns for path in (run / "bundle").rglob("*")}
+    scorings = Result.open(run).ledger.attribute("test_scorings")
+    runs = Result.open(run).ledger.attribute("mlflow_runs")
+    build(run)
+    assert {path: path.stat().st_mtime_ns for path in (run / "bundle").rglob("*")} == before
+    assert Result.open(run).ledger.attribute("test_scorings") == scorings
+    assert Result.open(run).ledger.attribute("mlflow_runs") == runs
+
+
+def test_other_builders_build_anew_and_replace_the_bundle(run: Path) -> None:
+    first = build(run)
+    second = build(run, "ensembles.builders=[average]", "ensembles.library=[trials]")
+    assert second.digest != first.digest
+    assert [row.name for row in second.choice.rows if row.role == "ensemble"] == ["average"]
+    assert {name for row in second.choice.rows if row.name == "average" for name in row.members} == {
+        f"trial-{number}" for number in range(4)
+    }
+    assert read_json(run / "bundle" / "bundle.json")["digest"] == second.digest
+    assert len(Result.open(run).ledger.attribute("test_scorings")) == 2
+
+
+def test_a_bundle_that_was_deleted_is_exported_again(run: Path) -> None:
+    built = build(run)
+    shutil.rmtree(run / "bundle")
+    build(run)
+    assert load(run / "bundle").metadata["digest"] == built.digest
+
+
+def test_predictions_of_other_rows_are_refused(run: Path) -> None:
+    path = run / "trials" / "2" / "predictions" / "blend.safetensors"
+    predictions, _ = Predictions.load(path)
+    predictions.save(path, "of other rows")
+    with pytest.raises(StorageError, match=r"blend\.safetensors was predicted for rows with hash of other rows"):
+        build(run)
+    assert BuiltEnsembles.read(Result.open(run).ledger, run) is None
+    assert not (run / "bundle").exists()

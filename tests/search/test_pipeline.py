@@ -1,0 +1,122 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from sweepstack.ensembles.bundle import load
+from sweepstack.models.errors import StudyError
+from sweepstack.search import pipeline
+from sweepstack.search.result import Result
+from sweepstack.search.session import Session
+from sweepstack.search.study import Study
+from sweepstack.search.tracking_store import open_client
+
+pytestmark = pytest.mark.filterwarnings("ignore::Warning:mlflow")  # its warnings are not ours to mend
+
+
+def mlflow_runs(study: Study, folder: Path) -> dict[str, Any]:
+    """The runs of this folder's sweep by key; fails where one is doubled."""
+    client = open_client(study.tracking_uri)
+    experiment = client.get_experiment_by_name(study.name)
+    sweep = Result.open(folder).ledger.attribute("sweep_id")
+    found = client.search_runs([experiment.experiment_id], f"tags.`sweepstack.sweep` = '{sweep}'")
+    runs = {each.data.tags["sweepstack.key"]: each for each in found}
+    assert len(runs) == len(found)
+    return runs
+
+
+def test_ensemble_wants_the_folder_of_a_run(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=f"{tmp_path} is not the folder of a run; sweepstack run STUDY makes one"):
+        pipeline.ensemble(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_search_that_is_done_writes_and_prints_what_there_is(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = pipeline.search(Study.load(run / "study.yaml"), run)
+    assert not result.has_ensembles
+    assert not (run / "bundle").exists()
+    board = pd.read_csv(run / "leaderboard.csv")
+    assert set(board["name"]) == {*(f"trial {number}" for number in range(4)), "linear", "supervised"}
+    assert (run / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    printed = capsys.readouterr().out
+    assert f"#{result.best.number if result.best else None}" in printed
+    assert "Exported" not in printed
+
+
+def test_ensemble_goes_on_from_a_search(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = pipeline.ensemble(run)
+    chosen = result.built.choice.chosen
+    assert result.status()["exported"] == chosen
+    printed = capsys.readouterr().out
+    for word in ("Best trial", "average", "selection", "stacking", "(baseline)", "(control)", "Exported", "predict"):
+        assert word in printed
+    assert load(run / "bundle").predict(["fox owl bee", "seven"]) == ["animal", "number"]
+
+
+def test_for_machines_nothing_is_printed(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pipeline.ensemble(run, json=True)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_every_run_is_in_mlflow_once_and_none_is_running(finished_run: Path) -> None:
+    result = Result.open(finished_run)
+    runs = mlflow_runs(result.study, finished_run)
+    ensembles = {name for name in result.built.choice.combinations if name in ("average", "selection", "stacking")}
+    assert set(runs) == {
+        "sweep",
+        *(f"trials-{number}" for number in range(4)),
+        "supervised-0",
+        "linear",
+        *(f"ensemble-{name}-{result.built.digest}" for name in ensembles | {result.built.choice.chosen}),
+    }
+    assert {each.info.status for each in runs.values()} == {"FINISHED"}
+    assert runs["trials-0"].data.params.keys() == result.trials[0].settings.keys()
+    assert runs["sweep"].data.metrics == {"best_reward": pytest.approx(result.status()["best"]["reward"])}
+    exported = [key for key, each in runs.items() if each.data.tags.get("exported") == "true"]
+    assert exported == [f"ensemble-{result.built.choice.chosen}-{result.built.digest}"]
+
+
+def test_an_extended_study_keeps_its_trials_and_builds_anew(
+    run: Path, train_by_hand: Callable[[Session], None]
+) -> None:
+    first = pipeline.run(Study.load(run / "study.yaml"), run, json=True)
+    before = mlflow_runs(first.study, run)
+    study = Study.load(run / "study.yaml", ["search.trials=8"])
+    session = Session.open(study, run)
+    train_by_hand(session)
+    session.ledger.close()
+    second = pipeline.run(study, run, json=True)
+    assert second.trials[:4] == first.trials
+    assert second.status()["trials"]["complete"] == second.status()["trials"]["asked_for"] == 8
+    assert second.built.digest != first.built.digest
+    after = mlflow_runs(second.study, run)
+    assert {key: after[key].info.run_id for key in before} == {key: each.info.run_id for key, each in before.items()}
+    assert set(after) - set(before) >= {*(f"trials-{number}" for number in range(4, 8)), "supervised-1"}
+    assert len(second.ledger.attribute("test_scorings")) == 2
+
+
+@pytest.mark.slow
+def test_a_small_study_is_trained_on_ray_from_end_to_end(study_file: Callable[..., Path], tmp_path: Path) -> None:
+    """Trials, control, baseline and a refit by real workers; the same call again finds nothing left to do."""
+    study = Study.load(
+        study_file(
+            tmp_path,
+            name="trained",
+            model={"d_model": 16, "heads": 2},
+            train={"epochs": 1, "warm_start": {"epochs": 1}},
+            search={"sampler": "random", "stopper": "none", "trials": 2},
+            ensembles={"builders": ["average", {"bagging": {"top": 1, "members": 1}}]},
+        )
+    )
+    result = study.run(tmp_path / "run", json=True)
+    assert result.status()["trials"]["complete"] == 2
+    assert {member.kind for member in result.built.members} == {"trial", "baseline", "control", "refit"}
+    for member in result.built.members:
+        assert (member.checkpoint / "weights.safetensors").exists()
+    assert {each.info.status for each in mlflow_runs(result.study, tmp_path / "run").values()} == {"FINISHED"}
+    assert load(tmp_path / "run" / "bundle").classes == ("animal", "colour", "number")
+    again = study.run(tmp_path / "run", json=True)
+    assert again.trials == result.trials
+    assert again.built.choice.rows == result.built.choice.rows
