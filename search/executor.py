@@ -6,7 +6,6 @@ the next, and workers are used again. The ledger decides what is run and when it
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +44,7 @@ class _Run:
     reasons: dict[str, str] = field(default_factory=dict)  # why a trial's workers are gone
     exhausted: int = 0  # how many of the jobs have no more trials to give
     error: BaseException | None = None
+    controller: Any = None  # Tune's, as soon as it is known
 
     def next(self, trial_id: str) -> dict[str, Any] | None:
         """The configuration of the next trial, from the first sweep that has one; None where none has."""
@@ -139,8 +139,11 @@ def run_sweeps(
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
-        with suppress(_Stop):
+        try:
             tuner.fit()
+        except _Stop:
+            if run.controller is not None:  # ends the workers at once: Tune itself would wait for the running steps
+                run.controller._actor_manager.cleanup()
     if run.error is not None:
         raise run.error
 
@@ -190,6 +193,7 @@ def _over(run: _Run, interrupted: Callable[[], bool]) -> tuple[Any, Any]:
 
         def choose_trial_to_run(self, controller: Any) -> None:
             """Looks at the flag, ten times a second at least; Tune starts what is waiting without a choice."""
+            run.controller = controller
             if interrupted():
                 run.error = KeyboardInterrupt()
                 raise _Stop

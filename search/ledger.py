@@ -125,10 +125,14 @@ class Ledger:
             trials = self.storage.get_all_trials(study_id, deepcopy=False)
             return [record_of(sweep, trial, late.get(trial.number, {}), maximize) for trial in trials]
 
+    def attributes(self) -> dict[str, Any]:
+        """The values that belong to the run as a whole."""
+        study_id = self._study_id(MAIN)
+        return {} if study_id is None else self.storage.get_study_user_attrs(study_id)
+
     def attribute(self, name: str) -> Any:
         """A value that belongs to the run as a whole, or None."""
-        study_id = self._study_id(MAIN)
-        return None if study_id is None else self.storage.get_study_user_attrs(study_id).get(name)
+        return self.attributes().get(name)
 
     def set_attribute(self, name: str, value: Any) -> None:
         """Stores a JSON value for the run as a whole; the sweep "trials" must have been begun."""

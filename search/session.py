@@ -34,6 +34,7 @@ from sweepstack.search.tracking import Tracker, check_tracking
 from sweepstack.search.tracking_mirror import Status
 
 CONTROL = "supervised"
+MLFLOW_RUN = "mlflow_run"  # the attribute that holds a run's id
 NEEDED_MB = 200  # free disk to start with: weights and predictions of a small sweep
 PACKAGES = ("sweepstack", "torch", "ray", "optuna", "mlflow", "scikit-learn", "tokenizers", "safetensors", "numpy")
 TRACKER_SECONDS = {True: 120.0, False: 4.0}  # how long to wait for MLflow at a good end, and at any other
@@ -130,9 +131,14 @@ class Session:
         return self._tracker
 
     def _recorded(self, key: str, run_id: str) -> None:
-        known = self.ledger.attribute("mlflow_runs") or {}
-        if known.get(key) != run_id:
-            self.ledger.set_attribute("mlflow_runs", {**known, key: run_id})
+        """Keeps the id of an MLflow run with its trial, or, where it is no trial's, with the whole run."""
+        name, _, number = key.rpartition("-")
+        sweep = next((each for each in (self.trials, self.control) if each and each.name == name), None)
+        if sweep is not None:
+            if sweep.record(int(number)).attributes.get(MLFLOW_RUN) != run_id:
+                sweep.set_trial_attribute(int(number), MLFLOW_RUN, run_id)
+        elif self.ledger.attribute(f"{MLFLOW_RUN}:{key}") != run_id:
+            self.ledger.set_attribute(f"{MLFLOW_RUN}:{key}", run_id)
 
     def control_records(self) -> list[TrialRecord]:
         return self.control.trials() if self.control else []

@@ -1,6 +1,7 @@
 """Schedules at their edges, by the formulas of the module's docstring."""
 
 import math
+from itertools import pairwise
 from typing import get_args
 
 import pytest
@@ -22,7 +23,7 @@ def test_every_schedule_of_the_settings_is_there() -> None:
 def test_each_begins_at_one_and_never_rises(name: str, total: int, epochs: int) -> None:
     factors = [lr_factor(name, step, total, epochs=epochs) for step in range(total)]
     assert factors[0] == 1.0
-    assert all(0 < later <= earlier for earlier, later in zip(factors, factors[1:], strict=False))
+    assert all(0 < later <= earlier for earlier, later in pairwise(factors))
 
 
 # At a quarter, at half, and at the last step of 1,000 (x = .999).

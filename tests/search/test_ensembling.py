@@ -109,9 +109,12 @@ def test_every_row_is_scored_exported_and_recorded(run: Path) -> None:
     table = Result.open(run).ensembles()
     assert (run / "ensembles.csv").read_text() == table.to_csv(index=False)
     assert not (run / ".bundles").exists(), "MLflow has taken them"
-    recorded = Result.open(run).ledger.attribute("mlflow_runs")
-    wanted = {f"ensemble-{name}-{built.digest}" for name in ("average", "selection", "stacking", built.choice.chosen)}
-    assert {key for key in recorded if key.startswith("ensemble-")} == wanted
+    recorded = Result.open(run).ledger.attributes()
+    wanted = {
+        f"mlflow_run:ensemble-{name}-{built.digest}"
+        for name in ("average", "selection", "stacking", built.choice.chosen)
+    }
+    assert {key for key in recorded if key.startswith("mlflow_run:ensemble-")} == wanted
 
 
 def test_the_choice_stands_in_the_ledger_before_a_label_of_test_is_looked_at(
@@ -149,11 +152,11 @@ def test_a_second_build_repeats_nothing(run: Path) -> None:
     build(run)
     before = {path: path.stat().st_mtime_ns for path in (run / "bundle").rglob("*")}
     scorings = Result.open(run).ledger.attribute("test_scorings")
-    runs = Result.open(run).ledger.attribute("mlflow_runs")
+    attributes = Result.open(run).ledger.attributes()
     build(run)
     assert {path: path.stat().st_mtime_ns for path in (run / "bundle").rglob("*")} == before
     assert Result.open(run).ledger.attribute("test_scorings") == scorings
-    assert Result.open(run).ledger.attribute("mlflow_runs") == runs
+    assert Result.open(run).ledger.attributes() == attributes
 
 
 def test_other_builders_build_anew_and_replace_the_bundle(run: Path) -> None:
