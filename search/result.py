@@ -15,7 +15,7 @@ from sweepstack.search.ledger import MAIN, STATES, Ledger, TrialRecord
 from sweepstack.search.record import BuiltEnsembles, card
 from sweepstack.search.report import Contents, write_report
 from sweepstack.search.results import Results
-from sweepstack.search.session import CONTROL
+from sweepstack.search.session import CONTROL, MLFLOW_RUN
 from sweepstack.search.space import Space
 from sweepstack.search.study import Study
 
@@ -74,6 +74,15 @@ class Result:
         found = [Company("linear", "baseline", linear["valid"], linear["seconds"])] if linear else []
         supervised = control(self.ledger.records(CONTROL), self.study.search.metric)
         return found + ([supervised] if supervised else [])
+
+    @cached_property
+    def mlflow_runs(self) -> dict[str, str]:
+        """The ids of the run's MLflow runs by their keys ("sweep", "trials-7", "linear", …)."""
+        records = [*self.trials, *self.ledger.records(CONTROL)]
+        ids = {f"{r.sweep}-{r.number}": r.attributes[MLFLOW_RUN] for r in records if MLFLOW_RUN in r.attributes}
+        prefix = f"{MLFLOW_RUN}:"
+        others = self.ledger.attributes().items()
+        return ids | {key.removeprefix(prefix): run_id for key, run_id in others if key.startswith(prefix)}
 
     @cached_property
     def built(self) -> BuiltEnsembles:

@@ -1,4 +1,4 @@
-"""What libraries print lands in the log, whatever they print it with, and the terminal gets only what is meant for it."""
+"""What libraries print lands in the log, whatever they print it with; the terminal gets only what is meant for it."""
 
 import subprocess
 import sys

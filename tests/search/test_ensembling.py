@@ -109,12 +109,12 @@ def test_every_row_is_scored_exported_and_recorded(run: Path) -> None:
     table = Result.open(run).ensembles()
     assert (run / "ensembles.csv").read_text() == table.to_csv(index=False)
     assert not (run / ".bundles").exists(), "MLflow has taken them"
-    recorded = Result.open(run).ledger.attributes()
+    recorded = Result.open(run).mlflow_runs
     wanted = {
         f"mlflow_run:ensemble-{name}-{built.digest}"
         for name in ("average", "selection", "stacking", built.choice.chosen)
     }
-    assert {key for key in recorded if key.startswith("mlflow_run:ensemble-")} == wanted
+    assert {key for key in recorded if key.startswith("ensemble-")} == wanted
 
 
 def test_the_choice_stands_in_the_ledger_before_a_label_of_test_is_looked_at(

@@ -195,7 +195,7 @@ def test_workers_of_an_earlier_driver_are_waited_for(tmp_path: Path, monkeypatch
         cluster = Cluster(RunFolder(tmp_path / "run"))
         try:
             monkeypatch.setattr("sweepstack.search.runtime.LINGERING", 0.1)
-            with pytest.raises(SweepstackError, match="workers of an earlier run still work in .*run"):
+            with pytest.raises(SweepstackError, match=r"workers of an earlier run still work in .*run"):
                 cluster._wait_for_workers()
             monkeypatch.setattr("sweepstack.search.runtime.LINGERING", 30.0)
             cluster._wait_for_workers()

@@ -271,6 +271,6 @@ def test_what_happens_is_mirrored_and_an_interruption_leaves_no_run_running(
         "trials-4": "KILLED",
         "supervised-0": "FINISHED",
     }
-    known = Result.open(tmp_path / "run").ledger.attribute("mlflow_runs")
+    known = Result.open(tmp_path / "run").mlflow_runs
     assert known == {key: run.info.run_id for key, run in runs.items()}
     assert Result.open(tmp_path / "run").status()["trials"]["running"] == 1, "the ledger keeps it for the next session"
