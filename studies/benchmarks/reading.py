@@ -38,11 +38,8 @@ def main(names: list[str]) -> None:
         summary = json.loads(done.stdout)
         metric = summary["metric"]
         print(f"\n{name}: {metric} on test, {seconds:.0f} s, {summary['trials']}")
-        print(
-            f"{'':22}{'valid':>8}{'blend':>8}{'test':>8}{'±':>7}{'accuracy':>10}{'read':>6}   over the best trial        ",
-            end="",
-        )
-        print("over the linear baseline")
+        heading = f"{'':22}{'valid':>8}{'blend':>8}{'test':>8}{'±':>7}{'accuracy':>10}{'read':>6}"
+        print(f"{heading}   {'over the best trial':27}over the linear baseline")
         for row in summary["rows"]:
             mark = "*" if row["name"] == summary["exported"] else " "
             print(

@@ -110,10 +110,7 @@ def test_every_row_is_scored_exported_and_recorded(run: Path) -> None:
     assert (run / "ensembles.csv").read_text() == table.to_csv(index=False)
     assert not (run / ".bundles").exists(), "MLflow has taken them"
     recorded = Result.open(run).mlflow_runs
-    wanted = {
-        f"mlflow_run:ensemble-{name}-{built.digest}"
-        for name in ("average", "selection", "stacking", built.choice.chosen)
-    }
+    wanted = {f"ensemble-{name}-{built.digest}" for name in ("average", "selection", "stacking", built.choice.chosen)}
     assert {key for key in recorded if key.startswith("ensemble-")} == wanted
 
 
