@@ -24,7 +24,7 @@ def test_purposes_that_look_alike_are_told_apart() -> None:
 
 
 def test_seeds_of_successive_epochs_have_no_pattern() -> None:
-    """1,000 draws from 2³¹: a repeat has probability .0002, and the mean lies within 4 standard errors of the middle."""
+    """1,000 draws from 2³¹: a repeat has probability .0002; the mean lies within 4 standard errors of the middle."""
     seeds = [derive_seed(0, "policy", epoch) for epoch in range(1000)]
     assert len(set(seeds)) == 1000
     assert abs(sum(seeds) / 1000 / 2**31 - 0.5) < 4 * (1 / 12) ** 0.5 / 1000**0.5

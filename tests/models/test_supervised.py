@@ -191,10 +191,11 @@ def test_a_kill_while_a_start_is_saved_leaves_nothing_that_is_taken_for_whole(
             raise KeyboardInterrupt
 
     one_epoch = topics.settings.with_values({"train.warm_start.epochs": 1})
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "write_atomic", killed)
         patch.setattr(checkpoints, "write_json", lambda path, content: killed(path, "{}"))
-        ensure_start(one_epoch, topics.data, tmp_path)
+        with pytest.raises(KeyboardInterrupt):
+            ensure_start(one_epoch, topics.data, tmp_path)
     assert len(written) == files
     assert not (tmp_path / start_hash(one_epoch, topics.data)).exists()
     folder = ensure_start(one_epoch, topics.data, tmp_path)
@@ -207,5 +208,5 @@ def test_a_loss_that_is_not_a_number_is_said(topics: SimpleNamespace) -> None:
     with torch.no_grad():
         policy.label_head.bias[0] = float("nan")
     optimizer = torch.optim.AdamW(policy.parameters())
-    with pytest.raises(TrainingError, match="not a number .*; lower the learning rate"):
+    with pytest.raises(TrainingError, match=r"not a number .*; lower the learning rate"):
         train_epoch(policy, topics.data.parts["warm"], optimizer, 16, 0, iter([1e-3] * 99))

@@ -176,9 +176,17 @@ def test_training_seeds_matter_and_nothing_global_does(topics: Topics, tmp_path:
     rewards = []
     for i, (seed, global_seed) in enumerate([(0, 0), (0, 1), (1, 0)]):
         torch.manual_seed(global_seed)
-        np.random.seed(global_seed)  # noqa: NPY002
+        np.random.seed(global_seed)
         rewards.append(finish(trial(topics, tmp_path / str(i), {"train.seed": seed})))
     assert rewards[0] == rewards[1] != rewards[2]
+
+
+def test_every_epoch_plays_other_episodes(topics: Topics, tmp_path: Path) -> None:
+    """At a rate so low that no weight moves, epochs differ by what was drawn in them alone."""
+    values = {"train.lr": 1e-30, "train.optimizer": "sgd", "train.epochs": 3}
+    reports = finish(trial(topics, tmp_path, values))
+    assert len({report["reward"] for report in reports}) == 1
+    assert len({report["value_loss"] for report in reports}) == 3
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -15,6 +15,7 @@ import pytest
 from ray import cloudpickle
 
 from sweepstack.models.errors import StorageError, TrainingError
+from sweepstack.models.files import write_json
 from sweepstack.models.settings import TrialSettings
 from sweepstack.search.executor import Job, run_sweeps
 from sweepstack.search.folder import RunFolder
@@ -46,7 +47,7 @@ class Notes:
             file.write(f"{epoch} {os.getpid()} {time.time()}\n")
         getattr(self, self.behaviour)(epoch)
         self.reports.append({"reward": self.number + epoch / 10})
-        self.state.write_text(json.dumps(self.reports))
+        write_json(self.state, self.reports)
         return self.reports[-1]
 
     def close(self, finished: bool) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -164,12 +164,16 @@ def test_a_killed_drivers_leavings_are_cleared_before_the_next_one_works(short: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_the_whole_group_ends_everything_quietly(
-    number: signal.Signals, short: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("send", "number"),
+    [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)],
+    ids=["a terminal's Ctrl-C", "kill"],
+)
+def test_a_signal_ends_everything_quietly(
+    send: Callable[[int, int], None], number: signal.Signals, short: Path, tmp_path: Path
 ) -> None:
     process, pids = started(tmp_path / "run")
-    os.killpg(process.pid, number)  # as a terminal does
+    send(process.pid, number)
     began = time.monotonic()
     out, errors = process.communicate(timeout=30)
     assert time.monotonic() - began < 6
