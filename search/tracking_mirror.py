@@ -50,7 +50,8 @@ class _Run:
     tags: dict[str, str]
     params: dict[str, str] = field(default_factory=dict)
     metric_names: frozenset[str] = frozenset()  # of which the store has some history
-    points: set[tuple[str, int]] | None = None  # (name, step) in the store; None until the history is read
+    points: set[tuple[str, int]] = field(default_factory=set)  # (name, step) in the store, of the metrics in `read`
+    read: set[str] = field(default_factory=set)  # metrics whose history is known
     deleted: bool = False
 
 
@@ -115,10 +116,12 @@ class Mirror:
         params = {name: value for name, value in params.items() if name not in run.params}
         wanted = {(_name(name), step): value for step, values in state.metrics for name, value in values.items()}
         digest = _digest(wanted.keys())
-        if run.points is None and run.tags.get(RECORDED) == digest:
-            run.points = set(wanted)
-        if run.points is None:
-            run.points = self._history(run, {name for name, _ in wanted})
+        unread = {name for name, _ in wanted} - run.read
+        if unread and run.tags.get(RECORDED) == digest:
+            run.points |= set(wanted)
+        elif unread:
+            run.points |= self._history(run, unread)
+        run.read |= unread
         points = {point: value for point, value in wanted.items() if point not in run.points}
         if points or params or tags:
             self._client.log_batch(  # cuts it into batches of at most 1,000 metrics and 100 params or tags
@@ -155,7 +158,7 @@ class Mirror:
             tags[PARENT] = parent_id
         tags |= {_name(name): str(value)[:MAX_TAG] for name, value in state.tags.items()}
         made = self._client.create_run(self._experiment_id, _milliseconds(state.started), tags, state.name)
-        run = _Run(made.info.run_id, "RUNNING", state.name, None, tags, points=set())
+        run = _Run(made.info.run_id, "RUNNING", state.name, None, tags)
         self._runs[state.key] = run
         return run
 

@@ -1,6 +1,7 @@
 """Whatever ends a run, the same command goes on, and the end is that of a run which nobody disturbed."""
 
 import csv
+import itertools
 import json
 import os
 import random
@@ -113,7 +114,8 @@ def test_kill_9_of_the_driver_at_seeded_moments_changes_nothing(
         same(mlflow_runs(folder), mlflow_runs(original))
         assert {status for status, *_ in mlflow_runs(folder).values()} == {"FINISHED"}
 
-    folder = workplace(tmp_path / "0", phrases)
+    folders = (workplace(tmp_path / str(i), phrases) for i in itertools.count())
+    folder = next(folders)
     killed = 0
     while killed < KILLS_PER_RUN:
         process = start(folder)
@@ -128,7 +130,7 @@ def test_kill_9_of_the_driver_at_seeded_moments_changes_nothing(
             _, errors = process.communicate()
             assert process.returncode == 0, errors
             check(folder)
-            folder = workplace(tmp_path / str(killed), phrases)
+            folder = next(folders)
     finish(folder)
     check(folder)
 

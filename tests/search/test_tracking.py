@@ -194,6 +194,20 @@ def test_an_interrupted_trial_goes_on_in_its_run(store: Store) -> None:
     assert run.data.tags["state"] == "complete"
 
 
+def test_a_metric_that_is_put_later_is_looked_up_before_it_is_recorded_again(store: Store) -> None:
+    """A killed session has recorded it; the next one begins with a state that does not know of it yet."""
+    store.record(PARENT, trial(epochs=2))
+    tracker = store.tracker()
+    tracker.put(PARENT)
+    tracker.put(running(trial(epochs=0)))
+    while "trials-0" not in tracker._known:
+        time.sleep(0.05)
+    tracker.put(trial(epochs=2))
+    assert tracker.close(30), tracker.missing()
+    run = store.runs()["trials-0"]
+    assert [point.step for point in store.client.get_metric_history(run.info.run_id, "reward")] == [1, 2]
+
+
 def test_what_exceeds_a_request_of_mlflow_is_cut_into_batches(store: Store) -> None:
     metrics = tuple((step, {f"m{place}": float(step) for place in range(5)}) for step in range(500))
     params = {f"p{place}": place for place in range(250)} | {"long": "x" * 7000, "odd (γ)?": 1}
