@@ -119,7 +119,7 @@ class Cluster:
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                _temp_dir=str(self._scratch.path),
+                _temp_dir=str(self._scratch.ray),
             )
         except Exception as error:
             self.close()
@@ -210,7 +210,7 @@ class Cluster:
                 ray.shutdown(wait_for_processes=True)
             self._started = self._borrowed = False
             if self._scratch is not None:
-                gather(self._scratch.path / "session_latest" / "logs", self.folder.log)
+                gather(self._scratch.ray / "session_latest" / "logs", self.folder.log)
                 self._scratch.remove()
                 self._scratch = None
             for name in self._environment:

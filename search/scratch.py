@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 PREFIX = "sweepstack-"
-LONGEST = 40  # characters; Ray adds 64
+LONGEST = 38  # characters; Ray's own folder and what it puts there take 68
 DYING = 3.0  # seconds that a killed process may take to be gone
 
 
@@ -29,6 +29,11 @@ class Scratch:
             if lock is not None:  # else a sweep came in between
                 self._lock = lock
                 return
+
+    @property
+    def ray(self) -> Path:
+        """For Ray, which opens its folder to every user of the machine; the one around it stays closed."""
+        return self.path / "ray"
 
     def remove(self) -> None:
         end(self.path)

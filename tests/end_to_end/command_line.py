@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 LANGUAGES = ("de", "fr", "it", "tr")
+MARK = "SWEEPSTACK_TEST_FOLDER"
 ROWS = 220  # of each language
 
 STUDY: dict[str, Any] = {
@@ -40,12 +41,24 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "sweepstack.search.cli", *map(str, arguments)]
 
 
+def marked(folder: Path) -> dict[str, str]:
+    """The environment, with a mark that every process inherits, by which processes_of finds it."""
+    return {**os.environ, MARK: str(folder)}
+
+
 def sweepstack(
     *arguments: object, cwd: Path, stdin: str = "", timeout: float = 300
 ) -> subprocess.CompletedProcess[str]:
     """The finished command, with its output; a user's terminal is not simulated."""
     return subprocess.run(
-        command(*arguments), cwd=cwd, input=stdin, capture_output=True, text=True, timeout=timeout, check=False
+        command(*arguments),
+        cwd=cwd,
+        env=marked(cwd),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
     )
 
 
@@ -57,15 +70,14 @@ def write_study(folder: Path, name: str = "small.yaml", **changes: Any) -> Path:
     return path
 
 
-def ray_processes(folder: Path) -> list[str]:
-    """Command lines of live processes that mention ``folder``: what a run of ours has left behind."""
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of live processes that commands run in ``folder`` have started, however far removed."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
-                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                if f"{MARK}={folder}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
             except OSError:
                 continue
-            if str(folder) in line:
-                found.append(line)
     return found

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import command, ray_processes, sweepstack, write_study
+from command_line import command, marked, processes_of, sweepstack, write_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
@@ -25,6 +25,7 @@ def start(folder: Path, *options: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command("run", folder / "small.yaml", *options),
         cwd=folder,
+        env=marked(folder),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -154,7 +155,7 @@ def test_an_interrupted_run_ends_soon_says_how_to_go_on_and_goes_on(
     assert len(errors.splitlines()) == 1
     assert "sweepstack run" in errors
     assert "RUNNING" not in {status for status, *_ in mlflow_runs(folder).values()}
-    assert ray_processes(folder) == []
+    assert processes_of(folder) == []
     finish(folder)
     same(outcome(folder), outcome(original))
     assert {status for status, *_ in mlflow_runs(folder).values()} == {"FINISHED"}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import LANGUAGES, STUDY, command, ray_processes, sweepstack, write_study
+from command_line import LANGUAGES, STUDY, command, processes_of, sweepstack, write_study
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -209,7 +209,7 @@ def test_other_changes_of_a_finished_study_are_refused(finished: Path) -> None:
 
 
 def test_no_process_is_left_behind(finished: Path) -> None:
-    assert ray_processes(finished) == []
+    assert processes_of(finished) == []
 
 
 def test_help_answers_at_once_and_names_only_what_is_there(tmp_path: Path) -> None:
