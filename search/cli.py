@@ -166,7 +166,7 @@ def show_status(options: argparse.Namespace) -> None:
     if options.json:
         print_json(status)
     else:
-        from sweepstack.search.results import print_status
+        from sweepstack.search.summary import print_status
 
         print_status(status, sys.stdout)
 

@@ -22,9 +22,9 @@ from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import write_leaderboard
 from sweepstack.search.mirror import member_state
 from sweepstack.search.result import Result
-from sweepstack.search.results import print_results
 from sweepstack.search.session import Session
 from sweepstack.search.study import Study
+from sweepstack.search.summary import print_results
 from sweepstack.search.worker import Assignment
 
 

@@ -18,7 +18,7 @@ from sweepstack.search.effects import FEWEST, effects, importances, usable
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import Company, best_metrics, seconds
 from sweepstack.search.report_rows import board, ensemble_row, shown_metrics
-from sweepstack.search.results import Results, gains, quoted, shown_path
+from sweepstack.search.summary import Results, gains, quoted, shown_path
 
 if TYPE_CHECKING:
     from sweepstack.ensembles.choose import Row

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from sweepstack.models.predictions import DIRECTION
 from sweepstack.search import format as fmt
 from sweepstack.search.leaderboard import Company, best_metrics, rank, ranked, seconds
-from sweepstack.search.results import MARKS, Results, ensemble_cells
+from sweepstack.search.summary import MARKS, Results, ensemble_cells
 
 if TYPE_CHECKING:
     from sweepstack.ensembles.choose import Row

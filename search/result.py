@@ -14,10 +14,10 @@ from sweepstack.search.leaderboard import Company, best, control, leaderboard
 from sweepstack.search.ledger import MAIN, STATES, Ledger, TrialRecord
 from sweepstack.search.record import BuiltEnsembles, card
 from sweepstack.search.report import Contents, write_report
-from sweepstack.search.results import Results
 from sweepstack.search.session import CONTROL, MLFLOW_RUN
 from sweepstack.search.space import Space
 from sweepstack.search.study import Study
+from sweepstack.search.summary import Results
 
 if TYPE_CHECKING:
     import pandas as pd

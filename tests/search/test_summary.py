@@ -7,8 +7,8 @@ import pytest
 
 from sweepstack.ensembles.choose import Row
 from sweepstack.search.ledger import TrialRecord
-from sweepstack.search.results import Results, print_results, print_status, quoted, result_lines, shown_path
 from sweepstack.search.study import Study
+from sweepstack.search.summary import Results, print_results, print_status, quoted, result_lines, shown_path
 
 Make = Callable[..., TrialRecord]
 Rows = tuple[Row, ...]
