@@ -122,6 +122,11 @@ class TrialSettings(Settings):
     train: Train = Train()
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
+    @property
+    def read_cost(self) -> float:
+        """Of each READ; nothing where the text is read at once."""
+        return 0.0 if self.reading == "off" else self.reading.cost
+
     def with_values(self, values: dict[str, Any]) -> "TrialSettings":
         """A copy with the settings at dotted paths replaced, e.g. ``{"train.lr": 1e-3}``.
 

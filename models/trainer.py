@@ -61,7 +61,7 @@ class Trainer:
     ) -> None:
         self.settings, self.metric = settings, metric
         self._data, self._starts, self._folder = data, starts, folder
-        self._own_cost = 0.0 if settings.reading == "off" else settings.reading.cost
+        self._own_cost = settings.read_cost
         self._cost = self._own_cost if cost is None else cost
         self._stage: Stage | None = None
         self.reports: list[dict[str, float]] = read_reports(folder)

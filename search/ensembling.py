@@ -1,10 +1,8 @@
 """From finished trials to a chosen, scored and exported ensemble; every step stands in the ledger before the next.
 
-    choice     fitted on blend and decided without a label of test
-    ensembles  the rows with test, size and latency; each scoring of test is on record with what it scored
-
-Both carry a digest of what they were built from, so that a run which goes on repeats nothing, and a study that was
-extended builds anew.
+What was fitted on blend and decided without a label of test is written first; the rows with test, size and latency take
+its place, and each scoring of test is on record with what it scored. Both carry a digest of what they were built from,
+so that a run which goes on repeats nothing, and a study that was extended builds anew.
 """
 
 import hashlib

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sweepstack.ensembles.choose import Row
-from sweepstack.search.ledger import TrialRecord
+from sweepstack.search.ledger import MAIN, TrialRecord
 from sweepstack.search.study import Study
 from sweepstack.search.tracking_mirror import RunState, Status
 
@@ -42,7 +42,7 @@ def trial_state(record: TrialRecord, folder: Path, *, interrupted: bool = False)
     }
     status: Status = "killed" if interrupted and record.state == "running" else statuses[record.state]
     tags = {
-        "role": "trial" if record.sweep == "trials" else "control",
+        "role": "trial" if record.sweep == MAIN else "control",
         "state": "interrupted" if status == "killed" else record.state,
         "checkpoint": str(folder / "checkpoint"),
     }

@@ -97,7 +97,7 @@ class Session:
     @property
     def cost(self) -> float:
         """Of a READ, for scoring."""
-        return 0.0 if self.settings.reading == "off" else self.settings.reading.cost
+        return self.settings.read_cost
 
     @property
     def scratch(self) -> Path:
