@@ -6,7 +6,7 @@ error, and nothing is converted silently (but an integer where a float is meant)
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -14,10 +14,14 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 UnitInterval = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+NonNegativeCount = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
-LRSchedule = Literal["constant", "linear", "exponential", "inverse_time", "step", "cosine"]
-Optimizer = Literal["sgd", "adam", "adamw", "rmsprop"]
+LRSchedule = Literal[
+    "constant", "linear", "exponential", "inverse_time", "step", "cosine", "one_cycle", "wsd", "cyclic"
+]
+Optimizer = Literal["sgd", "adam", "adamw", "rmsprop", "schedule_free", "lbfgs"]
+Algorithm = Literal["supervised", "exact", "reinforce", "rloo", "a2c", "ppo", "trpo"]
 
 
 class Settings(BaseModel):
@@ -42,23 +46,52 @@ class Splits(Settings):
         return self
 
 
+class Text(Settings):
+    """What is done to a text before it is read, the same in training and in the exported bundle."""
+
+    stop_words: Literal["english"] | None = None  # left out, by scikit-learn's list
+    stem: str | None = None  # a language of the package snowballstemmer: words are cut to their stems
+    vocabulary: Count | None = None  # at most; 20,000 words or characters, 4,000 tokens where it is left out
+    min_frequency: Count = 2  # a unit seen once teaches nothing but itself, and unknown ones must be met in training
+
+
 class Data(Settings):
     train: str  # a path (.jsonl .csv .tsv .parquet or a folder saved by Hugging Face datasets) or builtin:NAME
     test: str | None = None  # without it, splits.test is carved from train first
     input: str = "text"  # column names
     target: str = "label"
     group: str | None = None  # rows of one group never straddle two parts
+    text: Text = Text()
+    costs: dict[str, dict[str, NonNegative]] | None = None  # {right: {answered: cost}}: 1 for a wrong answer not named
     splits: Splits = Splits()
     seed: Seed = 0
+
+
+class Condition(Settings):
+    """One policy for every cost of reading in an interval: an episode draws one, and the policy is told it."""
+
+    condition: tuple[NonNegative, NonNegative]
+
+    @field_validator("condition", mode="before")
+    @classmethod
+    def _is_an_interval(cls, bounds: Any) -> Any:
+        two = isinstance(bounds, list | tuple) and len(bounds) == 2 and all(isinstance(b, int | float) for b in bounds)
+        if two and bounds[0] < bounds[1]:
+            return tuple(map(float, bounds))
+        raise ValueError(f"must be two costs, the lower one first, [0, 0.05] say, but got {bounds!r}")
+
+    @property
+    def middle(self) -> float:
+        return sum(self.condition) / 2
 
 
 class Reading(Settings):
     """A text is read ``segment`` units at a time, at most ``max_segments`` times; each READ costs ``cost``."""
 
-    unit: Literal["words", "characters"] = "words"
+    unit: Literal["words", "characters", "tokens"] = "words"
     segment: Count = 5
     max_segments: Count = 16
-    cost: NonNegative = 0.01
+    cost: NonNegative | Condition = 0.01
 
 
 class Model(Settings):
@@ -67,7 +100,7 @@ class Model(Settings):
     heads: Count = 4
     dropout: Fraction = 0.2
     word_dropout: Fraction = 0.3  # whole units hidden while training: the strongest regulariser on short texts
-    activation: Literal["relu", "gelu", "silu", "tanh"] = "gelu"
+    activation: Literal["relu", "sigmoid", "tanh", "gelu", "silu"] = "gelu"
     init: Literal["normal", "xavier", "he", "orthogonal"] = "xavier"
     read_head: Literal["confidence", "state"] = "confidence"  # the encoder's state overfits a few thousand texts
 
@@ -78,39 +111,123 @@ class Model(Settings):
         return self
 
 
-class WarmStart(Settings):
+class Descent(Settings):
+    """How a stage of training goes downhill; the supervised start and the second stage have defaults of their own."""
+
+    optimizer: Optimizer = "adamw"
+    lr: Positive = 3e-3
+    lr_schedule: LRSchedule = "cosine"
+    lr_warmup: Fraction = 0.0  # share of the steps in which lr rises linearly, before the schedule begins
+    step_every: Count = 2  # schedule step: epochs between two drops
+    step_factor: Share = 0.5  # schedule step: what a drop multiplies lr by
+    cycles: Count = 4  # schedule cyclic: how often lr rises and falls
+    decay: Share = 0.2  # schedule wsd: share of the steps in which lr falls to 0 at the end
+    weight_decay: NonNegative | None = None  # null: 0.05 in supervised training, 0 in policy optimisation
+    max_grad_norm: Positive | None = 1.0  # null: gradients are not clipped
+    label_smoothing: Fraction = 0.05
+    class_weights: Literal["none", "balanced"] = "none"  # balanced: in cross-entropy every class counts the same
+    token_budget: Count | None = None  # tokens in one forward pass; larger batches accumulate gradients
+
+
+class WarmStart(Descent):
     """The supervised start on *warm*: trained once for all trials that share these values."""
 
     epochs: Count = 8
-    lr: Positive = 3e-3
-    lr_schedule: LRSchedule = "cosine"
+    lr_warmup: Fraction = 0.1
+    weight_decay: NonNegative | None = 0.05
     batch_size: Count = 64
     seed: Seed = 0
+
+
+class Reinforce(Settings):
+    baseline: Literal["none", "mean", "value"] = "mean"  # taken off the return: the batch's mean, or a learned value
+    whiten: bool = False  # advantages to mean 0 and deviation 1 over the decisions that count
+    entropy: NonNegative = 0.0
+    value_coef: NonNegative = 0.5
+
+
+class RLOO(Settings):
+    samples: Annotated[int, Field(ge=2)] = 4  # episodes of one text; each is compared with the mean of the others
+    whiten: bool = False
+    entropy: NonNegative = 0.0
+
+
+class A2C(Settings):
+    whiten: bool = True
+    entropy: NonNegative = 0.0
+    value_coef: NonNegative = 0.5
 
 
 class PPO(Settings):
     epochs: Count = 4  # passes over the episodes of one rollout
     minibatch: Count = 128  # above batch_size it means batch_size
     clip: Positive = 0.2
+    value_clip: Positive | None = None  # how far a value may move from what it was in the rollout
+    whiten: bool = True
     entropy: NonNegative = 0.0
     value_coef: NonNegative = 0.5
+    kl: NonNegative = 0.0  # weight of the divergence from the reference policy, the start as it was
+    kl_target: Positive | None = None  # adapts that weight to keep the divergence near this (Ziegler et al. 2019)
+    target_kl: Positive | None = None  # ends the passes when the policy is this far from the one that was rolled out
+    value_warmup: NonNegativeCount = 0  # rollouts from which only the value learns, before the policy moves
+    cross_entropy: UnitInterval = 0.0  # share of supervised loss on the same texts mixed in
 
 
-class Train(Settings):
+class TRPO(Settings):
+    max_kl: Positive = 0.01  # how far one update may go
+    cg_steps: Count = 10  # of conjugate gradient
+    damping: Positive = 0.1  # added to the Fisher matrix's diagonal
+    backtracks: Count = 10  # halvings of the step until it improves within max_kl
+    whiten: bool = True
+    value_epochs: Count = 4  # passes of the value over a rollout, by the optimizer
+    minibatch: Count = 128
+
+
+class Env(Settings):
+    """How an environment is played, under `task: gym:ENV`."""
+
+    copies: Count = 8  # stepped side by side
+    steps: Count = 12_500  # decisions in an epoch of training, over all copies
+    eval_episodes: Count = 20  # of which `reward` is the mean return
+    normalize: bool = False  # observations to mean 0 and deviation 1, as seen so far
+
+
+class Train(Descent):
     warm_start: WarmStart = WarmStart()
-    algorithm: Literal["ppo", "supervised"] = "ppo"
+    algorithm: Algorithm = "ppo"
+    reward: Literal["task", "constant"] = "task"  # constant: the control that shows what the reward itself brings
     freeze: Literal["encoder", "none"] = "encoder"  # what policy optimisation leaves as the start trained it
     epochs: Count = 8  # one epoch is one pass over the policy part
-    optimizer: Optimizer = "adamw"
-    lr: Positive = 3e-3
-    lr_schedule: LRSchedule = "cosine"
-    step_every: Count = 2  # schedule step: epochs between two drops
-    step_factor: Share = 0.5  # schedule step: what a drop multiplies lr by
-    batch_size: Count = 256  # episodes rolled out for one update
+    batch_size: Count | Literal["adaptive", "noise_scale"] = 256  # episodes rolled out for one update
+    batch_range: tuple[Count, Count] = (64, 1024)  # within which adaptive and noise_scale choose
     gamma: UnitInterval = 1.0
     gae_lambda: UnitInterval = 0.95
+    value_lambda: UnitInterval = 1.0  # of the targets that the value learns
+    lambda_alpha: Positive | None = None  # α: λ becomes 1 − 1/(α·length) of each episode, instead of gae_lambda
+    value_loss: Literal["mse", "huber"] = "mse"
+    dropout: bool = False  # also while playing and learning from it: probability ratios are then noisy
+    reinforce: Reinforce = Reinforce()
+    rloo: RLOO = RLOO()
+    a2c: A2C = A2C()
     ppo: PPO = PPO()
+    trpo: TRPO = TRPO()
+    env: Env = Env()
     seed: Seed = 0
+
+    @field_validator("batch_range", mode="before")
+    @classmethod
+    def _is_a_range(cls, bounds: Any) -> Any:
+        return tuple(bounds) if isinstance(bounds, list) else bounds
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.optimizer == "lbfgs" and self.algorithm != "supervised":
+            raise ValueError(
+                f"optimizer lbfgs works with algorithm supervised only, but got {self.algorithm}; take adamw"
+            )
+        if self.batch_range[0] > self.batch_range[1]:
+            raise ValueError(f"batch_range needs the lower bound first, but got {list(self.batch_range)}")
+        return self
 
 
 class TrialSettings(Settings):
@@ -121,11 +238,16 @@ class TrialSettings(Settings):
     model: Model = Model()
     train: Train = Train()
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: whichever a short calibration finds faster
+    compile: bool = False  # torch.compile of the Transformer: pays on a GPU and for long runs
 
     @property
     def read_cost(self) -> float:
-        """Of each READ; nothing where the text is read at once."""
-        return 0.0 if self.reading == "off" else self.reading.cost
+        """Of each READ, for scoring; nothing where the text is read at once, the middle of an interval of costs."""
+        if self.reading == "off":
+            return 0.0
+        cost = self.reading.cost
+        return cost.middle if isinstance(cost, Condition) else cost
 
     def with_values(self, values: dict[str, Any]) -> "TrialSettings":
         """A copy with the settings at dotted paths replaced, e.g. ``{"train.lr": 1e-3}``.
