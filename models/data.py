@@ -9,7 +9,7 @@ import hashlib
 import json
 import unicodedata
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from sweepstack.models.builtin import PREFIX, builtin
 from sweepstack.models.errors import DataError
 from sweepstack.models.predictions import Ints
 from sweepstack.models.rows import Rows, read_rows
-from sweepstack.models.settings import Data
+from sweepstack.models.settings import Data, Text
 from sweepstack.models.splits import split, units_of
 
 PARTS = ("warm", "policy", "valid", "blend", "test")
@@ -37,6 +37,7 @@ class Dataset:
     parts: dict[str, Part]  # in the order of PARTS
     hashes: dict[str, str]  # of each part's rows in their order, and `content` of all
     notes: tuple[str, ...]  # what a user should know of what was left out
+    text: Text = field(default_factory=Text)  # what is done to a text before it is read
 
 
 def load_dataset(data: Data) -> Dataset:
@@ -75,7 +76,7 @@ def load_dataset(data: Data) -> Dataset:
     _check_parts(parts, classes, train.source, notes)
     hashes = {name: _hash(part, classes) for name, part in parts.items()}
     content = hashlib.sha256("".join(hashes.values()).encode()).hexdigest()[:16]
-    return Dataset(classes, parts, {**hashes, "content": content}, tuple(notes))
+    return Dataset(classes, parts, {**hashes, "content": content}, tuple(notes), data.text)
 
 
 def _rows(data: Data) -> tuple[Rows, Rows | None]:

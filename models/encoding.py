@@ -17,6 +17,7 @@ from sweepstack.models.settings import Reading
 from sweepstack.models.text import TextReader
 
 FITTED = ("warm", "policy")  # the parts that training may look at
+TRAIN = (*FITTED, "valid", "blend")
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,41 @@ class TaskData:
     reader: str  # TextReader's JSON
     parts: dict[str, EncodedPart]  # warm, policy, valid, blend, test
     hashes: dict[str, str]  # of each part's rows, and "content" of all
+    notes: tuple[str, ...] = ()  # what a user should know of what is not read
 
 
 def encode(dataset: Dataset, reading: Reading | Literal["off"]) -> TaskData:
-    """Fits the reader on warm and policy and encodes every part with it."""
-    reader = TextReader.fit([text for name in FITTED for text in dataset.parts[name].inputs], reading)
+    """Fits the reader on warm and policy and encodes every part with it.
+
+    Raises ValueError where the data's ``text`` asks for what the reading's unit does not have.
+    """
+    reader = TextReader.fit([text for name in FITTED for text in dataset.parts[name].inputs], reading, dataset.text)
     parts = {}
     for name, part in dataset.parts.items():
         encoded = reader.encode(part.inputs)
         parts[name] = EncodedPart(encoded.tokens, encoded.n_segments, None if name == "test" else part.labels)
-    return TaskData(dataset.classes, reader.to_json(), parts, dict(dataset.hashes))
+    return TaskData(dataset.classes, reader.to_json(), parts, dict(dataset.hashes), _cut_short(dataset, reader, parts))
+
+
+def _cut_short(dataset: Dataset, reader: TextReader, parts: dict[str, EncodedPart]) -> tuple[str, ...]:
+    """A note where texts of train have more than is read of them."""
+    lengths: list[int] = []
+    rows = 0
+    for name in TRAIN:
+        rows += len(parts[name])
+        for row in np.flatnonzero(parts[name].n_segments == reader.max_segments):  # the others are read to their end
+            read, there = reader.lengths(dataset.parts[name].inputs[row])
+            lengths += [there] if there > read else []
+    if not lengths:
+        return ()
+    share = f"{len(lengths) / rows:.0%}" if len(lengths) / rows >= 0.005 else "fewer than 1%"
+    longest = f"(the longest has {max(lengths)} {reader.unit})"
+    if reader.max_segments == 1:
+        return (f"{share} of the texts are longer than the {reader.segment} {reader.unit} that are read {longest}",)
+    return (
+        f"{share} of the texts are longer than the {reader.max_segments} segments that are read {longest}; "
+        "raise reading.max_segments",
+    )
 
 
 def resample(data: TaskData, seed: int) -> TaskData:

@@ -22,7 +22,7 @@ from sweepstack.models.data import Dataset
 from sweepstack.models.errors import BundleError
 from sweepstack.models.files import read_json, write_atomic
 from sweepstack.models.predictions import Floats, Ints, Predictions, answer_above, fit_threshold
-from sweepstack.models.settings import Reading
+from sweepstack.models.settings import Condition, Reading
 from sweepstack.models.text import TextReader
 from sweepstack.models.tfidf import PrefixTfidf
 
@@ -51,7 +51,9 @@ class LinearBaseline:
         """Fits on warm and policy, chooses on valid; the same data give the same bytes."""
         fitted = [dataset.parts["warm"], dataset.parts["policy"]]
         texts = [text for part in fitted for text in part.inputs]
-        features = PrefixTfidf.fit(texts, TextReader.fit((), reading))
+        cut_by_vocabulary = reading != "off" and reading.unit == "tokens"
+        reader = TextReader.fit(texts if cut_by_vocabulary else (), reading, dataset.text)
+        features = PrefixTfidf.fit(texts, reader)
         matrix, n_segments = features.transform(texts)
         labels = np.repeat(np.concatenate([part.labels for part in fitted]), n_segments)
         valid = dataset.parts["valid"]
@@ -60,7 +62,7 @@ class LinearBaseline:
         with threadpool_limits(limits=1, user_api="blas"):  # L-BFGS's short vectors: threads that wait cost far more
             coef, intercept = _fit_path(matrix, labels, valid_matrix, valid_labels, len(dataset.classes))
         probabilities = _spread(_softmax(valid_matrix, coef, intercept), valid_segments)
-        cost = 0.0 if reading == "off" else reading.cost
+        cost = 0.0 if reading == "off" else reading.cost.middle if isinstance(reading.cost, Condition) else reading.cost
         threshold = fit_threshold(probabilities, valid_segments, valid.labels, cost)
         return cls(dataset.classes, features, coef, intercept, threshold)
 

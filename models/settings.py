@@ -54,6 +54,26 @@ class Text(Settings):
     vocabulary: Count | None = None  # at most; 20,000 words or characters, 4,000 tokens where it is left out
     min_frequency: Count = 2  # a unit seen once teaches nothing but itself, and unknown ones must be met in training
 
+    @field_validator("stem")
+    @classmethod
+    def _is_a_language(cls, stem: str | None) -> str | None:
+        if stem is not None:
+            from snowballstemmer import algorithms
+
+            if stem not in algorithms():
+                raise ValueError(f"must be one of {', '.join(algorithms())}, but got {stem!r}")
+        return stem
+
+    def check(self, reading: "Reading | Literal['off']") -> None:
+        """Raises ValueError where something is asked for that only words have."""
+        if reading != "off" and reading.unit != "words":
+            for name in ("stop_words", "stem"):
+                if (value := getattr(self, name)) is not None:
+                    raise ValueError(
+                        f"data.text.{name} {value} works with reading.unit words only, but got {reading.unit}; "
+                        f"leave data.text.{name} out, or read words"
+                    )
+
 
 class Data(Settings):
     train: str  # a path (.jsonl .csv .tsv .parquet or a folder saved by Hugging Face datasets) or builtin:NAME
@@ -177,7 +197,7 @@ class TRPO(Settings):
     max_kl: Positive = 0.01  # how far one update may go
     cg_steps: Count = 10  # of conjugate gradient
     damping: Positive = 0.1  # added to the Fisher matrix's diagonal
-    backtracks: Count = 10  # halvings of the step until it improves within max_kl
+    backtracks: Count = 10  # how often a step may be shrunk, by a fifth, until it improves within max_kl
     whiten: bool = True
     value_epochs: Count = 4  # passes of the value over a rollout, by the optimizer
     minibatch: Count = 128

@@ -1,8 +1,9 @@
 """TF-IDF of every prefix of a text, as a sparse matrix with a row for each segment that a reader may stop after.
 
-Terms are words and word pairs, or one to three characters; a term counts from the segment on in which its last unit
-stands, so that a row is exactly what the raw text read so far would give. Term frequencies are sublinear, 1 + ln(n),
-inverse document frequencies smoothed, ln((1 + texts) / (1 + texts with the term)) + 1, and rows have unit length.
+Terms are words and word pairs (also where a policy reads tokens), or one to three characters; a term counts from the
+segment on in which its last unit stands, so that a row is exactly what the raw text read so far would give. Term
+frequencies are sublinear, 1 + ln(n), inverse document frequencies smoothed, ln((1 + texts) / (1 + texts with the term))
++ 1, and rows have unit length.
 """
 
 from collections import Counter
@@ -15,20 +16,20 @@ from scipy.sparse import csr_array
 
 from sweepstack.models.text import TextReader
 
-LONGEST = {"words": 2, "characters": 3}  # units in a term
+LONGEST = {"words": 2, "characters": 3, "tokens": 2}  # units in a term
 MIN_TEXTS = 2  # a term of one text only costs time: measured on both data sets, without gain
 
 
 @dataclass(frozen=True)
 class PrefixTfidf:
-    reader: TextReader  # only cuts; its own vocabulary is not used
+    reader: TextReader  # only cuts; its ids are not used
     terms: tuple[str, ...]  # sorted
     idf: NDArray[np.float32]  # (terms,)
 
     @classmethod
     def fit(cls, texts: Sequence[str], reader: TextReader) -> "PrefixTfidf":
         """The terms and their inverse document frequencies of what can be read of ``texts``."""
-        found = Counter(term for text in texts for term in {term for _, term in _terms(reader, text)})
+        found = Counter(term for text in texts for term in {term for _, term in _terms(reader, reader.placed(text))})
         terms = sorted(term for term, count in found.items() if count >= MIN_TEXTS) or sorted(found)
         counts = np.array([found[term] for term in terms], dtype=np.float64)
         return cls(reader, tuple(terms), (np.log((1 + len(texts)) / (1 + counts)) + 1).astype(np.float32))
@@ -36,12 +37,12 @@ class PrefixTfidf:
     def transform(self, texts: Sequence[str]) -> tuple[csr_array, NDArray[np.int64]]:
         """The matrix (sum of n_segments, terms) of all prefixes, text after text, and n_segments (rows,)."""
         place = {term: i for i, term in enumerate(self.terms)}
-        lengths = [len(self.reader.units(text)) for text in texts]
-        n_segments = np.maximum(-(-np.array(lengths, dtype=np.int64) // self.reader.segment), 1)
+        read = [self.reader.placed(text) for text in texts]
+        n_segments = np.array([units[-1][1] + 1 if units else 1 for units in read], dtype=np.int64)
         events = [
             (text, segment, place[term])
-            for text, content in enumerate(texts)
-            for segment, term in _terms(self.reader, content)
+            for text, units in enumerate(read)
+            for segment, term in _terms(self.reader, units)
             if term in place
         ]
         text, segment, column = np.array(events, dtype=np.int64).reshape(-1, 3).T
@@ -67,14 +68,13 @@ def _unit_length(matrix: csr_array) -> csr_array:
     return matrix
 
 
-def _terms(reader: TextReader, text: str) -> Iterator[tuple[int, str]]:
-    """Each term of a text with the 0-based segment in which its last unit stands."""
-    units = reader.units(text)
-    for last, unit in enumerate(units):
-        yield last // reader.segment, unit
-    joint, margin = (" ", []) if reader.unit == "words" else ("", [" "])  # how a phrase begins tells its language
-    padded = margin + units
+def _terms(reader: TextReader, units: Sequence[tuple[str, int]]) -> Iterator[tuple[int, str]]:
+    """Each term of a text, given as units with their segments, with the segment in which its last unit stands."""
+    for unit, segment in units:
+        yield segment, unit
+    joint, margin = ("", [(" ", 0)]) if reader.unit == "characters" else (" ", [])  # how a phrase begins: its language
+    padded = [*margin, *units]
     for length in range(2, LONGEST[reader.unit] + 1):
         for begin in range(len(padded) - length + 1):
-            last = begin + length - 1 - len(margin)
-            yield last // reader.segment, joint.join(padded[begin : begin + length])
+            term = padded[begin : begin + length]
+            yield term[-1][1], joint.join(unit for unit, _ in term)

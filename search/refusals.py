@@ -12,7 +12,6 @@ from sweepstack.models.errors import StudyError
 
 LATER = {  # values of the contract that are not built yet, and what to use meanwhile
     "task": (r"translation|generation|gym:.*", "classification"),
-    "reading.unit": (r"tokens", "words or characters"),
     "train.algorithm": (r"exact|reinforce|rloo|a2c|trpo", "ppo or supervised"),
     "search.sampler": (r"qmc|gp|cmaes|nsga2|bayes", "tpe, random or grid"),
     "search.stopper": (r"hyperband|median|pbt", "none or asha"),

@@ -80,7 +80,8 @@ class Session:
             write_json(folder.provenance, provenance(dataset, folder))
             self.data: TaskData = encode(dataset, study.reading)
             self.settings = study.trial_settings()
-            self.space, self.notes = Space.of(study.space, self.settings)
+            self.space, notes = Space.of(study.space, self.settings)
+            self.notes = (*self.data.notes, *notes)
             self.trials = self._sweep(MAIN, self.space, study.search.trials)
             self.control: Sweep | None = None
             if self.settings.train.algorithm != "supervised":

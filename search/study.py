@@ -214,6 +214,7 @@ class Study(Settings):
 
     @model_validator(mode="after")
     def _can_be_searched(self) -> Self:
+        self.data.text.check(self.reading)
         space, _ = Space.of(self.space, self.trial_settings())
         if self.search.sampler == "grid":
             space.grid()

@@ -7,7 +7,7 @@ import pytest
 
 from sweepstack.models.data import PARTS, Dataset, load_dataset
 from sweepstack.models.errors import DataError
-from sweepstack.models.settings import Data, Splits
+from sweepstack.models.settings import Data, Splits, Text
 
 ROWS = [{"text": f"text number {i}", "label": "ab"[i % 2]} for i in range(100)]
 
@@ -162,3 +162,8 @@ def test_the_quickstart_data_have_the_sizes_of_the_design() -> None:
     for part in dataset.parts.values():
         counts = np.bincount(part.labels, minlength=14)
         assert counts.max() - counts.min() <= 1
+
+
+def test_what_is_done_to_texts_goes_with_them(tmp_path: Path) -> None:
+    how = Text(stem="german", min_frequency=3)
+    assert loaded(tmp_path, ROWS, text=how).text == how

@@ -7,7 +7,7 @@ import pytest
 from sweepstack.models.data import Dataset, Part
 from sweepstack.models.encoding import EncodedPart, TaskData, encode, resample
 from sweepstack.models.errors import TrainingError
-from sweepstack.models.settings import Reading
+from sweepstack.models.settings import Reading, Text
 from sweepstack.models.text import UNKNOWN, TextReader
 
 READING = Reading(unit="words", segment=2, max_segments=3)
@@ -125,3 +125,53 @@ def test_two_distinct_rows_go_one_to_each(data: TaskData) -> None:
     sample = resample(dataclasses.replace(data, parts={**data.parts, "warm": one, "policy": other}), seed=0)
     assert len(set(rows(sample.parts["warm"]))) == len(set(rows(sample.parts["policy"]))) == 1
     assert rows(sample.parts["warm"])[0] != rows(sample.parts["policy"])[0]
+
+
+def test_texts_are_read_as_the_data_say() -> None:
+    data = encode(dataclasses.replace(dataset(), text=Text(stem="english", min_frequency=3)), READING)
+    reader = TextReader.from_json(data.reader)
+    assert reader.units("wheats more") == ["wheat", "more"]
+    assert reader.vocab_size == 3  # of the words, only "more" stands three times
+
+
+def noted(unit: str, segment: int, max_segments: int, *, long: int = 0) -> tuple[str, ...]:
+    """What is noted of 120 texts of train of two to five words, ``long`` of which have 50; those of test more."""
+    source = dataset()
+    texts = list(source.parts["warm"].inputs)
+    texts[:long] = ["many words " * 25] * long
+    test = Part(("even more " * 99,) * 20, source.parts["test"].labels)
+    parts = {**source.parts, "warm": Part(tuple(texts), source.parts["warm"].labels), "test": test}
+    reading = Reading(unit=unit, segment=segment, max_segments=max_segments)  # type: ignore[arg-type]
+    return encode(dataclasses.replace(source, parts=parts), reading).notes
+
+
+def test_texts_of_train_that_are_longer_than_what_is_read_are_noted() -> None:
+    assert noted("words", 5, 1) == ()
+    assert noted("words", 5, 4, long=12) == (
+        "10% of the texts are longer than the 4 segments that are read (the longest has 50 words); "
+        "raise reading.max_segments",
+    )
+    # A quarter of the texts have five words.
+    assert noted("words", 2, 2) == (
+        "25% of the texts are longer than the 2 segments that are read (the longest has 5 words); "
+        "raise reading.max_segments",
+    )
+    assert noted("words", 20, 1, long=12) == (
+        "10% of the texts are longer than the 20 words that are read (the longest has 50 words)",
+    )
+
+
+def test_a_small_share_is_not_rounded_to_nothing() -> None:
+    source = dataset()
+    warm = Part(("few words",) * 400 + ("word " * 300,), np.zeros(401, dtype=np.int64))
+    (note,) = encode(dataclasses.replace(source, parts={**source.parts, "warm": warm}), "off").notes
+    assert note.startswith(
+        "fewer than 1% of the texts are longer than the 128 words that are read (the longest has 300"
+    )
+
+
+def test_characters_and_tokens_are_counted_by_themselves() -> None:
+    assert "(the longest has 275 characters)" in noted("characters", 2, 30, long=12)[0]  # the last gap is one, too
+    # Both words are one token each, and so is every other word of train.
+    assert "10% of the texts are longer than the 10 segments that are read" in noted("tokens", 3, 10, long=12)[0]
+    assert "(the longest has 50 tokens)" in noted("tokens", 3, 10, long=12)[0]

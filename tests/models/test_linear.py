@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,12 @@ import pytest
 from scipy.sparse import csr_array
 
 from sweepstack.models.data import Dataset, Part
+from sweepstack.models.encoding import encode
 from sweepstack.models.errors import BundleError
 from sweepstack.models.linear import BATCH, LinearBaseline, _distinct, _fit_path
 from sweepstack.models.predictions import metrics
-from sweepstack.models.settings import Reading
+from sweepstack.models.settings import Reading, Text
+from sweepstack.models.text import TextReader
 
 READING = Reading(unit="words", segment=2, max_segments=4, cost=0.01)
 TOPICS = {
@@ -104,6 +107,26 @@ def test_test_rows_change_nothing(baseline: LinearBaseline) -> None:
     known = dataset()
     other = Dataset(known.classes, {**known.parts, "test": dataset(seed=5).parts["test"]}, known.hashes, ())
     assert np.array_equal(LinearBaseline.fit(other, READING).coef, baseline.coef)
+
+
+def test_it_cuts_a_text_where_a_policy_of_the_same_study_does() -> None:
+    """Members are combined segment by segment; and tokens are cut by what the vocabulary has learned."""
+    data = replace(dataset(), text=Text(vocabulary=60))
+    reading = Reading(unit="tokens", segment=5, max_segments=6)
+    baseline, policy = LinearBaseline.fit(data, reading), TextReader.from_json(encode(data, reading).reader)
+    texts = (*data.parts["test"].inputs, "harvestcorn wheatwheatwheat of", "")
+    assert baseline.read(texts).n_segments.tolist() == policy.encode(texts).n_segments.tolist()
+    assert {"wheat", "corn grain"} & set(baseline.features.terms) == {"wheat", "corn grain"}
+
+
+def test_it_does_to_words_what_the_data_say(tmp_path: Path) -> None:
+    baseline = LinearBaseline.fit(replace(dataset(), text=Text(stop_words="english", stem="english")), READING)
+    assert "harvest" in baseline.features.terms
+    assert "the" not in baseline.features.terms
+    baseline.save(tmp_path)
+    again = LinearBaseline.load(tmp_path).read(["The of HARVESTS"])
+    assert again.n_segments.tolist() == [1]
+    assert np.array_equal(again.probabilities, baseline.read(["harvest"]).probabilities)
 
 
 def test_reading_off_answers_after_its_only_segment() -> None:

@@ -5,12 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweepstack.models.settings import Reading
+from sweepstack.models.settings import Reading, Text
 from sweepstack.models.text import TextReader
 from sweepstack.models.tfidf import PrefixTfidf
 
 WORDS = TextReader.fit((), Reading(unit="words", segment=2, max_segments=3))
 LETTERS = TextReader.fit((), Reading(unit="characters", segment=2, max_segments=4))
+TOKENS = TextReader.fit(["abc ab a b"] * 3, Reading(unit="tokens", segment=2, max_segments=4))
+STEMS = TextReader.fit((), Reading(unit="words", segment=2, max_segments=3), Text(stop_words="english", stem="english"))
 
 
 def test_terms_are_words_and_pairs_of_two_texts_or_more() -> None:
@@ -53,7 +55,20 @@ def test_texts_without_a_known_term_are_rows_of_zeros() -> None:
     assert matrix.nnz == 0
 
 
-@pytest.mark.parametrize("reader", [WORDS, LETTERS], ids=["words", "characters"])
+def test_a_policy_that_reads_tokens_has_the_words_that_they_make_up_beside_it() -> None:
+    features = PrefixTfidf.fit(["abc b", "ABC b"], TOKENS)
+    assert features.terms == ("abc", "abc b", "b")
+    matrix, n_segments = features.transform(["b, abc b"])
+    assert n_segments.tolist() == TOKENS.encode(["b, abc b"]).n_segments.tolist() == [2]  # b , | abc b
+    assert (matrix.toarray() > 0).tolist() == [[False, False, True], [True, True, True]]
+
+
+def test_terms_are_cleaned_and_cut_as_the_reader_does() -> None:
+    features = PrefixTfidf.fit(["the run\xadning of dogs"] * 2, STEMS)
+    assert features.terms == ("dog", "run", "run dog")
+
+
+@pytest.mark.parametrize("reader", [WORDS, LETTERS, TOKENS, STEMS], ids=["words", "characters", "tokens", "stems"])
 @given(texts=st.lists(st.text(st.sampled_from("ab c,"), max_size=30), min_size=1, max_size=4))
 def test_each_row_is_what_the_text_read_so_far_gives(reader: TextReader, texts: list[str]) -> None:
     features = PrefixTfidf.fit([*texts, "ab abc, c", "a b ab"], reader)

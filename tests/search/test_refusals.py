@@ -118,8 +118,6 @@ def test_union_members_are_no_part_of_a_path() -> None:
         ({"search": {"seeds": 3}}, "search.seeds", "search.seeds 3 is not available in this version; use 1"),
         ({"search": {"storage": "sqlite:///x.db"}}, "search.storage", "search.storage sqlite:///x.db is not"),
         ({"data": {"splits": {"folds": 5}}}, "data.splits", "data.splits folds is not available in this version"),
-        ({"reading": {"unit": "tokens"}}, "reading.unit", "reading.unit tokens is not available in this version; "
-         "use words or characters"),
         ({"train": {"algorithm": "rloo"}}, "train.algorithm", "train.algorithm rloo is not available in this version; "
          "use ppo or supervised"),
         ({"space": {"train.algorithm": ["ppo", "trpo"]}}, "space.train.algorithm", "train.algorithm trpo is not"),

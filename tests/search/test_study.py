@@ -294,6 +294,22 @@ def test_every_study_that_we_ship_loads() -> None:
         assert load_yaml(path.read_text(encoding="utf-8"), path.name)["version"] == 1
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.text.stem=dutch", "reading.unit=tokens"], r"data\.text\.stem dutch works with reading\.unit words"),
+        (["data.text.stop_words=english", "reading.unit=characters"], r"characters; leave data\.text\.stop_words"),
+        (["data.text.stem=klingon"], r"data\.text\.stem: must be one of arabic, .*but got 'klingon'"),
+    ],
+)
+def test_texts_cannot_be_treated_as_their_units_do_not_allow(
+    tmp_path: Path, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(StudyError, match=message) as caught:
+        Study.load(write(tmp_path), overrides)
+    assert "\n" not in str(caught.value)
+
+
 def test_importing_it_is_light() -> None:
     heavy = ["torch", "ray", "mlflow", "sklearn", "matplotlib", "optuna", "numpy", "pandas"]
     code = f"import sys, sweepstack.search.study; print([name for name in {heavy} if name in sys.modules])"

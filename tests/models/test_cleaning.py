@@ -1,0 +1,53 @@
+"""What a text is after cleaning, by hand and for every input."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweepstack.models.cleaning import clean, window
+
+ANY = st.text(st.characters() | st.sampled_from("\u200d\u0301\u0323\u0310\ufe0f\xad \xa0aeé\u1100\u1161\u11a8"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("e\u0301", "é"),
+        ("e\u200d\u0301", "é"),  # what is not shown does not keep them apart
+        ("\ufeffa", "a"),  # a byte-order mark
+        ("har\xadvest", "harvest"),
+        ("\u200eab\u202c", "ab"),
+        ("a\x00b\x07", "ab"),
+        ("\u2764\ufe0f", "\u2764"),
+        ("3\xa0km\u202f/\u2009h", "3 km / h"),
+        ("a\u200bb", "a b"),  # a word may end there
+        ("a\u2028b\x85c\x1fd\x0be", "a b c d e"),
+        (" \n\ta\t\nb ", "a\t\nb "),
+        ("x\ud83d", "x?"),
+    ],
+)
+def test_by_hand(text: str, expected: str) -> None:
+    assert clean(text) == expected
+
+
+@given(ANY)
+def test_what_is_clean_stays_as_it_is(text: str) -> None:
+    once = clean(text)
+    assert clean(once) == once
+    assert unicodedata.is_normalized("NFC", once)
+    assert not {unicodedata.category(character) for character in once if character not in "\t\n\r"} & {"Cc", "Cf", "Cs"}
+
+
+@given(ANY, st.data())
+def test_a_beginning_of_what_is_clean_is_clean(text: str, data: st.DataObject) -> None:
+    whole = clean(text)
+    beginning = whole[: data.draw(st.integers(0, len(whole)))]
+    assert clean(beginning) == beginning
+
+
+@given(ANY, st.integers(0, 20))
+def test_nothing_behind_a_window_changes_more_than_its_last_character(text: str, size: int) -> None:
+    seen = clean(window(text, size))
+    assert clean(text).startswith(seen[:-1])
