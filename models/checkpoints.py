@@ -17,7 +17,15 @@ from sweepstack.models.errors import BundleError
 from sweepstack.models.files import read_json, write_atomic, write_json
 from sweepstack.models.linear import LinearBaseline
 from sweepstack.models.policy import PolicyOutput, ReadingPolicy, Shape
-from sweepstack.models.predictions import Floats, Ints, Predictions, answer_above
+from sweepstack.models.predictions import (
+    Floats,
+    Ints,
+    Predictions,
+    Thresholds,
+    answer_above,
+    read_thresholds,
+    threshold_at,
+)
 from sweepstack.models.settings import Model, Reading, TrialSettings
 from sweepstack.models.text import WHOLE, TextReader
 
@@ -31,7 +39,14 @@ class Member(Protocol):
     @property
     def classes(self) -> tuple[str, ...]: ...
 
-    def read(self, texts: Sequence[str]) -> Predictions: ...
+    @property
+    def conditioned(self) -> bool:
+        """Whether it can be asked to read at a cost."""
+        ...
+
+    def read(self, texts: Sequence[str], cost: float | None = None) -> Predictions:
+        """``cost`` of a READ, for a conditioned member; without it, it reads at the cost that it was made for."""
+        ...
 
 
 def pick_device(name: str) -> torch.device:
@@ -51,9 +66,15 @@ def new_policy(settings: TrialSettings, data: TaskData, seed: int) -> ReadingPol
 
 
 def save_policy(
-    folder: Path, policy: ReadingPolicy, classes: tuple[str, ...], reader: str, threshold: float | None
+    folder: Path,
+    policy: ReadingPolicy,
+    classes: tuple[str, ...],
+    reader: str,
+    threshold: float | None,
+    thresholds: Thresholds | None = None,
 ) -> None:
-    """``threshold``: of a policy without a learned stop, see predictions.answer_above."""
+    """``threshold``: of a policy without a learned stop, see predictions.answer_above; ``thresholds``: those that suit
+    other costs of a READ, so that it can be asked for one."""
     write_atomic(folder / "tokenizer.json", reader)
     write_json(
         folder / "config.json",
@@ -65,6 +86,7 @@ def save_policy(
             "reading": policy.reading.model_dump(),
             "model": policy.model.model_dump(),
             "threshold": threshold,
+            "thresholds": None if thresholds is None else [list(pair) for pair in thresholds],
         },
     )
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in policy.state_dict().items()}
@@ -93,15 +115,21 @@ class PolicyMember:
             self.classes: tuple[str, ...] = tuple(config["classes"])  # type: ignore[arg-type]
             threshold = config["threshold"]
             self.threshold = None if threshold is None else float(threshold)  # type: ignore[arg-type]
+            self.thresholds = read_thresholds(config.get("thresholds"))
             self._reader = TextReader.from_json((folder / "tokenizer.json").read_text(encoding="utf-8"))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BundleError(
                 f"{folder} holds no policy that can be loaded ({error}); copy or export it again"
             ) from error
 
-    def read(self, texts: Sequence[str]) -> Predictions:
+    @property
+    def conditioned(self) -> bool:
+        return self.thresholds is not None or (self.threshold is None and self._policy.conditioned)
+
+    def read(self, texts: Sequence[str], cost: float | None = None) -> Predictions:
         encoded = self._reader.encode(texts)
-        return predict(self._policy, EncodedPart(encoded.tokens, encoded.n_segments, None), self.threshold)
+        threshold = threshold_at(cost, self.threshold, self.thresholds)
+        return predict(self._policy, EncodedPart(encoded.tokens, encoded.n_segments, None), threshold, cost)
 
 
 def load_member(folder: Path) -> Member:
@@ -114,8 +142,10 @@ def load_member(folder: Path) -> Member:
 
 
 @torch.no_grad()
-def predict(policy: ReadingPolicy, part: EncodedPart, threshold: float | None = None) -> Predictions:
-    """What the policy says of every row after every segment."""
+def predict(
+    policy: ReadingPolicy, part: EncodedPart, threshold: float | None = None, cost: float | None = None
+) -> Predictions:
+    """What the policy says of every row after every segment; ``cost`` of a READ, for a conditioned policy."""
     device = next(policy.parameters()).device
     longest = int(part.n_segments.max(initial=1))
     probabilities = np.empty((len(part), longest, policy.shape.classes), dtype=np.float32)
@@ -124,7 +154,7 @@ def predict(policy: ReadingPolicy, part: EncodedPart, threshold: float | None = 
     for begin in range(0, len(order), CHUNK):
         rows = order[begin : begin + CHUNK]
         most = int(part.n_segments[rows].max())
-        output = policy(torch.from_numpy(part.tokens[rows, :most]).to(device))
+        output = policy(torch.from_numpy(part.tokens[rows, :most]).to(device), cost)
         probabilities[rows, :most], answer[rows, :most] = probabilities_of(output)
     return finished(probabilities, answer, part.n_segments, threshold)
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sweepstack.models.settings import Model, Reading
+from sweepstack.models.settings import Condition, Model, Reading
 
 UNKNOWN = 1
 HASHED = 8192  # rows of the table of hashed pairs, and of that of triples
@@ -23,9 +23,10 @@ FEATURES = 7
 ODDS_SCALE = 0.25  # log-odds reach 12
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
     "gelu": F.gelu,
     "silu": F.silu,
-    "tanh": torch.tanh,
 }
 
 
@@ -106,9 +107,11 @@ class ReadingPolicy(nn.Module):
         self.decoder = nn.ModuleList(Block(model, cross=True) for _ in range(model.layers))
         self.norm = nn.LayerNorm(d)
         self.label_head = nn.Linear(d, shape.classes)
+        self.condition = reading.cost if isinstance(reading.cost, Condition) else None
+        told = 1 if self.conditioned else 0
         features = FEATURES + (d if model.read_head == "state" else 0)
-        self.read_head = nn.Sequential(nn.Linear(features, 32), nn.Tanh(), nn.Linear(32, 1))
-        self.value_head = nn.Sequential(nn.Linear(FEATURES + d, 32), nn.Tanh(), nn.Linear(32, 1))
+        self.read_head = nn.Sequential(nn.Linear(features + told, 32), nn.Tanh(), nn.Linear(32, 1))
+        self.value_head = nn.Sequential(nn.Linear(FEATURES + d + told, 32), nn.Tanh(), nn.Linear(32, 1))
         self._initialise(model)
 
     def _initialise(self, model: Model) -> None:
@@ -131,9 +134,14 @@ class ReadingPolicy(nn.Module):
         for last in (self.read_head[-1], self.value_head[-1]):  # a start is a soft threshold on confidence, of value 0
             nn.init.zeros_(last.weight)  # type: ignore[arg-type]  # nn.Sequential does not say what it holds
 
-    def forward(self, tokens: Tensor) -> PolicyOutput:
-        """tokens (B, S, W) → the decision after every segment."""
-        return self.heads(self.states(tokens))
+    @property
+    def conditioned(self) -> bool:
+        """Whether READ and value depend on what a READ is said to cost."""
+        return self.condition is not None
+
+    def forward(self, tokens: Tensor, cost: Tensor | float | None = None) -> PolicyOutput:
+        """tokens (B, S, W) → the decision after every segment. ``cost`` of a READ, as in :meth:`judge`."""
+        return self.heads(self.states(tokens), cost)
 
     def states(self, tokens: Tensor) -> Tensor:
         """The decoder's state after every segment: (B, S, W) → (B, S, d)"""
@@ -167,10 +175,10 @@ class ReadingPolicy(nn.Module):
         out: Tensor = self.norm(y)
         return out
 
-    def heads(self, states: Tensor) -> PolicyOutput:
-        """(B, S, d) → logits and values."""
+    def heads(self, states: Tensor, cost: Tensor | float | None = None) -> PolicyOutput:
+        """(B, S, d) → logits and values. ``cost`` of a READ, as in :meth:`judge`."""
         label_logits = self.label_head(states)
-        return PolicyOutput(label_logits, *self.judge(self.observe(states, label_logits)))
+        return PolicyOutput(label_logits, *self.judge(self.observe(states, label_logits), cost))
 
     def observe(self, states: Tensor, label_logits: Tensor) -> Tensor:
         """What READ and value are judged from, (B, S, FEATURES + d): how sure the policy is, and the states.
@@ -189,8 +197,18 @@ class ReadingPolicy(nn.Module):
         features = torch.stack([odds, probability, *before, entropy, gap, step.expand_as(odds)], dim=-1)
         return torch.cat([features, states], dim=-1)
 
-    def judge(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """(…, FEATURES + d) → READ logits and values, each (…)."""
+    def judge(self, observations: Tensor, cost: Tensor | float | None = None) -> tuple[Tensor, Tensor]:
+        """(…, FEATURES + d) → READ logits and values, each (…).
+
+        ``cost`` of a READ, a number or of the first dimensions of …, is for a conditioned policy alone: without it the
+        interval's middle counts, and beyond the interval its end.
+        """
+        odds = observations[..., 0] / ODDS_SCALE
         sure = observations if self.model.read_head == "state" else observations[..., :FEATURES]
-        read = self.read_head(sure).squeeze(-1) - observations[..., 0] / ODDS_SCALE + CONFIDENT
+        if self.condition is not None:
+            low, high = self.condition.condition
+            told = torch.as_tensor(self.condition.middle if cost is None else cost).to(observations).clamp(low, high)
+            told = (told / high).view(*told.shape, *[1] * (odds.dim() - told.dim())).expand_as(odds)[..., None]
+            sure, observations = torch.cat([sure, told], dim=-1), torch.cat([observations, told], dim=-1)
+        read = self.read_head(sure).squeeze(-1) - odds + CONFIDENT
         return read, self.value_head(observations).squeeze(-1)

@@ -5,6 +5,7 @@ now instead of reading on. At a text's last segment it must answer. Arrays are p
 last one, so that members which read differently long can be combined position by position.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from sweepstack.models.files import write_atomic
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
+Thresholds = Sequence[tuple[float, float]]
+"""(cost of a READ, the threshold that suits it), costs ascending: of a member without a learned stop."""
 
 DIRECTION = {"reward": 1, "accuracy": 1, "accuracy_full": 1, "segments": -1, "log_loss": -1}
 """The metrics of a classifier; +1 where more is better."""
@@ -105,3 +108,21 @@ def fit_threshold(probabilities: Floats, n_segments: Ints, labels: Ints, cost: f
     )
     best = np.flatnonzero(rewards >= rewards.max() - 1e-12)
     return float(candidates[best[len(best) // 2]])
+
+
+def threshold_at(cost: float | None, threshold: float | None, thresholds: Thresholds | None) -> float | None:
+    """Interpolated between the costs of the table, its ends beyond them; ``threshold`` where no cost is asked for."""
+    if cost is None or thresholds is None:
+        return threshold
+    costs, values = np.array(thresholds, dtype=np.float64).T
+    return float(np.interp(cost, costs, values))
+
+
+def read_thresholds(table: object) -> Thresholds | None:
+    """Of a config.json; raises ValueError or TypeError where ``table`` is none."""
+    if table is None:
+        return None
+    pairs = np.array(table, dtype=np.float64)
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.isfinite(pairs).all() or (np.diff(pairs[:, 0]) <= 0).any():
+        raise ValueError(f"thresholds must be pairs of a cost and a threshold, costs ascending, but got {table!r}")
+    return [(float(cost), float(threshold)) for cost, threshold in pairs]
