@@ -1,16 +1,22 @@
 """What an unfinished trial needs to go on: weights and optimiser as ``resume-<epoch>.safetensors``, reports as JSON.
 
-``state.json`` is written last, because it says which of them is whole.
+``state.json`` is written last, because it says which of them is whole. What an optimiser holds beside tensors (counts
+of steps, sums, lists) stands as JSON in the metadata of the safetensors file, so that there is no pickle.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
 from torch.nn import Parameter
 
 from sweepstack.models.files import read_json, write_atomic, write_json
+from sweepstack.models.optimizers import to_evaluation, to_training
 
 Reports = Sequence[Mapping[str, float]]
 
@@ -22,40 +28,81 @@ def read_reports(folder: Path) -> list[dict[str, float]]:
 
 
 def save_state(
-    folder: Path, trained: Mapping[str, Parameter], optimizer: torch.optim.Optimizer, reports: Reports
+    folder: Path,
+    trained: Mapping[str, Parameter],
+    optimizer: torch.optim.Optimizer,
+    reports: Reports,
+    extra: Mapping[str, float] | None = None,
 ) -> None:
-    """``trained``: by name, the parameters that the optimiser was made of, in its order."""
+    """``trained``: by name, the parameters that the optimiser was made of, in its order; ``extra``: what else to keep.
+
+    Inside :func:`optimizers.evaluating` or outside: training goes on from it either way.
+    """
     tensors = {f"weight/{name}": p.detach() for name, p in trained.items()}
-    for name, parameter in trained.items():
-        for key, value in optimizer.state.get(parameter, {}).items():
-            if value is not None:
-                tensors[f"optimizer/{name}/{key}"] = torch.as_tensor(value)
+    kept: dict[str, Any] = {"extra": dict(extra or {})}
+    kept["state"] = {
+        name: {key: _packed(value, f"optimizer/{name}/{key}", tensors) for key, value in optimizer.state[p].items()}
+        for name, p in trained.items()
+        if p in optimizer.state
+    }
+    # Its settings are not kept, only what training has changed: those are the caller's to say.
+    kept["groups"] = [
+        {key: value for key, value in group.items() if key in optimizer.defaults and value != optimizer.defaults[key]}
+        for group in optimizer.param_groups
+    ]
     epoch = len(reports)
-    write_atomic(_tensors_of(folder, epoch), save({name: t.cpu().contiguous() for name, t in tensors.items()}))
+    content = save({name: t.cpu().contiguous() for name, t in tensors.items()}, {"kept": json.dumps(kept)})
+    write_atomic(_tensors_of(folder, epoch), content)
     write_json(folder / "state.json", {"reports": list(reports)})
     _tensors_of(folder, epoch - 1).unlink(missing_ok=True)
 
 
-def load_state(folder: Path, trained: Mapping[str, Parameter], optimizer: torch.optim.Optimizer, epoch: int) -> None:
-    """The state after ``epoch`` epochs, into the parameters and their optimiser."""
-    tensors = load_file(_tensors_of(folder, epoch))
+def load_state(
+    folder: Path, trained: Mapping[str, Parameter], optimizer: torch.optim.Optimizer, epoch: int
+) -> dict[str, float]:
+    """The state after ``epoch`` epochs, into the parameters and their optimiser, ready to train; returns ``extra``."""
+    with safe_open(_tensors_of(folder, epoch), framework="pt") as file:
+        # Copied to where torch allocates: a dot product sums in an order that depends on the alignment of its memory.
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        kept = json.loads(file.metadata()["kept"])
+    to_evaluation(optimizer)  # what it is by default, and what is kept differs from
     with torch.no_grad():
         for name, parameter in trained.items():
             parameter.copy_(tensors[f"weight/{name}"])
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for i, name in enumerate(trained):
-        prefix = f"optimizer/{name}/"
-        found = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
-        if found:
-            state[i] = found
+    state = {
+        i: {key: _unpacked(value, tensors) for key, value in kept["state"][name].items()}
+        for i, name in enumerate(trained)
+        if name in kept["state"]
+    }
+    groups = [{**now, **then} for now, then in zip(optimizer.state_dict()["param_groups"], kept["groups"], strict=True)]
     # The optimiser puts each tensor where it needs it: moments beside the weights, its count of steps where it counts.
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    to_training(optimizer)
+    return dict(kept["extra"])
 
 
 def forget_state(folder: Path) -> None:
     """Removes what a trial that has ended no longer needs."""
     for path in (folder / "state.json", *folder.glob("resume-*.safetensors")):
         path.unlink(missing_ok=True)
+
+
+def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """``value`` as JSON, its tensors put into ``tensors`` and referred to by name; lists may hold some, too."""
+    if isinstance(value, Tensor):
+        tensors[name] = value.detach()
+        return {"tensor": name}
+    if isinstance(value, list):
+        return [_packed(each, f"{name}/{i}", tensors) for i, each in enumerate(value)]
+    return value
+
+
+def _unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        return tensors[value["tensor"]]
+    if isinstance(value, list):
+        return [_unpacked(each, tensors) for each in value]
+    return value
 
 
 def _tensors_of(folder: Path, epoch: int) -> Path:

@@ -1,37 +1,51 @@
 """One contract over all optimisers, and what their first step is by hand."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
+from torch.nn import Parameter
 
-from sweepstack.models.optimizers import make_optimizer
-from sweepstack.models.settings import Optimizer
+from sweepstack.models.optimizers import WEIGHT_DECAY, evaluating, make_optimizer, set_lr, to_evaluation, to_training
+from sweepstack.models.settings import Descent, Optimizer, Train, WarmStart
 
 NAMES: tuple[Optimizer, ...] = get_args(Optimizer)
+COUPLED: tuple[Optimizer, ...] = ("sgd", "adam", "rmsprop", "lbfgs")  # decay is a part of their gradient
 TARGET = torch.tensor([1.0, -2.0, 3.0])
+CURVATURE = torch.tensor([1.0, 2.0, 0.5])
+
+
+def make(name: Optimizer, parameters: list[Parameter], lr: float, decay: float = 0.0) -> torch.optim.Optimizer:
+    return make_optimizer(Descent(optimizer=name, lr=lr, weight_decay=decay), parameters, supervised=True)
 
 
 def descend(name: Optimizer, lr: float, steps: int, weight_decay: float = 0.0) -> tuple[torch.Tensor, list[float]]:
-    """Towards TARGET on the bowl Σ cᵢ (xᵢ − targetᵢ)², from 0."""
-    x = torch.nn.Parameter(torch.zeros(3))
-    optimizer = make_optimizer(name, [x], lr, weight_decay)
-    losses = []
-    for _ in range(steps):
-        loss = (torch.tensor([1.0, 2.0, 0.5]) * (x - TARGET).square()).sum()
-        losses.append(loss.item())
+    """Towards TARGET on the bowl Σ cᵢ (xᵢ − targetᵢ)², from 0; the losses are those before each step."""
+    x = Parameter(torch.zeros(3))
+    optimizer = make(name, [x], lr, weight_decay)
+
+    def evaluate() -> torch.Tensor:
         optimizer.zero_grad()
+        loss = (CURVATURE * (x - TARGET).square()).sum()
         loss.backward()
-        optimizer.step()
-    return x.detach(), losses
+        return loss.detach()
+
+    closure: Any = evaluate
+    losses = [float(optimizer.step(closure)) for _ in range(steps)]
+    with evaluating(optimizer):
+        return x.detach().clone(), losses
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_lowers_a_quadratic_to_its_minimum(name: Optimizer) -> None:
-    x, losses = descend(name, 0.02, 600)
+    x, losses = descend(name, 0.1 if name == "schedule_free" else 0.02, 600)
     assert losses[0] == 13.5  # 1·1 + 2·4 + .5·9
     assert losses[50] < losses[0]
     assert x.tolist() == pytest.approx(TARGET.tolist(), abs=0.03)
+
+
+def test_lbfgs_solves_a_quadratic_in_a_step() -> None:
+    assert descend("lbfgs", 1.0, 1)[0].tolist() == pytest.approx(TARGET.tolist(), abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +55,7 @@ def test_each_lowers_a_quadratic_to_its_minimum(name: Optimizer) -> None:
         ("adam", [0.01, -0.01, 0.01]),  # the first step is lr, against the sign
         ("adamw", [0.01, -0.01, 0.01]),
         ("rmsprop", [0.1, -0.1, 0.1]),  # gradient / √(.01 · gradient²) is 10
+        ("schedule_free", [0.01, -0.01, 0.01]),  # the average of one step
     ],
 )
 def test_the_first_step(name: Optimizer, expected: list[float]) -> None:
@@ -54,19 +69,87 @@ def test_weight_decay_pulls_towards_zero(name: Optimizer) -> None:
     assert bool((held.abs() < free.abs() - 0.01).all())
 
 
-def test_adamw_decays_apart_from_the_gradient() -> None:
+@pytest.mark.parametrize("name", ["sgd", "lbfgs"])
+def test_a_decay_within_the_gradient_moves_the_minimum_to_where_both_balance(name: Optimizer) -> None:
+    """2c(x − target) + decay·x = 0: x = 2c·target / (2c + decay)."""
+    x, losses = descend(name, 0.05, 300, weight_decay=0.5)
+    assert x.tolist() == pytest.approx([2 / 2.5, -8 / 4.5, 3 / 1.5], abs=1e-3)
+    assert losses[-1] == pytest.approx(float((CURVATURE * (x - TARGET).square()).sum()), abs=1e-3)  # of the bowl alone
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in COUPLED])
+def test_others_decay_apart_from_the_gradient(name: Optimizer) -> None:
     """Without a gradient a weight is multiplied by 1 − lr·decay: .5·(1 − .1·.2) = .49."""
-    x = torch.nn.Parameter(torch.tensor([0.5]))
+    x = Parameter(torch.tensor([0.5]))
+    optimizer = make(name, [x], 0.1, 0.2)
     x.grad = torch.zeros(1)
-    make_optimizer("adamw", [x], 0.1, 0.2).step()
+    optimizer.step()
+    to_evaluation(optimizer)
     assert x.item() == pytest.approx(0.49)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_rate_of_a_group_can_be_set_before_every_step(name: Optimizer) -> None:
-    x = torch.nn.Parameter(torch.ones(1))
-    optimizer = make_optimizer(name, [x], 0.1, 0.0)
-    optimizer.param_groups[0]["lr"] = 0.0
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "lbfgs"])
+@pytest.mark.parametrize(
+    ("descent", "supervised", "decay"),
+    [
+        (Train(), True, WEIGHT_DECAY),
+        (Train(), False, 0.0),
+        (WarmStart(), True, 0.05),
+        (Train(weight_decay=0.0), True, 0.0),
+        (Train(weight_decay=0.3), False, 0.3),
+    ],
+)
+def test_the_decay_that_is_meant(name: Optimizer, descent: Descent, supervised: bool, decay: float) -> None:
+    chosen = descent.model_copy(update={"optimizer": name, "lr": 0.125})
+    [group] = make_optimizer(chosen, [Parameter(torch.ones(1))], supervised=supervised).param_groups
+    assert (group["weight_decay"], group["lr"]) == (decay, 0.125)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "lbfgs"])  # whose line search ends elsewhere
+def test_the_rate_can_be_set_before_every_step(name: Optimizer) -> None:
+    x = Parameter(torch.ones(1))
+    optimizer = make(name, [x], 0.1)
+    set_lr(optimizer, 0.0)
     x.grad = torch.ones(1)
     optimizer.step()
     assert x.item() == 1.0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_evaluating_leaves_the_training_where_it_was(name: Optimizer) -> None:
+    """Three schedule-free steps of .1 down a slope: z is at −.3, the average x at −.2, gradients are taken at −.21."""
+    x = Parameter(torch.zeros(1))
+    optimizer = make(name, [x], 0.1)
+
+    def evaluate() -> torch.Tensor:
+        x.grad = torch.ones(1)
+        return x.detach().sum()
+
+    closure: Any = evaluate
+    for _ in range(3):
+        optimizer.step(closure)
+    trained = x.item()
+    with evaluating(optimizer):
+        assert x.item() == pytest.approx(-0.2 if name == "schedule_free" else trained)
+        with evaluating(optimizer):  # inside of itself it changes nothing
+            pass
+        assert x.item() == pytest.approx(-0.2 if name == "schedule_free" else trained)
+    assert x.item() == pytest.approx(-0.21 if name == "schedule_free" else trained)
+    optimizer.step(closure)
+
+
+def test_where_training_fails_while_evaluating_the_weights_are_put_back() -> None:
+    optimizer = make("schedule_free", [Parameter(torch.zeros(1))], 0.1)
+    with pytest.raises(KeyboardInterrupt), evaluating(optimizer):
+        raise KeyboardInterrupt
+    assert optimizer.param_groups[0]["train_mode"]
+
+
+def test_what_has_ended_is_left_at_its_average() -> None:
+    optimizer = make("schedule_free", [Parameter(torch.zeros(1))], 0.1)
+    to_evaluation(optimizer)
+    with evaluating(optimizer):
+        pass
+    assert not optimizer.param_groups[0]["train_mode"]
+    to_training(optimizer)
+    assert optimizer.param_groups[0]["train_mode"]

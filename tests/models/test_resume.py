@@ -1,15 +1,17 @@
 """A state that was saved goes on bit by bit as if it had not been, with every optimiser."""
 
+import json
+from contextlib import nullcontext
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch.nn import Parameter
 
-from sweepstack.models.optimizers import make_optimizer
+from sweepstack.models.optimizers import evaluating, make_optimizer, set_lr
 from sweepstack.models.resume import forget_state, load_state, read_reports, save_state
-from sweepstack.models.settings import Optimizer
+from sweepstack.models.settings import Descent, Optimizer
 
 
 def begin(name: Optimizer) -> tuple[dict[str, Parameter], torch.optim.Optimizer]:
@@ -18,33 +20,85 @@ def begin(name: Optimizer) -> tuple[dict[str, Parameter], torch.optim.Optimizer]
         "head.bias": Parameter(torch.zeros(3)),
         "idle": Parameter(torch.ones(1)),
     }
-    return trained, make_optimizer(name, trained.values(), 0.1, 0.01)
+    descent = Descent(optimizer=name, lr=0.1, weight_decay=0.01)
+    return trained, make_optimizer(descent, trained.values(), supervised=True)
 
 
 def epoch(trained: dict[str, Parameter], optimizer: torch.optim.Optimizer, number: int) -> None:
+    """Three steps on other data each."""
     random = torch.Generator().manual_seed(number)
     for _ in range(3):
-        for name, parameter in trained.items():
-            parameter.grad = None if name == "idle" else torch.randn(parameter.shape, generator=random)
-        optimizer.param_groups[0]["lr"] = 0.1 / (1 + number)
-        optimizer.step()
+        x, y = torch.randn(8, 2, generator=random), torch.randn(8, 3, generator=random)
+
+        def evaluate(x: torch.Tensor = x, y: torch.Tensor = y) -> torch.Tensor:
+            optimizer.zero_grad()
+            loss = (x @ trained["head.weight"] + trained["head.bias"] - y).square().mean()
+            loss.backward()
+            return loss.detach()
+
+        closure: Any = evaluate
+        set_lr(optimizer, 0.1 / (1 + number))
+        optimizer.step(closure)
 
 
+def scores(trained: dict[str, Parameter], optimizer: torch.optim.Optimizer) -> None:
+    with evaluating(optimizer):
+        assert all(bool(p.isfinite().all()) for p in trained.values())
+
+
+def held(optimizer: torch.optim.Optimizer) -> Any:
+    """All that it holds, in an order, tensors as lists."""
+    state = optimizer.state_dict()
+    of_parameters = {i: sorted(each.items()) for i, each in sorted(state["state"].items())}
+    return json.loads(json.dumps([of_parameters, state["param_groups"]], default=lambda t: t.tolist()))
+
+
+@pytest.mark.parametrize("inside", [False, True])
 @pytest.mark.parametrize("name", get_args(Optimizer))
-def test_going_on_equals_not_having_stopped(name: Optimizer, tmp_path: Path) -> None:
-    undisturbed, optimizer = begin(name)
+def test_going_on_equals_not_having_stopped(name: Optimizer, inside: bool, tmp_path: Path) -> None:
+    """Each epoch in a process that knows nothing, saved while it evaluates or after: bit for bit the same."""
+    undisturbed, whole = begin(name)
     for number in range(4):
-        epoch(undisturbed, optimizer, number)
+        epoch(undisturbed, whole, number)
+        scores(undisturbed, whole)
     for number in range(4):
-        trained, optimizer = begin(name)  # a process that knows nothing
+        trained, optimizer = begin(name)
         reports = read_reports(tmp_path)
         assert len(reports) == number
         if reports:
-            load_state(tmp_path, trained, optimizer, number)
+            assert load_state(tmp_path, trained, optimizer, number) == {"best": number / 7}
         epoch(trained, optimizer, number)
-        save_state(tmp_path, trained, optimizer, [*reports, {"reward": number / 3}])
+        with evaluating(optimizer) if inside else nullcontext():
+            if not inside:
+                scores(trained, optimizer)
+            extra = {"best": (number + 1) / 7}
+            save_state(tmp_path, trained, optimizer, [*reports, {"reward": number / 3}], extra)
     assert all(torch.equal(trained[key], undisturbed[key]) for key in trained)
+    assert held(optimizer) == held(whole)
     assert read_reports(tmp_path)[3] == {"reward": 1.0}  # to the last bit
+
+
+def test_lbfgs_has_curvature_to_bring_back(tmp_path: Path) -> None:
+    trained, optimizer = begin("lbfgs")
+    epoch(trained, optimizer, 0)
+    save_state(tmp_path, trained, optimizer, [{"reward": 0.5}])
+    again, other = begin("lbfgs")
+    assert load_state(tmp_path, again, other, 1) == {}
+    [state] = other.state.values()
+    assert len(state["old_dirs"]) > 1
+    assert isinstance(state["n_iter"], int)
+
+
+def test_settings_are_the_callers_and_not_those_of_the_file(tmp_path: Path) -> None:
+    """A decay that was raised meanwhile stays raised; what training itself has counted comes back."""
+    trained, optimizer = begin("schedule_free")
+    epoch(trained, optimizer, 0)
+    save_state(tmp_path, trained, optimizer, [{"reward": 0.5}])
+    again, _ = begin("schedule_free")
+    other = make_optimizer(Descent(optimizer="schedule_free", weight_decay=0.3), again.values(), supervised=True)
+    load_state(tmp_path, again, other, 1)
+    [group] = other.param_groups
+    assert (group["weight_decay"], group["k"], group["lr_max"], group["train_mode"]) == (0.3, 3, 0.1, True)
 
 
 def test_one_state_is_kept_and_nothing_when_a_trial_has_ended(tmp_path: Path) -> None:

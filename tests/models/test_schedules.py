@@ -1,29 +1,140 @@
-"""Schedules at their edges, by the formulas of the module's docstring."""
+"""Schedules against torch's own, at their edges, and by the formulas of the module's docstring."""
 
 import math
+import warnings
+from collections.abc import Callable
 from itertools import pairwise
 from typing import get_args
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.optim import lr_scheduler as of_torch
 
-from sweepstack.models.schedules import FLOOR, SCHEDULES, lr_factor
-from sweepstack.models.settings import LRSchedule
+from sweepstack.models.schedules import COURSES, END, FLOOR, RISE, START, lr_factors
+from sweepstack.models.settings import Descent, LRSchedule, Train
 
-NAMES = get_args(LRSchedule)
+NAMES: tuple[LRSchedule, ...] = get_args(LRSchedule)
+FALLING: tuple[LRSchedule, ...] = ("constant", "linear", "exponential", "inverse_time", "step", "cosine", "wsd")
+Scheduler = of_torch.LRScheduler
+Make = Callable[[torch.optim.Optimizer], Scheduler]
+
+
+def stepped(make: Make, total: int, warm_up: int = 0) -> list[float]:
+    """What a scheduler of torch makes of a rate of 1, after LinearLR over the warm-up's steps."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    found = []
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The epoch parameter in", UserWarning)  # SequentialLR's own call
+        scheduler = make(optimizer)
+        if warm_up:
+            rise = of_torch.LinearLR(optimizer, 1 / warm_up, 1.0, total_iters=warm_up - 1)
+            scheduler = of_torch.SequentialLR(optimizer, [rise, scheduler], [warm_up])
+        for _ in range(total):
+            found.append(float(optimizer.param_groups[0]["lr"]))
+            optimizer.step()
+            scheduler.step()
+    return found
 
 
 def test_every_schedule_of_the_settings_is_there() -> None:
-    assert {*SCHEDULES, "step"} == set(NAMES)
+    assert set(COURSES) == set(NAMES)
+
+
+# 8 epochs of 50 steps; n of the 400 are left to the schedule.
+TORCH: dict[str, Callable[[int], Make]] = {
+    "constant": lambda n: lambda o: of_torch.ConstantLR(o, 1.0),
+    "linear": lambda n: lambda o: of_torch.LinearLR(o, 1.0, 0.0, total_iters=n),
+    "exponential": lambda n: lambda o: of_torch.ExponentialLR(o, FLOOR ** (1 / n)),
+    "inverse_time": lambda n: lambda o: of_torch.LambdaLR(o, lambda j: 1 / (1 + (1 / FLOOR - 1) * j / n)),
+    "step": lambda n: lambda o: of_torch.StepLR(o, 2 * 50, 0.5),
+    "cosine": lambda n: lambda o: of_torch.CosineAnnealingLR(o, n),
+}
+
+
+@pytest.mark.parametrize("warm_up", [0, 40])
+@pytest.mark.parametrize("name", TORCH)
+def test_as_torch_steps_it(name: LRSchedule, warm_up: int) -> None:
+    descent = Descent(lr_schedule=name, lr_warmup=warm_up / 400, step_every=2, step_factor=0.5)
+    expected = stepped(TORCH[name](400 - warm_up), 400, warm_up)
+    assert lr_factors(descent, 400, 8) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("warm_up", [0, 40])
+def test_wsd_as_torch_steps_it(warm_up: int) -> None:
+    """Stable up to step 300, then linear to 0 over the last quarter."""
+
+    def make(optimizer: torch.optim.Optimizer) -> Scheduler:
+        stable = of_torch.ConstantLR(optimizer, 1.0)
+        fall = of_torch.LinearLR(optimizer, 1.0, 0.0, total_iters=100)
+        if not warm_up:
+            return of_torch.SequentialLR(optimizer, [stable, fall], [300])
+        rise = of_torch.LinearLR(optimizer, 1 / warm_up, 1.0, total_iters=warm_up - 1)
+        return of_torch.SequentialLR(optimizer, [rise, stable, fall], [warm_up, 300])
+
+    factors = lr_factors(Descent(lr_schedule="wsd", lr_warmup=warm_up / 400, decay=0.25), 400, 8)
+    assert factors == pytest.approx(stepped(make, 400), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize(("warm_up", "rise"), [(0.0, RISE), (0.1, 0.1), (0.99, 0.99)])
+@pytest.mark.parametrize("total", [20, 400])
+def test_one_cycle_as_torch_steps_it(warm_up: float, rise: float, total: int) -> None:
+    def make(optimizer: torch.optim.Optimizer) -> Scheduler:
+        return of_torch.OneCycleLR(
+            optimizer,
+            1.0,
+            total,
+            pct_start=rise,
+            div_factor=1 / START,
+            final_div_factor=1 / END,
+            cycle_momentum=False,
+        )
+
+    factors = lr_factors(Descent(lr_schedule="one_cycle", lr_warmup=warm_up), total, 8)
+    assert factors == pytest.approx(stepped(make, total), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize(("cycles", "warm_up"), [(4, 0.0), (1, 0.0), (3, 0.25), (1, 0.1)])
+def test_cyclic_as_torch_steps_it(cycles: int, warm_up: float) -> None:
+    """A warm-up stands for the first rise: CyclicLR goes on from half a cycle."""
+    steps = round(400 * warm_up)
+    half = (400 - steps) / (cycles - (0.5 if steps else 0.0)) / 2
+
+    def make(optimizer: torch.optim.Optimizer) -> Scheduler:
+        return of_torch.CyclicLR(optimizer, FLOOR, 1.0, step_size_up=half, cycle_momentum=False)  # type: ignore[arg-type]
+
+    expected = stepped(make, 400 - steps + round(half))[round(half) if steps else 0 :]
+    factors = lr_factors(Descent(lr_schedule="cyclic", cycles=cycles, lr_warmup=warm_up), 400, 8)[steps:]
+    assert factors == pytest.approx(expected[: 400 - steps], rel=1e-9)
+    assert factors[-1] <= FLOOR + 1 / half  # it ends as low as it can
+
+
+@pytest.mark.parametrize("name", FALLING)
+@given(total=st.integers(1, 300), epochs=st.integers(1, 9))
+def test_those_that_fall_begin_at_one_and_never_rise(name: LRSchedule, total: int, epochs: int) -> None:
+    factors = lr_factors(Descent(lr_schedule=name), total, epochs)
+    assert factors[0] == 1.0
+    assert all(0 < later <= earlier for earlier, later in pairwise(factors))
 
 
 @pytest.mark.parametrize("name", NAMES)
-@given(total=st.integers(1, 300), epochs=st.integers(1, 9))
-def test_each_begins_at_one_and_never_rises(name: str, total: int, epochs: int) -> None:
-    factors = [lr_factor(name, step, total, epochs=epochs) for step in range(total)]
-    assert factors[0] == 1.0
-    assert all(0 < later <= earlier for earlier, later in pairwise(factors))
+@given(
+    total=st.integers(1, 300),
+    epochs=st.integers(1, 9),
+    warm_up=st.floats(0, 0.999),
+    decay=st.floats(0.001, 0.999),
+    cycles=st.integers(1, 400),
+    step_every=st.integers(1, 20),
+)
+def test_whatever_the_settings_all_factors_lie_between_zero_and_one(
+    name: LRSchedule, total: int, epochs: int, warm_up: float, decay: float, cycles: int, step_every: int
+) -> None:
+    descent = Descent(lr_schedule=name, lr_warmup=warm_up, decay=decay, cycles=cycles, step_every=step_every)
+    factors = lr_factors(descent, total, epochs)
+    assert factors.shape == (total,)
+    assert bool(((factors > 0) & (factors <= 1)).all())
 
 
 # At a quarter, at half, and at the last step of 1,000 (x = .999).
@@ -36,43 +147,81 @@ def test_each_begins_at_one_and_never_rises(name: str, total: int, epochs: int) 
         ("inverse_time", 1 / 25.75, 1 / 50.5, 1 / 99.901),  # 1 / (1 + 99 x)
         ("cosine", 0.85355339, 0.5, 2.4674e-6),  # (1 + cos 45°)/2; π²·10⁻⁶/4
         ("step", 0.5, 0.25, 0.125),  # 8 epochs, halved every other one: two, four and seven are done
+        ("wsd", 1.0, 1.0, 0.005),  # 1/200
+        ("cyclic", FLOOR, FLOOR, 0.01792),  # after one and two of four cycles; .01 + .99 · 2/250
     ],
 )
-def test_by_formula(name: str, quarter: float, half: float, last: float) -> None:
-    got = [lr_factor(name, step, 1000, epochs=8, step_every=2, step_factor=0.5) for step in (250, 500, 999)]
-    assert got == pytest.approx([quarter, half, last], rel=1e-4)
+def test_by_formula(name: LRSchedule, quarter: float, half: float, last: float) -> None:
+    descent = Descent(lr_schedule=name, step_every=2, step_factor=0.5, cycles=4, decay=0.2)
+    assert lr_factors(descent, 1000, 8)[[250, 500, 999]] == pytest.approx([quarter, half, last], rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["exponential", "inverse_time"])
-def test_decaying_schedules_end_at_the_floor(name: str) -> None:
-    assert SCHEDULES[name](1.0) == pytest.approx(FLOOR)
+def test_one_cycle_by_hand() -> None:
+    """10 steps: a third of the way is up, 1/25 at step 0 and 1 at step 2, then down to 4e-6 at step 9."""
+    factors = lr_factors(Descent(lr_schedule="one_cycle"), 10, 1)
+    assert factors[:3] == pytest.approx([0.04, 0.52, 1.0])
+    assert factors[[5, 9]] == pytest.approx([(1 + math.cos(math.pi * 3 / 7)) / 2, 4e-6], rel=1e-4)
 
 
-@given(st.integers(1, 12), st.integers(1, 40), st.integers(1, 5))
+@given(st.integers(1, 12), st.integers(1, 40), st.integers(1, 15))
 def test_a_step_falls_exactly_where_an_epoch_ends(epochs: int, steps: int, step_every: int) -> None:
-    for step in range(epochs * steps):
-        factor = lr_factor("step", step, epochs * steps, epochs=epochs, step_every=step_every, step_factor=0.1)
-        assert factor == pytest.approx(0.1 ** (step // steps // step_every))
+    """And never, where step_every is more than there are epochs."""
+    factors = lr_factors(Descent(lr_schedule="step", step_every=step_every, step_factor=0.1), epochs * steps, epochs)
+    assert factors == pytest.approx([0.1 ** (step // steps // step_every) for step in range(epochs * steps)])
 
 
 def test_warm_up_rises_linearly_to_one_and_the_schedule_spans_the_rest() -> None:
-    got = [lr_factor("linear", step, 12, warm_up=4) for step in range(12)]
-    assert got[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
-    assert got[4:] == pytest.approx([1 - i / 8 for i in range(8)])
+    factors = lr_factors(Descent(lr_schedule="linear", lr_warmup=1 / 3), 12, 3)
+    assert factors[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert factors[4:] == pytest.approx([1 - i / 8 for i in range(8)])
 
 
-def test_one_step_and_nothing_but_warm_up() -> None:
-    assert [lr_factor(name, 0, 1) for name in NAMES] == [1.0] * len(NAMES)
-    assert [lr_factor("cosine", step, 2, warm_up=2) for step in range(2)] == [0.5, 1.0]
+@pytest.mark.parametrize("name", NAMES)
+def test_a_training_of_one_step_has_no_warm_up(name: LRSchedule) -> None:
+    expected = FLOOR if name == "cyclic" else 1.0
+    assert lr_factors(Descent(lr_schedule=name, lr_warmup=0.99), 1, 1).tolist() == [expected]
 
 
-@pytest.mark.parametrize(("step", "total"), [(-1, 3), (3, 3), (0, 0)])
-def test_a_step_outside_of_training_is_refused(step: int, total: int) -> None:
-    with pytest.raises(ValueError, match=f"0 <= step < total must hold, but got step={step}, total={total}"):
-        lr_factor("cosine", step, total)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "one_cycle"])
+def test_the_longest_warm_up_leaves_the_last_step_to_the_schedule(name: LRSchedule) -> None:
+    factors = lr_factors(Descent(lr_schedule=name, lr_warmup=0.99), 4, 1)
+    assert factors.tolist() == pytest.approx([1 / 3, 2 / 3, 1.0, 1.0])
 
 
-def test_cosine_is_symmetric() -> None:
-    for step in range(1, 100):
-        assert lr_factor("cosine", step, 100) + lr_factor("cosine", 100 - step, 100) == pytest.approx(1.0)
-    assert math.isclose(lr_factor("cosine", 50, 100), 0.5)
+@pytest.mark.parametrize(
+    ("total", "warm_up", "expected"),
+    [
+        (4, 0.0, [1.0, 1.0, 1.0, 1.0]),  # a fifth of four steps is none
+        (5, 0.0, [1.0] * 5),  # one: it begins where it was
+        (10, 0.8, [i / 8 for i in range(1, 9)] + [1.0, 0.5]),  # no stable step between warm-up and decay
+        (10, 0.9, [i / 9 for i in range(1, 10)] + [1.0]),  # the warm-up takes one of the decay's two
+    ],
+)
+def test_short_decays(total: int, warm_up: float, expected: list[float]) -> None:
+    assert lr_factors(Descent(lr_schedule="wsd", lr_warmup=warm_up), total, 1) == pytest.approx(expected)
+
+
+def test_a_cycle_has_two_steps_at_least() -> None:
+    descent = Descent(lr_schedule="cyclic", cycles=100)
+    assert lr_factors(descent, 6, 1) == pytest.approx([FLOOR, 1.0] * 3)
+    assert lr_factors(descent, 2, 1) == pytest.approx([FLOOR, 1.0])
+
+
+def test_a_batch_size_that_doubles_keeps_the_course() -> None:
+    """Epoch 2 of 4 with 10 or with 5 steps: the same stretch of the cosine, told twice as fine."""
+    fine, coarse = (lr_factors(Descent(), 4 * n, 4)[2 * n : 3 * n] for n in (10, 5))
+    assert coarse == pytest.approx(fine[::2])
+
+
+def test_what_is_kept_for_the_next_caller_cannot_be_changed() -> None:
+    factors = lr_factors(Train(), 100, 2)
+    assert lr_factors(Train(), 100, 2) is factors
+    with pytest.raises(ValueError, match="read-only"):
+        factors[0] = 2.0
+    assert np.array_equal(factors, lr_factors(Descent(), 100, 2))
+
+
+@pytest.mark.parametrize(("total", "epochs"), [(0, 1), (3, 0), (-1, 1)])
+def test_a_training_without_steps_is_refused(total: int, epochs: int) -> None:
+    with pytest.raises(ValueError, match=f"must be at least 1, but got total={total}, epochs={epochs}"):
+        lr_factors(Descent(), total, epochs)
