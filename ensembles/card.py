@@ -9,6 +9,7 @@ from typing import Any
 from sweepstack.ensembles.choose import Row
 
 PACKAGES = ("sweepstack", "torch", "numpy", "safetensors", "tokenizers", "scikit-learn")
+PARTS = ("valid", "blend", "test")
 USAGE = """```python
 from sweepstack.ensembles import load
 
@@ -59,7 +60,7 @@ def markdown(card: Card, row: Row, installed: Mapping[str, str]) -> str:
             USAGE,
             "## Measured",
             "What is fitted on blend is scored there by 5-fold cross-fitting; test was never chosen on.",
-            _table(["part", *row.blend], [[part, *_figures(row, part)] for part in ("valid", "blend", "test")]),
+            _table(["metric", *PARTS], [[name, *(_figure(row, part, name) for part in PARTS)] for name in row.blend]),
             "## Members",
             _table(["member", "weight"], members),
             "## Data",
@@ -71,12 +72,14 @@ def markdown(card: Card, row: Row, installed: Mapping[str, str]) -> str:
     )
 
 
-def _figures(row: Row, part: str) -> list[str]:
+def _figure(row: Row, part: str, metric: str) -> str:
     figures: dict[str, float] | None = getattr(row, part)
     if figures is None:
-        return ["not scored" for _ in row.blend]
+        return "not scored"
+    if metric not in figures:
+        return ""
     widths = row.test_interval if part == "test" and row.test_interval else {}
-    return [f"{value:.4f}" + (f" ± {widths[name]:.4f}" if name in widths else "") for name, value in figures.items()]
+    return f"{figures[metric]:.4f}" + (f" ± {widths[metric]:.4f}" if metric in widths else "")
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -13,11 +13,11 @@ import numpy as np
 
 from sweepstack.ensembles.builder import Builder, ranking
 from sweepstack.ensembles.combination import Combination
-from sweepstack.ensembles.comparison import Gain, Values, chance_better, gain, half_width
+from sweepstack.ensembles.comparison import Gain, Sample, chance_better, gain
 from sweepstack.ensembles.crossfit import cross_fit, folds
-from sweepstack.ensembles.objective import Objective
+from sweepstack.ensembles.objective import Objective, half_widths
 from sweepstack.ensembles.store import Kind, Library, Stack
-from sweepstack.models.predictions import DIRECTION, Ints, Predictions, metrics, scores
+from sweepstack.models.predictions import DIRECTION, Ints, Predictions, metrics
 
 Role = Literal["ensemble", "trial", "baseline", "control"]
 LIKELY = 0.8  # the least chance of being better that an ensemble needs
@@ -145,27 +145,27 @@ def choose(
             alone = Combination((place,), np.ones(1, dtype=np.float32))
             add(name, method, role, alone, blend.stack.member(place))
 
-    values = {name: objective.values(predictions, blend_labels) for name, predictions in on_blend.items()}
+    samples = {name: objective.sample(predictions, blend_labels) for name, predictions in on_blend.items()}
     rivals = [name for role, name in best.items() if role != "control"]
-    chosen, reason = _decide(ensembles, rivals, values, objective, seed)
+    chosen, reason = _decide(ensembles, rivals, samples, objective, seed)
     return Choice(tuple(rows), combinations, chosen, reason, tuple(notes))
 
 
 def _decide(
-    ensembles: Sequence[str], rivals: Sequence[str], values: Mapping[str, Values], objective: Objective, seed: int
+    ensembles: Sequence[str], rivals: Sequence[str], samples: Mapping[str, Sample], objective: Objective, seed: int
 ) -> tuple[str, str]:
-    """The row to export and why; ``ensembles`` best first, ``values`` per blend row."""
+    """The row to export and why; ``ensembles`` best first, ``samples`` of blend."""
     if not ensembles and not rivals:
         raise ValueError("choose needs a trial, a baseline or an ensemble, but got none")
     if not rivals:
         return ensembles[0], f"{ensembles[0]} is exported: there is no single trial or baseline to compare it with."
-    rival = max(rivals, key=lambda name: float(values[name].mean()))
+    rival = max(rivals, key=lambda name: samples[name].score)
     if not ensembles:
         return rival, f"{rival} is exported: there is no ensemble."
     best = ensembles[0]
-    chance = chance_better(values[best], values[rival], seed)
+    chance = chance_better(samples[best], samples[rival], seed)
     sign = DIRECTION[objective.metric]
-    means = f"blend {objective.metric} {sign * values[best].mean():.3f} against {sign * values[rival].mean():.3f}"
+    means = f"blend {objective.metric} {sign * samples[best].score:.3f} against {sign * samples[rival].score:.3f}"
     if chance >= LIKELY:
         return best, f"{best} is exported: it beats {rival} with a chance of {chance:.0%} ({means})."
     return rival, (
@@ -190,21 +190,20 @@ def score_test(
 
     Call it when the choice stands in the ledger. ``predictions`` by row name, as of ``Choice.predict``.
     """
-    values = {name: objective.values(each, labels) for name, each in predictions.items()}
+    samples = {name: objective.sample(each, labels) for name, each in predictions.items()}
     trial = next((row.name for row in choice.rows if row.role == "trial"), None)
     linear = next((row.name for row in choice.rows if row.role == "baseline"), None)
 
     def over(name: str, rival: str | None) -> Gain | None:
-        return None if rival is None or rival == name else gain(values[name], values[rival])
+        return None if rival is None or rival == name else gain(samples[name], samples[rival])
 
     scored = []
     for row in choice.rows:
-        by_metric = scores(predictions[row.name], labels, objective.cost)
         scored.append(
             replace(
                 row,
-                test={metric: float(each.mean()) for metric, each in by_metric.items()},
-                test_interval={metric: half_width(each) for metric, each in by_metric.items()},
+                test=metrics(predictions[row.name], labels, objective.cost),
+                test_interval=half_widths(predictions[row.name], labels, objective.cost),
                 gain_over_trial=over(row.name, trial),
                 gain_over_linear=over(row.name, linear),
             )

@@ -1,8 +1,11 @@
 """How sure a difference is: paired bootstrap for the choice, 95% intervals for what is shown.
 
 Two classifiers are compared on the same rows, row by row: most of the noise is in which rows there are, and it cancels.
+A metric that is no mean over rows (F1, calibration error) is a function of several means, and worked out anew for each
+resample of the rows.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +16,39 @@ from sweepstack.models.seeds import derive_seed
 Values = NDArray[np.float64]
 NORMAL_95 = 1.959964
 RESAMPLES = 2000
+BLOCK = 4_000_000  # counts in memory at a time
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a metric is worked out from: ``of`` the means of ``features`` over rows. More is better.
+
+    features: (rows, F); of: (…, F) → (…), or None where the metric is the mean of the only feature.
+    """
+
+    features: Values
+    of: Callable[[Values], Values] | None = None
+
+    @staticmethod
+    def mean_of(values: Values) -> "Sample":
+        """Of a metric that is a mean over rows; values: (rows,)."""
+        return Sample(values[:, None])
+
+    @property
+    def score(self) -> float:
+        return float(self.at(self.features.mean(axis=0)))
+
+    def at(self, means: Values) -> Values:
+        return means[..., 0] if self.of is None else self.of(means)
+
+    def resampled(self, seed: int) -> Values:
+        """(RESAMPLES,): the metric of bootstrap resamples, the same ones for every sample of as many rows."""
+        return self.at(resampled_means(self.features, seed))
 
 
 @dataclass(frozen=True)
 class Gain:
-    """A mean paired difference, more is better, and its 95% interval."""
+    """A paired difference, more is better, and its 95% interval."""
 
     mean: float
     low: float
@@ -32,19 +63,35 @@ def half_width(values: Values) -> float:
     return NORMAL_95 * float(values.std(ddof=1)) / float(np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
-def gain(values: Values, rival: Values) -> Gain:
-    """Of ``values`` over ``rival``, each (rows,) in the same order."""
-    difference = values - rival
-    mean, half = float(difference.mean()), half_width(difference)
-    return Gain(mean, mean - half, mean + half)
+def gain(sample: Sample, rival: Sample, seed: int = 0) -> Gain:
+    """Of ``sample`` over ``rival``, on the same rows in the same order.
+
+    The interval is normal; its standard error is that of the mean difference, or, of a metric that is no mean over
+    rows, the deviation of the difference over paired resamples.
+    """
+    difference = sample.score - rival.score
+    if sample.of is None and rival.of is None:
+        half = half_width(sample.features[:, 0] - rival.features[:, 0])
+    else:
+        half = NORMAL_95 * float((sample.resampled(seed) - rival.resampled(seed)).std(ddof=1))
+    return Gain(difference, difference - half, difference + half)
 
 
-def chance_better(values: Values, rival: Values, seed: int) -> float:
-    """The share of paired bootstrap resamples of the rows in which the mean of ``values`` is higher; half for a tie."""
-    difference = values - rival
+def chance_better(sample: Sample, rival: Sample, seed: int) -> float:
+    """The share of paired bootstrap resamples of the rows in which ``sample`` is better; half for a tie."""
+    differences = sample.resampled(seed) - rival.resampled(seed)
+    tied = np.abs(differences) < 1e-12
+    return float(((differences > 0) & ~tied).mean() + 0.5 * tied.mean())
+
+
+def resampled_means(features: Values, seed: int) -> Values:
+    """(RESAMPLES, F): the means of ``features`` (rows, F) over rows drawn with replacement."""
+    rows = len(features)
     random = np.random.default_rng(derive_seed(seed, "bootstrap"))
-    means = np.array(
-        [difference[random.integers(0, len(difference), len(difference))].mean() for _ in range(RESAMPLES)]
-    )
-    tied = np.abs(means) < 1e-12
-    return float(((means > 0) & ~tied).mean() + 0.5 * tied.mean())
+    means = np.empty((RESAMPLES, features.shape[1]))
+    block = max(1, min(RESAMPLES, BLOCK // rows))
+    for begin in range(0, RESAMPLES, block):
+        size = min(block, RESAMPLES - begin)
+        counts = [np.bincount(random.integers(0, rows, rows), minlength=rows) for _ in range(size)]
+        means[begin : begin + size] = np.asarray(counts, dtype=np.float64) @ features / rows
+    return means

@@ -3,9 +3,16 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sweepstack.models.predictions import DIRECTION, Ints, Predictions, scores
+from sweepstack.ensembles.comparison import NORMAL_95, Sample, half_width, resampled_means
+from sweepstack.models.measures import (
+    CLASS_METRICS,
+    calibration_error,
+    calibration_features,
+    class_features,
+    class_scores,
+)
+from sweepstack.models.predictions import DIRECTION, ROW_METRICS, Ints, Predictions, scores
 
 
 @dataclass(frozen=True)
@@ -20,16 +27,35 @@ class Objective:
     @property
     def reads_all(self) -> bool:
         """Whether the metric looks at a text's last segment only, wherever the ensemble would have answered."""
-        return self.metric in ("log_loss", "accuracy_full")
+        return self.metric in ("log_loss", "accuracy_full", "calibration_error")
 
     @property
     def stop_cost(self) -> float:
         """The cost of a READ that a stop is fitted with; a metric that says nothing of reading leaves the study's."""
-        return 0.0 if self.metric == "accuracy" else self.cost
+        return 0.0 if self.metric == "accuracy" or self.metric in CLASS_METRICS else self.cost
 
-    def values(self, predictions: Predictions, labels: Ints) -> NDArray[np.float64]:
-        """(rows,): the metric of each row, negated where less is better."""
-        return DIRECTION[self.metric] * scores(predictions, labels, self.cost)[self.metric]
+    def sample(self, predictions: Predictions, labels: Ints) -> Sample:
+        """What the metric, negated where less is better, is worked out from."""
+        sign, metric = DIRECTION[self.metric], self.metric
+        if metric in ROW_METRICS:
+            return Sample.mean_of(sign * scores(predictions, labels, self.cost)[metric])
+        if metric in CLASS_METRICS:
+            features = class_features(labels, predictions.answers(), predictions.probabilities.shape[2])
+            return Sample(features, lambda means: sign * class_scores(means)[metric])
+        features = calibration_features(predictions.at(predictions.n_segments - 1), labels)
+        return Sample(features, lambda means: sign * calibration_error(means))
 
     def score(self, predictions: Predictions, labels: Ints) -> float:
-        return float(self.values(predictions, labels).mean())
+        return self.sample(predictions, labels).score
+
+
+def half_widths(predictions: Predictions, labels: Ints, cost: float, seed: int = 0) -> dict[str, float]:
+    """Half of the 95% interval of every metric: normal, with a bootstrap's standard error where no mean over rows is
+    behind it."""
+    found = {name: half_width(values) for name, values in scores(predictions, labels, cost).items()}
+    of_classes = class_features(labels, predictions.answers(), predictions.probabilities.shape[2])
+    of_calibration = calibration_features(predictions.at(predictions.n_segments - 1), labels)
+    means = resampled_means(np.hstack([of_classes, of_calibration]), seed)
+    resampled = class_scores(means[:, : of_classes.shape[1]])
+    resampled["calibration_error"] = calibration_error(means[:, of_classes.shape[1] :])
+    return found | {name: NORMAL_95 * float(values.std(ddof=1)) for name, values in resampled.items()}

@@ -16,6 +16,13 @@ from sweepstack.ensembles.builder import Builder, ranking, stopped
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.store import Stack
+from sweepstack.models.measures import (
+    CLASS_METRICS,
+    calibration_error,
+    calibration_means,
+    class_means,
+    class_scores,
+)
 from sweepstack.models.predictions import DIRECTION, Floats, Ints
 
 
@@ -92,11 +99,17 @@ class _RunningAverage:
             return log_loss, log_loss
         answer = (self.answer_sum + self.answer[member]) * share
         stops = ((total.max(axis=0) * share * answer >= 1 - answer) | self.must).argmax(axis=1)
-        right = total[:, self.rows, stops].argmax(axis=0) == self.labels
-        value = {
-            "reward": right.mean() - self.objective.cost * stops.mean(),
-            "accuracy": right.mean(),
-            "accuracy_full": right.mean(),
-            "segments": stops.mean() + 1,
-        }[metric]
+        answers = total[:, self.rows, stops].argmax(axis=0)
+        right = (answers == self.labels).mean()
+        if metric in CLASS_METRICS:
+            value = class_scores(class_means(self.labels, answers, len(total)))[metric]
+        elif metric == "calibration_error":
+            value = calibration_error(calibration_means(total[:, self.rows, self.last].T * share, self.labels))
+        else:
+            value = {
+                "reward": right - self.objective.cost * stops.mean(),
+                "accuracy": right,
+                "accuracy_full": right,
+                "segments": stops.mean() + 1,
+            }[metric]
         return -DIRECTION[metric] * round(float(value), 10), log_loss

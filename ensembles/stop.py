@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from sweepstack.ensembles.crossfit import folds
 from sweepstack.ensembles.objective import Objective
-from sweepstack.models.predictions import Floats, Ints, Predictions, answer_above
-
-THRESHOLDS = np.concatenate([np.linspace(0.05, 0.9, 35), 1 - np.geomspace(0.1, 0.001, 40)[1:]])
+from sweepstack.models.predictions import THRESHOLDS, Floats, Ints, Predictions, answer_above
 
 
 @dataclass(frozen=True)

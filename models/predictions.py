@@ -16,14 +16,28 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from sweepstack.models.files import write_atomic
+from sweepstack.models.measures import (
+    CLASS_METRICS,
+    calibration_error,
+    calibration_means,
+    class_means,
+    class_scores,
+)
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Thresholds = Sequence[tuple[float, float]]
 """(cost of a READ, the threshold that suits it), costs ascending: of a member without a learned stop."""
 
-DIRECTION = {"reward": 1, "accuracy": 1, "accuracy_full": 1, "segments": -1, "log_loss": -1}
-"""The metrics of a classifier; +1 where more is better."""
+ROW_METRICS = ("reward", "accuracy", "accuracy_full", "segments", "log_loss")
+"""The metrics of a classifier that are means over rows."""
+
+DIRECTION = {name: -1 if name in ("segments", "log_loss") else 1 for name in (*ROW_METRICS, *CLASS_METRICS)}
+DIRECTION["calibration_error"] = -1
+"""All metrics of a classifier; +1 where more is better."""
+
+THRESHOLDS = np.concatenate([np.linspace(0.05, 0.9, 35), 1 - np.geomspace(0.1, 0.001, 40)[1:]])
+"""Of the confidence to answer at: what is tried where one is fitted."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,10 @@ class Predictions:
     def at(self, stops: Ints) -> Floats:
         """(rows, classes): the label distribution at the given segments."""
         return self.probabilities[np.arange(len(self)), stops]
+
+    def answers(self) -> Ints:
+        """(rows,): the label that each text is given where it is answered."""
+        return np.asarray(self.at(self.stops()).argmax(axis=1), dtype=np.int64)
 
     def save(self, path: Path, rows_hash: str) -> None:
         """Writes the arrays as safetensors; ``rows_hash`` says which rows of which data they belong to."""
@@ -83,8 +101,13 @@ def scores(predictions: Predictions, labels: Ints, cost: float) -> dict[str, NDA
 
 
 def metrics(predictions: Predictions, labels: Ints, cost: float) -> dict[str, float]:
-    """The means of :func:`scores`, by name."""
-    return {name: float(values.mean()) for name, values in scores(predictions, labels, cost).items()}
+    """All of DIRECTION: the means of :func:`scores`; precision, recall and F1 of its own answers; and, after reading
+    everything, the expected calibration error of its top probability."""
+    full, classes = predictions.at(predictions.n_segments - 1), predictions.probabilities.shape[2]
+    found = {name: float(values.mean()) for name, values in scores(predictions, labels, cost).items()}
+    by_class = class_scores(class_means(labels, predictions.answers(), classes))
+    found |= {name: float(value) for name, value in by_class.items()}
+    return found | {"calibration_error": float(calibration_error(calibration_means(full, labels)))}
 
 
 def answer_above(probabilities: Floats, n_segments: Ints, threshold: float) -> Predictions:
@@ -102,12 +125,11 @@ def answer_above(probabilities: Floats, n_segments: Ints, threshold: float) -> P
 
 def fit_threshold(probabilities: Floats, n_segments: Ints, labels: Ints, cost: float) -> float:
     """The threshold of :func:`answer_above` with the highest mean reward; among equals the middle one."""
-    candidates = np.concatenate([np.linspace(0.05, 0.9, 35), 1 - np.geomspace(0.1, 0.001, 40)[1:]])
     rewards = np.array(
-        [scores(answer_above(probabilities, n_segments, float(t)), labels, cost)["reward"].mean() for t in candidates]
+        [scores(answer_above(probabilities, n_segments, float(t)), labels, cost)["reward"].mean() for t in THRESHOLDS]
     )
     best = np.flatnonzero(rewards >= rewards.max() - 1e-12)
-    return float(candidates[best[len(best) // 2]])
+    return float(THRESHOLDS[best[len(best) // 2]])
 
 
 def threshold_at(cost: float | None, threshold: float | None, thresholds: Thresholds | None) -> float | None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sweepstack.models.predictions import DIRECTION
+from sweepstack.models.predictions import ROW_METRICS
 from sweepstack.search import format as fmt
 from sweepstack.search.leaderboard import Company, best_metrics, rank, ranked, seconds
 from sweepstack.search.summary import MARKS, Results, ensemble_cells
@@ -32,7 +32,7 @@ def ensemble_row(row: "Row", metric: str, chosen: str | None) -> dict[str, Any]:
 def shown_metrics(results: Results) -> list[str]:
     """The study's metric first; a plain classifier reads everything, so its accuracies are one."""
     study = results.study
-    rest = ["accuracy", "log_loss"] if study.reading == "off" else list(DIRECTION)
+    rest = ["accuracy", "log_loss"] if study.reading == "off" else list(ROW_METRICS)
     return list(dict.fromkeys([study.search.metric, *rest]))
 
 

@@ -30,8 +30,8 @@ def test_it_says_what_where_from_and_how_good() -> None:
         "# reuters: selection",
         "It reads 5 words at a time, at most 16 times; stop: averaged.",
         "Classes (2): acq, a|b.",
-        "| blend | 0.9100 |",
-        "| test | 0.9120 ± 0.0140 |",
+        "| metric | valid | blend | test |",
+        "| reward | 0.9000 | 0.9100 | 0.9120 ± 0.0140 |",
         "| trial-1 | 0.750 |",
         "| warm | abc |",
         "| python | 3.11.1 |",
@@ -42,7 +42,7 @@ def test_it_says_what_where_from_and_how_good() -> None:
 def test_what_is_not_known_is_said() -> None:
     text = markdown(replace(CARD, reading=None), replace(ROW, weights=None), {})
     assert "It reads the whole text at once." in text
-    assert "| test | not scored |" in text
+    assert "| reward | 0.9000 | 0.9100 | not scored |" in text
     assert "| linear | by the meta-learner |" in text
 
 

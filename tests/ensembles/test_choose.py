@@ -8,10 +8,11 @@ import pytest
 from sweepstack.ensembles.builder import Builder
 from sweepstack.ensembles.builders import make
 from sweepstack.ensembles.choose import Choice, Row, _decide, choose, score_test
+from sweepstack.ensembles.comparison import Sample
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.store import Library, Stack
 from sweepstack.models.errors import DataError
-from sweepstack.models.predictions import Ints, metrics
+from sweepstack.models.predictions import DIRECTION, Ints, metrics
 
 OBJECTIVE = Objective("reward", 0.02)
 BUILDERS: tuple[Builder, ...] = (make("average"), make("selection"), make("stacking"), make("bagging"))
@@ -106,7 +107,8 @@ def test_eighty_per_cent_decide(gain: float, exported: str) -> None:
     rival = random.normal(size=1000)
     noise = random.normal(size=1000)
     values = {"trial-0": rival, "mix": rival + 0.2 * (noise - noise.mean()) + gain}
-    assert _decide(["mix"], ["trial-0"], values, OBJECTIVE, 0)[0] == exported
+    samples = {name: Sample.mean_of(each) for name, each in values.items()}
+    assert _decide(["mix"], ["trial-0"], samples, OBJECTIVE, 0)[0] == exported
 
 
 def test_the_same_call_gives_the_same_choice(synthetic: SimpleNamespace) -> None:
@@ -147,6 +149,24 @@ def test_test_is_scored_afterwards_with_intervals_and_paired_gains(chosen: tuple
     assert over.low < over.mean < over.high
     accuracy, width = theirs["accuracy"], (rows["trial-1"].test_interval or {})["accuracy"]
     assert width == pytest.approx(1.96 * np.sqrt(accuracy * (1 - accuracy) / 399), rel=1e-3)
+
+
+@pytest.mark.parametrize("metric", ["f1_macro", "calibration_error"])
+def test_a_metric_that_is_no_mean_over_rows_can_be_chosen_by(metric: str, synthetic: SimpleNamespace) -> None:
+    valid, blend, test = three_parts(synthetic, [4.0, 4.0, 4.0, 1.0], ["trial"] * 3 + ["baseline"])
+    objective = Objective(metric, 0.02)
+    choice = choose(*blend, *valid, [make("average"), make("selection")], objective)
+    assert (
+        f"blend {metric} {choice.row(choice.chosen).blend[metric]:.3f}" in choice.reason or "against" in choice.reason
+    )
+    rows = score_test(choice, choice.predict(test[0]), test[1], objective)
+    ensemble, linear = rows[0], rows[-1]
+    over = ensemble.gain_over_linear
+    assert over is not None
+    sign = DIRECTION[metric]
+    assert over.mean == pytest.approx(sign * ((ensemble.test or {})[metric] - (linear.test or {})[metric]))
+    assert over.low < over.mean < over.high
+    assert (ensemble.test_interval or {})[metric] > 0
 
 
 def test_less_log_loss_is_a_gain(synthetic: SimpleNamespace) -> None:

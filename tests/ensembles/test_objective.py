@@ -1,8 +1,10 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from sweepstack.ensembles.objective import Objective
-from sweepstack.models.predictions import Predictions
+from sweepstack.ensembles.objective import Objective, half_widths
+from sweepstack.models.predictions import DIRECTION, Predictions, metrics
 
 # Two texts of two segments: the first is answered at once and rightly, the second after reading on and wrongly.
 PREDICTIONS = Predictions(
@@ -25,8 +27,28 @@ LABELS = np.array([0, 1])
 )
 def test_more_is_always_better(metric: str, expected: list[float]) -> None:
     objective = Objective(metric, 0.1)
-    np.testing.assert_allclose(objective.values(PREDICTIONS, LABELS), expected, rtol=1e-6)
+    sample = objective.sample(PREDICTIONS, LABELS)
+    np.testing.assert_allclose(sample.features[:, 0], expected, rtol=1e-6)
+    assert sample.of is None
     assert objective.score(PREDICTIONS, LABELS) == pytest.approx(np.mean(expected))
+
+
+@pytest.mark.parametrize("metric", DIRECTION)
+def test_every_metric_is_worked_out_as_it_is_reported(metric: str, synthetic: SimpleNamespace) -> None:
+    stack, labels = synthetic.stack([3.0])
+    predictions = stack.member(0)
+    score = Objective(metric, 0.02).score(predictions, labels)
+    assert score == pytest.approx(DIRECTION[metric] * metrics(predictions, labels, 0.02)[metric])
+
+
+def test_every_metric_has_an_interval(synthetic: SimpleNamespace) -> None:
+    """Micro-averaged F1 is the accuracy, so its bootstrap must agree with the normal interval of a mean."""
+    stack, labels = synthetic.stack([3.0], rows=500)
+    found = half_widths(stack.member(0), labels, 0.02)
+    assert found.keys() == DIRECTION.keys()
+    assert found["f1_micro"] == pytest.approx(found["accuracy"], rel=0.06)
+    assert min(found.values()) > 0
+    assert found["f1_macro"] == pytest.approx(found["accuracy"], rel=0.25)
 
 
 def test_an_unknown_metric_is_refused_with_what_there_is() -> None:
@@ -35,5 +57,5 @@ def test_an_unknown_metric_is_refused_with_what_there_is() -> None:
 
 
 def test_accuracy_fits_its_stop_as_if_reading_were_free() -> None:
-    assert Objective("accuracy", 0.02).stop_cost == 0
+    assert Objective("accuracy", 0.02).stop_cost == Objective("f1_macro", 0.02).stop_cost == 0
     assert Objective("reward", 0.02).stop_cost == Objective("log_loss", 0.02).stop_cost == 0.02

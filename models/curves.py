@@ -1,0 +1,42 @@
+"""Accuracy against text read: what a classifier would score if it had to answer after so much, or at such confidence.
+
+It is told by the label probabilities alone, so that any two classifiers can be compared wherever they stop themselves.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweepstack.models.predictions import THRESHOLDS, Ints, Predictions, answer_above
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Curve:
+    segments: Values  # (points,): mean number read, rising
+    accuracy: Values  # (points,)
+    thresholds: Values | None = None  # (points,): of the confidence to answer at
+
+
+def accuracy_by_segments(predictions: Predictions, labels: Ints) -> Curve:
+    """A point for each number of segments s: every row is answered after s of them, or after all that it has."""
+    at = np.minimum(np.arange(predictions.answer.shape[1])[None, :], predictions.n_segments[:, None] - 1)
+    answers = np.take_along_axis(predictions.probabilities.argmax(axis=2), at, axis=1)  # (rows, segments)
+    return Curve((at + 1).mean(axis=0), (answers == labels[:, None]).mean(axis=0))
+
+
+def front(predictions: Predictions, labels: Ints) -> Curve:
+    """The thresholds of confidence that no other beats with less text and at least the same accuracy (Pareto)."""
+    points = []
+    for threshold in THRESHOLDS:
+        stops = answer_above(predictions.probabilities, predictions.n_segments, float(threshold)).stops()
+        right = predictions.at(stops).argmax(axis=1) == labels
+        points.append((stops.mean() + 1, -right.mean(), threshold))
+    kept: list[tuple[float, float, float]] = []
+    for point in sorted(points):
+        if not kept or point[1] < kept[-1][1]:
+            kept.append(point)
+    segments, errors, thresholds = np.array(kept).T
+    return Curve(segments, -errors, thresholds)
