@@ -9,14 +9,16 @@ from typing import Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from sweepstack.models.encoding import EncodedPart, TaskData
-from sweepstack.models.errors import BundleError
+from sweepstack.models.errors import BundleError, TrainingError
 from sweepstack.models.files import read_json, write_atomic, write_json
 from sweepstack.models.linear import LinearBaseline
 from sweepstack.models.policy import PolicyOutput, ReadingPolicy, Shape
+from sweepstack.models.precision import Calibration, Precision, calibrate, supports_bfloat16
 from sweepstack.models.predictions import (
     Floats,
     Ints,
@@ -62,7 +64,40 @@ def new_policy(settings: TrialSettings, data: TaskData, seed: int) -> ReadingPol
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         policy = ReadingPolicy(shape, reading, settings.model)  # on the CPU, so that weights are the same everywhere
-    return policy.to(pick_device(settings.device))
+    return prepared(policy.to(pick_device(settings.device)), settings)
+
+
+def prepared(policy: ReadingPolicy, settings: TrialSettings) -> ReadingPolicy:
+    """``policy`` itself, computing as the settings say; precision auto, which nobody has resolved, means float32."""
+    policy.precision = "bfloat16" if settings.precision == "bfloat16" else "float32"
+    policy.compiled = settings.compile
+    return policy
+
+
+def calibrate_precision(settings: TrialSettings, data: TaskData) -> Calibration:
+    """The precision to train in, for a whole study: what the settings say, or with auto what a measurement says.
+
+    A second at most where steps are short: supervised steps on one batch of warm, with the policy's own shape. Raises
+    TrainingError where the settings want bfloat16 and the device has none.
+    """
+    device = pick_device(settings.device)
+    if settings.precision == "bfloat16" and not supports_bfloat16(device):
+        raise TrainingError(f"precision is bfloat16, but {device} cannot multiply in it; take float32 or auto")
+    if settings.precision != "auto":
+        return Calibration(precision=settings.precision, float32_ms=None, bfloat16_ms=None)
+    policy, warm = new_policy(settings, data, 0), data.parts["warm"]
+    part = warm.rows(np.arange(min(settings.train.warm_start.batch_size, len(warm))))
+    assert part.labels is not None
+    tokens = torch.from_numpy(part.tokens[:, : int(part.n_segments.max())]).to(device)
+    labels = torch.from_numpy(part.labels).to(device)
+
+    def step(precision: Precision) -> None:
+        policy.precision = precision
+        policy.zero_grad()
+        logits = policy(tokens).label_logits.transpose(1, 2)  # (B, K, S)
+        torch.autograd.backward(F.cross_entropy(logits, labels[:, None].expand(-1, logits.shape[2])))
+
+    return calibrate(step, device)
 
 
 def save_policy(

@@ -8,12 +8,15 @@ the value of the state.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from sweepstack.models.precision import Precision, autocast
 from sweepstack.models.settings import Condition, Model, Reading
 
 UNKNOWN = 1
@@ -44,6 +47,15 @@ class Shape:
     classes: int
 
 
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    """Scaled dot-product attention of (B, H, T, d/H) to (B, H, U, d/H) where mask (B or 1, 1, T, U) is true."""
+    if query.device.type == "cuda":  # the fused kernels' backward passes add up in any order
+        with sdpa_kernel(SDPBackend.MATH):
+            return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    with autocast("float32", query.device):
+        return F.scaled_dot_product_attention(query.float(), key.float(), value.float(), attn_mask=mask)
+
+
 class Attention(nn.Module):
     def __init__(self, model: Model) -> None:
         super().__init__()
@@ -57,7 +69,7 @@ class Attention(nn.Module):
         b, t, d = x.shape
         query = self.query(x).view(b, t, self.heads, -1).transpose(1, 2)  # (B, H, T, d/H)
         key, value = self.key_value(memory).view(b, memory.shape[1], 2, self.heads, -1).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None])
+        mixed = attend(query, key, value, mask[:, None])
         out: Tensor = self.out(mixed.transpose(1, 2).reshape(b, t, d))  # (B, T, d)
         return out
 
@@ -94,6 +106,12 @@ class Block(nn.Module):
 
 
 class ReadingPolicy(nn.Module):
+    """``precision`` is that of the Transformer's matrix products, ``compiled`` whether torch.compile makes its code;
+    both are set by whoever trains it, and a checkpoint knows neither."""
+
+    precision: Precision = "float32"
+    compiled: bool = False
+
     def __init__(self, shape: Shape, reading: Reading, model: Model) -> None:
         super().__init__()
         d = model.d_model
@@ -144,7 +162,12 @@ class ReadingPolicy(nn.Module):
         return self.heads(self.states(tokens), cost)
 
     def states(self, tokens: Tensor) -> Tensor:
-        """The decoder's state after every segment: (B, S, W) → (B, S, d)"""
+        """The decoder's state after every segment: (B, S, W) → (B, S, d), in float32."""
+        transform = compiled_transform() if self.compiled else ReadingPolicy._transform
+        with autocast(self.precision, tokens.device):
+            return transform(self, tokens).float()
+
+    def _transform(self, tokens: Tensor) -> Tensor:
         b, s, w = tokens.shape
         flat = tokens.reshape(b, s * w).long()
         there = flat != 0  # (B, T)
@@ -212,3 +235,9 @@ class ReadingPolicy(nn.Module):
             sure, observations = torch.cat([sure, told], dim=-1), torch.cat([observations, told], dim=-1)
         read = self.read_head(sure).squeeze(-1) - odds + CONFIDENT
         return read, self.value_head(observations).squeeze(-1)
+
+
+@cache
+def compiled_transform() -> Callable[[ReadingPolicy, Tensor], Tensor]:
+    """For all policies of a process, so that those of one shape share what was compiled."""
+    return torch.compile(ReadingPolicy._transform, dynamic=True)
