@@ -1,11 +1,13 @@
 """Policies at play on the policy part: learning as a whole, or over a frozen Transformer whose states are kept."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from sweepstack.models.checkpoints import finished, predict, probabilities_of
 from sweepstack.models.encoding import EncodedPart, TaskData
@@ -71,27 +73,34 @@ class FrozenActor:
         self._policy, self._parts, self._played = policy, parts, parts[PLAYED]
         self._n_segments = torch.tensor(part.n_segments, device=self._played.label_logits.device)
 
-    def everywhere(self, rows: Tensor) -> PolicyOutput:
+    def everywhere(self, rows: Tensor, cost: Tensor | None) -> PolicyOutput:
         longest = int(self._n_segments[rows].max())
-        return self._output(self._played.label_logits[rows, :longest], self._played.observations[rows, :longest])
+        by_segment = None if cost is None else cost[:, None]
+        return self._output(
+            self._played.label_logits[rows, :longest], self._played.observations[rows, :longest], by_segment
+        )
 
-    def at(self, rows: Tensor, episode: Tensor, step: Tensor) -> PolicyOutput:
+    def at(self, rows: Tensor, cost: Tensor | None, episode: Tensor, step: Tensor) -> PolicyOutput:
         row = rows[episode]
+        own = None if cost is None else cost[episode]
         if self.samples_labels:  # one segment, so this is no more work
             place = torch.arange(len(row), device=row.device)
-            return PolicyOutput(*(each[place, step] for each in self.everywhere(row)))
-        return self._output(self._played.label_logits[row, step], self._played.observations[row, step])
+            return PolicyOutput(*(each[place, step] for each in self.everywhere(row, own)))
+        return self._output(self._played.label_logits[row, step], self._played.observations[row, step], own)
+
+    def value_parameters(self) -> Sequence[Parameter]:
+        return list(self._policy.value_head.parameters())
 
     def predict(self, data: TaskData, name: str) -> Predictions:
         part = self._parts[name]
         with torch.no_grad():
-            output = self._output(part.label_logits, part.observations)
+            output = self._output(part.label_logits, part.observations, None)
         return finished(*probabilities_of(output), data.parts[name].n_segments, None)
 
-    def _output(self, label_logits: Tensor, observations: Tensor) -> PolicyOutput:
+    def _output(self, label_logits: Tensor, observations: Tensor, cost: Tensor | None) -> PolicyOutput:
         if self.samples_labels:
-            return self._policy.heads(observations[..., FEATURES:])
-        return PolicyOutput(label_logits, *self._policy.judge(observations))
+            return self._policy.heads(observations[..., FEATURES:], cost)
+        return PolicyOutput(label_logits, *self._policy.judge(observations, cost))
 
 
 class WholeActor:
@@ -102,18 +111,22 @@ class WholeActor:
     def __init__(self, policy: ReadingPolicy, part: EncodedPart) -> None:
         self._policy, self._part = policy, part
 
-    def everywhere(self, rows: Tensor) -> PolicyOutput:
+    def everywhere(self, rows: Tensor, cost: Tensor | None) -> PolicyOutput:
         index = rows.cpu().numpy()
         longest = int(self._part.n_segments[index].max())
-        output: PolicyOutput = self._policy(torch.from_numpy(self._part.tokens[index, :longest]).to(rows.device))
+        tokens = torch.from_numpy(self._part.tokens[index, :longest]).to(rows.device)
+        output: PolicyOutput = self._policy(tokens, cost)
         return output
 
-    def at(self, rows: Tensor, episode: Tensor, step: Tensor) -> PolicyOutput:
+    def at(self, rows: Tensor, cost: Tensor | None, episode: Tensor, step: Tensor) -> PolicyOutput:
         played = torch.zeros_like(rows, dtype=torch.bool)
         played[episode] = True
         place = played.cumsum(0) - 1  # of an episode among those that are played
-        output = self.everywhere(rows[played])
+        output = self.everywhere(rows[played], None if cost is None else cost[played])
         return PolicyOutput(*(each[place[episode], step] for each in output))
+
+    def value_parameters(self) -> Sequence[Parameter]:
+        return list(self._policy.value_head.parameters())
 
     def predict(self, data: TaskData, name: str) -> Predictions:
         return predict(self._policy, data.parts[name])

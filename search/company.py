@@ -5,14 +5,17 @@ Neither counts as a trial. The baseline is fitted once; the control is a small s
 """
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from sweepstack.models.costs import Costs
 from sweepstack.models.data import Dataset
 from sweepstack.models.files import read_json, write_json
 from sweepstack.models.linear import LinearBaseline
 from sweepstack.models.predictions import metrics
 from sweepstack.models.settings import Reading, TrialSettings
+from sweepstack.search.space import Choice, Space
 
 CONTROL_SHARE = 4  # the control has a quarter of the trials
 
@@ -32,7 +35,7 @@ def fit_linear(dataset: Dataset, reading: Reading | Literal["off"], cost: float,
         predictions = baseline.read(dataset.parts[part].inputs)
         predictions.save(folder / "predictions" / f"{part}.safetensors", dataset.hashes[part])
         if part == "valid":
-            valid = metrics(predictions, dataset.parts[part].labels, cost)
+            valid = metrics(predictions, dataset.parts[part].labels, Costs(cost, dataset.costs))
     result = {"valid": valid, "seconds": time.monotonic() - began}
     write_json(done, result)
     return result
@@ -40,6 +43,16 @@ def fit_linear(dataset: Dataset, reading: Reading | Literal["off"], cost: float,
 
 def control_settings(settings: TrialSettings) -> TrialSettings:
     return settings.with_values({"train.algorithm": "supervised"})
+
+
+def control_space(spec: Mapping[str, Any], settings: TrialSettings) -> Space | None:
+    """The ``space:`` of a study as its control searches it; None where trials are supervised training themselves."""
+    space = Space.parse(spec, settings)
+    searched = [axis for axis in space.axes if axis.path == "train.algorithm" and isinstance(axis, Choice)]
+    algorithms = [option.value for axis in searched for option in axis.options] or [settings.train.algorithm]
+    if "supervised" in algorithms:
+        return None
+    return space.without(["train.algorithm"]).fitting(control_settings(settings))[0]
 
 
 def control_trials(trials: int) -> int:

@@ -15,7 +15,7 @@ from sweepstack.search.ledger import MAIN, STATES, Ledger, TrialRecord
 from sweepstack.search.record import BuiltEnsembles, card
 from sweepstack.search.report import Contents, write_report
 from sweepstack.search.session import CONTROL, MLFLOW_RUN
-from sweepstack.search.space import Space
+from sweepstack.search.space import Space, with_candidates
 from sweepstack.search.study import Study
 from sweepstack.search.summary import Results
 
@@ -149,7 +149,8 @@ class Result:
 
     def write_report(self) -> Path:
         """Writes report.html and returns its path."""
-        space, _ = Space.of(self.study.space, self.study.trial_settings())
+        spec = with_candidates(self.study.space, self.provenance["data"]["rows"]["policy"])
+        space, _ = Space.of(spec, self.study.trial_settings())
         scorings = len(self.ledger.attribute("test_scorings") or [])
         contents = Contents(self.printable(), space, self.trials, self.company, self.provenance, scorings=scorings)
         write_report(self.folder.report, contents)

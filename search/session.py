@@ -21,14 +21,14 @@ from sweepstack.models.errors import DataError, StorageError, StudyError
 from sweepstack.models.files import read_json, write_atomic, write_json
 from sweepstack.search.capacity import slots
 from sweepstack.search.chatter import Chatter
-from sweepstack.search.company import control_settings, control_trials
+from sweepstack.search.company import control_space, control_trials
 from sweepstack.search.display import Display
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import best
 from sweepstack.search.ledger import MAIN, Ledger, Sweep, TrialRecord
 from sweepstack.search.mirror import parent_state, trial_state
 from sweepstack.search.runtime import Cluster, check_address
-from sweepstack.search.space import Space
+from sweepstack.search.space import Space, with_candidates
 from sweepstack.search.study import Study, check_extends
 from sweepstack.search.tracking import Tracker, check_tracking
 from sweepstack.search.tracking_mirror import Status
@@ -80,12 +80,13 @@ class Session:
             write_json(folder.provenance, provenance(dataset, folder))
             self.data: TaskData = encode(dataset, study.reading)
             self.settings = study.trial_settings()
-            self.space, notes = Space.of(study.space, self.settings)
+            spec = with_candidates(study.space, len(dataset.parts["policy"].labels))
+            self.space, notes = Space.of(spec, self.settings)
             self.notes = (*self.data.notes, *notes)
             self.trials = self._sweep(MAIN, self.space, study.search.trials)
             self.control: Sweep | None = None
-            if self.settings.train.algorithm != "supervised":
-                space, _ = Space.of(study.space, control_settings(self.settings))
+            space = control_space(spec, self.settings)
+            if space is not None:
                 self.control = self._sweep(CONTROL, space, control_trials(study.search.trials))
             if self.ledger.attribute("sweep_id") is None:
                 self.ledger.set_attribute("sweep_id", uuid.uuid4().hex)

@@ -5,6 +5,7 @@
     {log: [lo, hi]}                     log-uniform
     {near_one: [lo, hi]}                log-uniform in 1 − x, for γ and λ: the ledger's parameter is `1-train.gamma`
     {int: [lo, hi]}, {int_log: [lo, hi]}  whole numbers, uniform or log-uniform
+    auto                                of train.batch_size: powers of two that suit the size of the data
 
 Under the grid sampler an interval needs ``points: n`` beside it (but for ``int``, which can be enumerated); other
 samplers do not look at it.
@@ -29,10 +30,23 @@ if TYPE_CHECKING:
 Kind = Literal["range", "log", "near_one", "int", "int_log"]
 KINDS: tuple[Kind, ...] = ("range", "log", "near_one", "int", "int_log")
 NEAR_ONE = "1-"
+BATCH_SIZE, AUTO = "train.batch_size", "auto"
+SOME_ROWS = 4096  # stands for the policy part where only the form of a space matters
 MOST_POINTS = 100_000  # of a grid
 MOST_CHECKED = 64  # whole numbers of one axis that are tried out one by one before a launch
-ONE_DECISION = ("train.gamma", "train.gae_lambda")  # void where an episode is a single decision
-POLICY_GRADIENT = (*ONE_DECISION, "train.ppo.")  # void without policy optimisation
+ONE_DECISION = ("train.gamma", "train.gae_lambda", "train.value_lambda", "train.lambda_alpha")
+"""Void where an episode is a single decision."""
+OWN = {name: f"train.{name}." for name in ("reinforce", "rloo", "a2c", "ppo", "trpo")}
+"""Settings of one algorithm, void under the others."""
+VALUE = ("train.gae_lambda", "train.value_lambda", "train.lambda_alpha", "train.value_loss")
+"""Void where no value is learned."""
+VOID = {
+    "supervised": (*ONE_DECISION, "train.value_loss", "train.reward", "train.freeze", "train.dropout"),
+    "exact": VALUE,
+    "reinforce": ("train.gae_lambda", "train.lambda_alpha"),
+    "rloo": VALUE,
+}
+"""What each algorithm does not use, besides the others' own settings."""
 
 
 class SpaceError(ValueError):
@@ -153,7 +167,11 @@ class Space:
 
     @classmethod
     def parse(cls, spec: Mapping[str, Any], settings: TrialSettings) -> "Space":
-        """The ``space:`` of a study file, each value checked against ``settings``; raises SpaceError."""
+        """The ``space:`` of a study file, each value checked against ``settings``; raises SpaceError.
+
+        Batch sizes that are to be derived from the data (:func:`with_candidates`) are some that could be.
+        """
+        spec = with_candidates(spec, SOME_ROWS)
         space = cls(tuple(_axis(path, value, f"space.{path}") for path, value in spec.items()))
         known: dict[str, Axis] = {}
         for axis in _all_axes(space.axes):
@@ -192,18 +210,32 @@ class Space:
 
     def fitting(self, settings: TrialSettings) -> "tuple[Space, tuple[str, ...]]":
         """The space less what cannot matter under ``settings``, and a line for the user about each omission."""
-        if settings.train.algorithm == "supervised" and "train.algorithm" not in self.paths():
-            prefixes: tuple[str, ...] = POLICY_GRADIENT
-            reason = "supervised training does not use them"
-        elif settings.reading == "off" or settings.reading.max_segments == 1:
-            prefixes, reason = ONE_DECISION, "an episode is one decision, so they cannot matter"
-        else:
-            return self, ()
-        space = self.without(prefixes)
-        left_out = [path for path in self.paths() if path not in space.paths()]
-        if not left_out:
-            return self, ()
-        return space, (f"left out of the space: {', '.join(left_out)} ({reason})",)
+        space, notes = self, []
+
+        def leave_out(prefixes: Sequence[str], reason: str) -> None:
+            nonlocal space
+            smaller = space.without(prefixes)
+            left_out = [path for path in space.paths() if path not in smaller.paths()]
+            if left_out:
+                space = smaller
+                notes.append(f"left out of the space: {', '.join(left_out)} ({reason})")
+
+        algorithm = settings.train.algorithm
+        if "train.algorithm" not in self.paths():
+            others = [prefix for name, prefix in OWN.items() if name != algorithm]
+            named = "supervised training" if algorithm == "supervised" else algorithm
+            leave_out((*VOID.get(algorithm, ()), *others), f"{named} does not use them")
+        if settings.reading == "off" or settings.reading.max_segments == 1:
+            leave_out(ONE_DECISION, "an episode is one decision, so they cannot matter")
+        return space, tuple(notes)
+
+
+def with_candidates(spec: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    """``train.batch_size: auto`` as the batch sizes worth trying where the policy part has so many rows."""
+    from sweepstack.models.batching import batch_candidates
+
+    auto = spec.get(BATCH_SIZE) == AUTO
+    return {**spec, BATCH_SIZE: list(batch_candidates(rows))} if auto else dict(spec)
 
 
 def settings_of(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def test_frozen_and_whole_say_the_same_everywhere(
     longest = int(part.n_segments[ROWS.numpy()].max())
     expected = policy(torch.from_numpy(part.tokens[ROWS.numpy(), :longest]))
     for actor in (frozen(policy, topics, learns_labels), WholeActor(policy, part)):
-        for got, want in zip(actor.everywhere(ROWS), expected, strict=True):
+        for got, want in zip(actor.everywhere(ROWS, None), expected, strict=True):
             there = torch.arange(longest) < torch.from_numpy(part.n_segments)[ROWS, None]
             torch.testing.assert_close(got[there], want[there], atol=1e-5, rtol=1e-5)
 
@@ -54,8 +54,8 @@ def test_at_picks_the_decisions_asked_for(policy: ReadingPolicy, topics: SimpleN
     """Those of episodes in any order, some not at all, some twice."""
     episode, step = torch.tensor([3, 0, 0, 2, 2, 3]), torch.tensor([0, 1, 0, 1, 1, 0])
     for actor in (frozen(policy, topics), WholeActor(policy, topics.data.parts["policy"])):
-        everywhere = actor.everywhere(ROWS)
-        for got, table in zip(actor.at(ROWS, episode, step), everywhere, strict=True):
+        everywhere = actor.everywhere(ROWS, None)
+        for got, table in zip(actor.at(ROWS, None, episode, step), everywhere, strict=True):
             torch.testing.assert_close(got, table[episode, step], atol=1e-5, rtol=1e-5)
 
 
@@ -73,7 +73,7 @@ def test_at_picks_the_decisions_asked_for(policy: ReadingPolicy, topics: SimpleN
 def test_what_a_loss_reaches(policy: ReadingPolicy, topics: SimpleNamespace, kind: str, learning: set[str]) -> None:
     part = topics.data.parts["policy"]
     actor = WholeActor(policy, part) if kind == "whole" else frozen(policy, topics, kind == "learns labels")
-    output: PolicyOutput = actor.at(ROWS, torch.tensor([0, 1]), torch.tensor([0, 1]))
+    output: PolicyOutput = actor.at(ROWS, None, torch.tensor([0, 1]), torch.tensor([0, 1]))
     loss = output.label_logits[:, 0].sum() + output.values.sum() + output.read_logits.sum()
     torch.autograd.backward(loss)
     reached = {name.split(".")[0] for name, p in policy.named_parameters() if p.grad is not None}
@@ -131,5 +131,5 @@ def test_the_arrays_of_an_object_store_cannot_be_written_to(policy: ReadingPolic
     locked = dataclasses.replace(part, tokens=part.tokens.copy(), n_segments=part.n_segments.copy())
     locked.tokens.setflags(write=False)
     locked.n_segments.setflags(write=False)
-    FrozenActor(policy, {"policy": freeze(policy, locked)}, locked, False).everywhere(ROWS)
-    WholeActor(policy, locked).everywhere(ROWS)
+    FrozenActor(policy, {"policy": freeze(policy, locked)}, locked, False).everywhere(ROWS, None)
+    WholeActor(policy, locked).everywhere(ROWS, None)

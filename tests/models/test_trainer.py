@@ -28,6 +28,29 @@ KINDS: dict[str, dict[str, Any]] = {
     "ppo of everything": {"train.freeze": "none", "train.lr": 3e-3},
     "supervised": {"train.algorithm": "supervised", "train.batch_size": 32, "train.lr": 3e-3},
 }
+OTHERS: dict[str, dict[str, Any]] = {  # that have to go on exactly, too
+    **{name: {"train.algorithm": name, "train.lr": 1e-2} for name in ("exact", "reinforce", "rloo", "a2c", "trpo")},
+    "reinforce of everything": {"train.algorithm": "reinforce", "train.freeze": "none"},
+    "trpo of everything": {"train.algorithm": "trpo", "train.freeze": "none"},
+    "exact of everything": {"train.algorithm": "exact", "train.freeze": "none", "train.token_budget": 200},
+    "a reference": {"train.ppo.kl": 0.1, "train.ppo.kl_target": 1e-3, "train.ppo.value_warmup": 3},
+    "everything of ppo": {
+        "train.freeze": "none",
+        "train.ppo.kl": 0.1,
+        "train.ppo.cross_entropy": 0.3,
+        "train.token_budget": 300,
+        "train.dropout": True,
+        "train.class_weights": "balanced",
+    },
+    "adaptive": {"train.batch_size": "adaptive", "train.batch_range": (16, 64)},
+    "noise scale": {"train.batch_size": "noise_scale", "train.batch_range": (16, 128), "train.lr": 1e-2},
+    "adaptive, supervised": {
+        "train.algorithm": "supervised",
+        "train.batch_size": "noise_scale",
+        "train.batch_range": (16, 64),
+    },
+    "a constant reward": {"train.reward": "constant"},
+}
 Report = dict[str, float]
 
 
@@ -53,15 +76,16 @@ def best_of(reports: list[Report], metric: str) -> float:
     return max((report[metric] for report in reports), key=lambda value: DIRECTION[metric] * value)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *OTHERS])
 def test_a_trial_goes_on_exactly_from_the_end_of_every_epoch(topics: Topics, tmp_path: Path, kind: str) -> None:
-    undisturbed = trial(topics, tmp_path / "whole", KINDS[kind])
+    values = {**KINDS, **OTHERS}[kind]
+    undisturbed = trial(topics, tmp_path / "whole", values)
     for epoch in range(3):
         undisturbed.step()
         shutil.copytree(tmp_path / "whole", tmp_path / str(epoch + 1))
     expected, files = finish(undisturbed), kept(tmp_path / "whole")
     for epoch in (1, 2, 3):
-        again = trial(topics, tmp_path / str(epoch), KINDS[kind])
+        again = trial(topics, tmp_path / str(epoch), values)
         assert len(again.reports) == epoch
         torch.rand(5)  # a process that has drawn other numbers before
         assert finish(again) == expected
@@ -71,6 +95,8 @@ def test_a_trial_goes_on_exactly_from_the_end_of_every_epoch(topics: Topics, tmp
 @pytest.mark.parametrize("name", get_args(Optimizer))
 def test_every_optimizer_goes_on_exactly(topics: Topics, tmp_path: Path, name: str) -> None:
     values = {"train.optimizer": name, "train.epochs": 2, "train.lr": 3e-3}
+    if name == "lbfgs":
+        values["train.algorithm"] = "supervised"
     whole = trial(topics, tmp_path / "whole", values)
     whole.step()
     shutil.copytree(tmp_path / "whole", tmp_path / "half")
@@ -129,7 +155,7 @@ def test_the_best_epoch_is_kept(topics: Topics, tmp_path: Path, kind: str, metri
 
 def test_a_worse_epoch_replaces_nothing(topics: Topics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rewards of .5, .7, .7, .6: what the second epoch said stays, also where an equal one follows."""
-    from sweepstack.models import trainer as module
+    from sweepstack.models import classification as module
 
     rewards = iter([0.5, 0.7, 0.7, 0.6])
     score = metrics

@@ -1,0 +1,206 @@
+"""The second stage of a reading classifier: policy optimisation on the policy part, or more supervised training."""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import Parameter
+
+from sweepstack.models.actors import PLAYED, PREDICTED, FrozenActor, WholeActor, frozen_parts
+from sweepstack.models.algorithms import make_algorithm, needs_reference, planned_steps, train_epoch
+from sweepstack.models.batching import next_batch_size
+from sweepstack.models.checkpoints import finished, load_policy, pick_device, predict, save_policy
+from sweepstack.models.costs import Costs
+from sweepstack.models.descent import Steps
+from sweepstack.models.encoding import TaskData
+from sweepstack.models.gradient_noise import logged
+from sweepstack.models.optimizers import make_optimizer
+from sweepstack.models.policy import ReadingPolicy
+from sweepstack.models.policy_gradient import PolicyGradient
+from sweepstack.models.predictions import DIRECTION, Predictions, fit_threshold, metrics
+from sweepstack.models.reading import ReadingPlayer, Texts
+from sweepstack.models.schedules import lr_factors
+from sweepstack.models.seeds import derive_seed
+from sweepstack.models.settings import Condition, Train, TrialSettings
+from sweepstack.models.supervised import class_weights, ensure_start, measure_noise, seeded, steps_in
+from sweepstack.models.supervised import train_epoch as supervised_epoch
+
+Reports = Sequence[Mapping[str, float]]
+COSTS = 6  # spread over an interval of costs: those for which a threshold is fitted
+
+
+def batch_size_of(train: Train, reports: Reports, metric: str) -> int:
+    """Of the epoch after ``reports``."""
+    if isinstance(train.batch_size, int):
+        return train.batch_size
+    values = [DIRECTION[metric] * report[metric] for report in reports]
+    return next_batch_size(train.batch_size, reports, values, *train.batch_range)
+
+
+def rates(train: Train, epoch: int, steps: int) -> Iterator[float]:
+    """The learning rates of an epoch of so many optimiser steps, were all epochs of that size."""
+    factors = lr_factors(train, train.epochs * steps, train.epochs)
+    return iter((train.lr * factors[epoch * steps : (epoch + 1) * steps]).tolist())
+
+
+class ReadingStage(ABC):
+    """What both have in common. ``cost`` of a READ is what valid is scored with, by default the settings' own."""
+
+    trained: dict[str, Parameter]
+    optimizer: torch.optim.Optimizer
+
+    def __init__(self, settings: TrialSettings, data: TaskData, starts: Path, metric: str, cost: float | None) -> None:
+        self._settings, self._data, self._metric = settings, data, metric
+        self._costs = Costs(settings.read_cost if cost is None else cost, data.costs)
+        self._start = ensure_start(settings, data, starts)
+        self._policy, _ = load_policy(self._start, pick_device(settings.device))
+        self._valid: Predictions | None = None
+        self._threshold: float | None = None  # of a policy without a learned stop
+
+    @abstractmethod
+    def train(self, epoch: int, reports: Reports) -> dict[str, float]: ...
+
+    @abstractmethod
+    def _predict(self, name: str) -> Predictions:
+        """Of the part ``name``, by the policy's own stop, learned or not."""
+
+    def score(self) -> dict[str, float]:
+        self._valid = self._predict("valid")
+        return metrics(self._valid, _labels(self._data, "valid"), self._costs)
+
+    def keep(self, folder: Path) -> None:
+        save_policy(folder / "checkpoint", self._policy, self._data.classes, self._data.reader, self._threshold, matrix=self._costs.matrix)
+        for name in PREDICTED:
+            predictions = self._predict(name) if name != "valid" or self._valid is None else self._valid
+            predictions.save(folder / "predictions" / f"{name}.safetensors", self._data.hashes[name])
+
+
+class ControlStage(ReadingStage):
+    """More supervised training, of everything: the control that policy optimisation has to beat.
+
+    It has no learned stop: it answers above a threshold that is fitted on valid.
+    """
+
+    def __init__(self, settings: TrialSettings, data: TaskData, starts: Path, metric: str, cost: float | None) -> None:
+        super().__init__(settings, data, starts, metric, cost)
+        self._policy.read_head.requires_grad_(False)
+        self._policy.value_head.requires_grad_(False)
+        self.trained = _trained(self._policy)
+        self.optimizer = make_optimizer(settings.train, self.trained.values(), supervised=True)
+
+    def train(self, epoch: int, reports: Reports) -> dict[str, float]:
+        train, part = self._settings.train, self._data.parts[PLAYED]
+        size = batch_size_of(train, reports, self._metric)
+        steps = steps_in(len(part), size)
+        seed = derive_seed(train.seed, "supervised", epoch)
+        noise = logged(measure_noise(self._policy, part, train, size, seed), size) if len(part) > 1 else {}
+        loss = supervised_epoch(self._policy, part, self.optimizer, train, size, seed, rates(train, epoch, steps))
+        return {
+            "train_loss": loss,
+            **{name: float(value) for name, value in noise.items()},
+            **_so_far(reports, updates=steps, episodes=len(part)),
+            "batch_size": float(size),
+            "lr": self.optimizer.param_groups[0]["lr"],
+        }
+
+    def _predict(self, name: str) -> Predictions:
+        said = predict(self._policy, self._data.parts[name])
+        if name == "valid":
+            labels = _labels(self._data, name)
+            self._threshold = fit_threshold(said.probabilities, said.n_segments, labels, self._costs)
+        return finished(said.probabilities, said.answer, said.n_segments, self._threshold, self._costs)
+
+
+class PolicyStage(ReadingStage):
+    """Policy optimisation by the algorithm of the settings."""
+
+    def __init__(self, settings: TrialSettings, data: TaskData, starts: Path, metric: str, cost: float | None) -> None:
+        super().__init__(settings, data, starts, metric, cost)
+        self._actor = self._make_actor(self._policy)
+        texts, gamma = self._texts(), settings.train.gamma
+        self._player = ReadingPlayer(self._actor, texts, gamma)
+        self._reference: ReadingPlayer | None = None
+        if needs_reference(settings.train):
+            as_it_was = copy.deepcopy(self._policy).requires_grad_(False)
+            self._reference = ReadingPlayer(self._make_actor(as_it_was), texts, gamma)
+        self.trained = _trained(self._policy)
+        self.optimizer = make_optimizer(settings.train, self.trained.values(), supervised=False)
+
+    def train(self, epoch: int, reports: Reports) -> dict[str, float]:
+        train = self._settings.train
+        before = reports[-1] if reports else {}
+        rollouts, kl = int(before.get("rollouts", 0)), before.get("kl_weight")
+        algorithm = make_algorithm(train, reference=self._reference, rollouts=rollouts, kl=kl)
+        size = batch_size_of(train, reports, self._metric)
+        lr = rates(train, epoch, planned_steps(algorithm, self._player, size))
+        steps = Steps(self.optimizer, list(self.trained.values()), lr, train.max_grad_norm)
+        device = next(self._policy.parameters()).device
+        seed = derive_seed(train.seed, train.algorithm, epoch)
+        random = torch.Generator(device=device)
+        random.manual_seed(seed)
+        self._policy.train(train.dropout)
+        with seeded(seed, device):
+            logs = train_epoch(algorithm, self._player, size, steps, random)
+        self._policy.eval()
+        episodes = len(self._data.parts[PLAYED]) * algorithm.samples
+        counts = _so_far(reports, rollouts=logs.pop("rollouts"), updates=logs.pop("updates"), episodes=episodes)
+        if isinstance(algorithm, PolicyGradient) and self._reference is not None:
+            logs["kl_weight"] = algorithm.kl
+        return {**logs, **counts, "batch_size": float(size), "lr": self.optimizer.param_groups[0]["lr"]}
+
+    def _predict(self, name: str) -> Predictions:
+        return self._actor.predict(self._data, name)
+
+    def _make_actor(self, policy: ReadingPolicy) -> FrozenActor | WholeActor:
+        part = self._data.parts[PLAYED]
+        if self._settings.train.freeze == "none":
+            return WholeActor(policy, part)
+        only_answers = policy.reading.max_segments == 1
+        learning = [policy.read_head, policy.value_head, *([policy.label_head] if only_answers else [])]
+        policy.requires_grad_(False)
+        for head in learning:
+            head.requires_grad_(True)
+        return FrozenActor(policy, frozen_parts(policy, self._data, str(self._start)), part, only_answers)
+
+    def _texts(self) -> Texts:
+        """The policy part as its episodes are played."""
+        train, part = self._settings.train, self._data.parts[PLAYED]
+        device = next(self._policy.parameters()).device
+        reading = self._settings.reading
+        cost = (self._settings.read_cost,) * 2
+        told = reading != "off" and isinstance(reading.cost, Condition)
+        if reading != "off" and isinstance(reading.cost, Condition):
+            cost = reading.cost.condition
+        labels = _labels(self._data, PLAYED)
+        weights = class_weights(train.class_weights, labels, len(self._data.classes))
+        return Texts(
+            torch.tensor(labels, device=device),
+            torch.tensor(part.n_segments, device=device),
+            cost,
+            constant=train.reward == "constant",
+            told=told,
+            class_weights=None if weights is None else weights.to(device),
+            label_smoothing=train.label_smoothing,
+            width=part.tokens.shape[2],
+            token_budget=train.token_budget if train.freeze == "none" else None,
+        )
+
+
+def _so_far(reports: Reports, **more: float) -> dict[str, float]:
+    """Counts over all epochs."""
+    before = reports[-1] if reports else {}
+    return {name: before.get(name, 0.0) + count for name, count in more.items()}
+
+
+def _trained(policy: ReadingPolicy) -> dict[str, Parameter]:
+    return {name: p for name, p in policy.named_parameters() if p.requires_grad}
+
+
+def _labels(data: TaskData, name: str) -> NDArray[np.int64]:
+    labels = data.parts[name].labels
+    assert labels is not None
+    return labels

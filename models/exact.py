@@ -1,0 +1,59 @@
+"""The exact gradient of a reading policy's expected reward: the control for every estimator that samples.
+
+A text does not depend on what the policy does, so one forward pass gives the probability of every way to read it, and
+
+    J = Σ_s P(answer after s) γ^s r_s − cost Σ_s P(read on after s) γ^s
+
+is differentiable as it stands; r_s is the expected reward of the answer after segment s.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from sweepstack.models.descent import Steps
+from sweepstack.models.episodes import Player
+from sweepstack.models.gradient_noise import PIECES, noise_of
+
+
+class Foreseeing(Player, Protocol):
+    """A player that can say what its policy is going to get."""
+
+    def expected_rewards(self, batch: Tensor) -> Tensor:
+        """(B,): discounted, with gradients."""
+        ...
+
+    def batch_pieces(self, batch: Tensor) -> Sequence[Tensor]:
+        """``batch`` cut so that each piece fits into one forward pass."""
+        ...
+
+
+class Exact:
+    """One step a batch, up the expected reward of its texts."""
+
+    samples = 1
+
+    def steps(self, units: int) -> int:
+        return 1
+
+    def learn(
+        self, player: Foreseeing, batch: Tensor, steps: Steps, random: torch.Generator, *, measure: bool
+    ) -> dict[str, Tensor]:
+        noise: dict[str, Tensor] = {}
+        if measure and len(batch) >= 2:
+            parts = torch.chunk(batch, PIECES)
+            value = {id(p) for p in player.value_parameters()}
+            policy = [p for p in steps.parameters if id(p) not in value]
+            gradients = [
+                torch.autograd.grad(-player.expected_rewards(part).mean(), policy, allow_unused=True) for part in parts
+            ]
+            noise = noise_of(gradients, [len(part) for part in parts], len(batch))
+        total = torch.zeros((), device=batch.device)
+        for piece in player.batch_pieces(batch):
+            loss = -player.expected_rewards(piece).sum() / len(batch)
+            torch.autograd.backward(loss)
+            total += loss.detach()
+        steps.take()
+        return {"policy_loss": total, **noise}

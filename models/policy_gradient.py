@@ -1,0 +1,202 @@
+"""Policy gradient over sampled decisions: one loss for REINFORCE, RLOO, A2C and PPO, which differ in their
+advantages and in how often they look at a rollout.
+
+    L = −mean min(ρ A, clip(ρ, 1 ± ε) A) + c_v (V − target)² − c_e H + β KL(π ‖ reference)       ρ = π(a|s) / π_old(a|s)
+
+(Schulman et al. 2017, arXiv 1707.06347). With one pass over all decisions at once ρ is 1, and the gradient of the first
+term is that of −mean A log π: REINFORCE's and A2C's. Means run over the decisions where there was something to choose.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import kl_divergence
+
+from sweepstack.models.advantages import Advantages, diagnosed
+from sweepstack.models.descent import Steps
+from sweepstack.models.episodes import Evaluation, Player, Rollout
+from sweepstack.models.gradient_noise import PIECES, noise_of
+
+KL_GAIN = 0.1  # of the adaptive weight of the divergence (Ziegler et al. 2019, arXiv 1909.08593), a rollout
+KL_ERROR = 0.2  # the largest relative error that it looks at
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How a rollout is learned from."""
+
+    epochs: int = 1
+    minibatch: int | None = None  # units; None: all of them
+    clip: float | None = None  # ε
+    value_clip: float | None = None
+    value_coef: float = 0.0
+    value_loss: str = "mse"
+    entropy: float = 0.0
+    kl: float = 0.0
+    kl_target: float | None = None
+    target_kl: float | None = None
+    value_warmup: int = 0
+    cross_entropy: float = 0.0
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a rollout teaches: all (N,)."""
+
+    rollout: Rollout
+    advantages: Tensor
+    targets: Tensor
+    values: Tensor  # as they were in the rollout
+
+
+class PolicyGradient:
+    """``reference``: the policy as it was before the first epoch, needed where ``passes.kl`` or its target is given.
+
+    ``gamma`` is what its advantages were discounted by. ``rollouts`` learned from so far, and ``kl`` (the weight as it has adapted), are what an interrupted trial goes on
+    with.
+    """
+
+    def __init__(
+        self,
+        passes: Passes,
+        estimate: Callable[[Rollout], Advantages],
+        *,
+        gamma: float = 1.0,
+        samples: int = 1,
+        reference: Player | None = None,
+        rollouts: int = 0,
+        kl: float | None = None,
+    ) -> None:
+        self.samples, self.rollouts = samples, rollouts
+        self.kl = passes.kl if kl is None else kl
+        self._passes, self._estimate, self._gamma, self._reference = passes, estimate, gamma, reference
+
+    def steps(self, units: int) -> int:
+        size = self._passes.minibatch or units
+        return self._passes.epochs * -(-units // size)
+
+    def learn(
+        self, player: Player, batch: Tensor, steps: Steps, random: torch.Generator, *, measure: bool
+    ) -> dict[str, Tensor]:
+        rollout = player.roll_out(batch, self.samples, random)
+        estimate = self._estimate(rollout)
+        learned = Learned(rollout, estimate.advantages, estimate.targets, rollout.at(rollout.values))
+        measured: dict[str, Tensor] = {}
+        if measure:
+            measured = self._noise(player, learned, len(batch), steps, random)
+            if self._passes.value_coef:
+                measured |= diagnosed(rollout, self._gamma)
+        logs = self._descend(player, learned, len(batch), steps, random)
+        self.rollouts += 1
+        return {**logs, **measured}
+
+    def _descend(
+        self, player: Player, learned: Learned, units: int, steps: Steps, random: torch.Generator
+    ) -> dict[str, Tensor]:
+        passes, rollout = self._passes, learned.rollout
+        warming = self.rollouts < passes.value_warmup
+        moved = list(player.value_parameters()) if warming else None
+        planned, until = self.steps(units), steps.taken
+        logged: list[dict[str, Tensor]] = []
+        divergences: list[Tensor] = []
+        for _ in range(passes.epochs):
+            for index in player.minibatches(rollout, passes.minibatch or units, random):
+                counts = rollout.counted[index].sum().clamp(min=1), len(index)
+                of_minibatch: list[dict[str, Tensor]] = []
+                for piece in player.pieces(rollout, index):
+                    loss, logs = self._loss(player, learned, piece, counts, warming)
+                    torch.autograd.backward(loss, inputs=moved)
+                    of_minibatch.append(logs)
+                total = {name: torch.stack([each[name] for each in of_minibatch]).sum() for name in of_minibatch[0]}
+                if passes.target_kl is not None and float(total["kl"]) > passes.target_kl:
+                    steps.optimizer.zero_grad(set_to_none=True)
+                    steps.skip(planned - (steps.taken - until))
+                    return self._means([*logged, total], divergences)
+                steps.take()
+                logged.append(total)
+                if "reference_kl" in total:
+                    divergences.append(total["reference_kl"])
+        return self._means(logged, divergences)
+
+    def _means(self, logged: list[dict[str, Tensor]], divergences: list[Tensor]) -> dict[str, Tensor]:
+        means = {name: torch.stack([each[name] for each in logged]).mean() for name in logged[0]}
+        if self._passes.kl_target is not None and divergences:
+            error = float(torch.stack(divergences).mean()) / self._passes.kl_target - 1
+            self.kl *= 1 + KL_GAIN * max(-KL_ERROR, min(KL_ERROR, error))
+        return means
+
+    def _loss(
+        self, player: Player, learned: Learned, piece: Tensor, counts: tuple[Tensor, int], warming: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Of the decisions ``piece``, as their share of a minibatch that has ``counts`` (to choose, in all)."""
+        passes, rollout = self._passes, learned.rollout
+        to_choose, decisions = counts
+        counted = rollout.counted[piece]
+        evaluation = player.evaluate(rollout, piece)
+        surrogate, ratio, log_ratio = surrogate_of(evaluation, learned, piece, passes.clip)
+        policy = -(surrogate * counted).sum() / to_choose
+        value = self._value_loss(evaluation.values, learned, piece).sum() / decisions
+        entropy = (evaluation.distribution.entropy() * counted).sum() / to_choose
+        loss = policy + passes.value_coef * value - passes.entropy * entropy
+        logs = {"policy_loss": policy, "value_loss": value, "entropy": entropy}
+        if self._reference is not None:
+            with torch.no_grad():
+                before = self._reference.evaluate(rollout, piece).distribution
+            divergence = (kl_divergence(evaluation.distribution, before) * counted).sum() / to_choose
+            loss, logs["reference_kl"] = loss + self.kl * divergence, divergence
+        if passes.cross_entropy and evaluation.cross_entropy is not None:
+            supervised = evaluation.cross_entropy.sum() / decisions
+            loss = (1 - passes.cross_entropy) * loss + passes.cross_entropy * supervised
+            logs["cross_entropy"] = supervised
+        with torch.no_grad():
+            logs["kl"] = ((ratio - 1 - log_ratio) * counted).sum() / to_choose
+            if passes.clip is not None:
+                logs["clip_fraction"] = (((ratio - 1).abs() > passes.clip) & counted).sum() / to_choose
+        return value if warming else loss, {name: each.detach() for name, each in logs.items()}
+
+    def _value_loss(self, values: Tensor, learned: Learned, piece: Tensor) -> Tensor:
+        """(M,): squared error or Huber's, or with ``value_clip`` that of a value moved no further, if it is larger."""
+        of = F.huber_loss if self._passes.value_loss == "huber" else F.mse_loss
+        targets, before = learned.targets[piece], learned.values[piece]
+        loss = of(values, targets, reduction="none")
+        if self._passes.value_clip is None:
+            return loss
+        near = before + (values - before).clamp(-self._passes.value_clip, self._passes.value_clip)
+        return torch.maximum(loss, of(near, targets, reduction="none"))
+
+    def _noise(
+        self, player: Player, learned: Learned, units: int, steps: Steps, random: torch.Generator
+    ) -> dict[str, Tensor]:
+        """How much the gradient of the policy's loss varies between parts of this rollout, before it moves."""
+        size = -(-units // PIECES)
+        value = {id(p) for p in player.value_parameters()}
+        policy = [p for p in steps.parameters if id(p) not in value]
+        gradients, sizes = [], []
+        for i, index in enumerate(player.minibatches(learned.rollout, size, random)):
+            count = int(learned.rollout.counted[index].sum())
+            if count == 0:
+                continue
+            loss = torch.zeros((), device=learned.advantages.device)
+            for piece in player.pieces(learned.rollout, index):
+                evaluation = player.evaluate(learned.rollout, piece)
+                loss = loss - (surrogate_of(evaluation, learned, piece, None)[0]).sum() / count
+            gradients.append(torch.autograd.grad(loss, policy, allow_unused=True))
+            sizes.append(min(size, units - i * size))
+        return noise_of(gradients, sizes, units)
+
+
+def surrogate_of(
+    evaluation: Evaluation, learned: Learned, piece: Tensor, clip: float | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What is to be maximised, the ratio ρ and its logarithm, each (M,); 1 and 0 where there was nothing to choose."""
+    rollout, advantages = learned.rollout, learned.advantages[piece]
+    log_probs = evaluation.distribution.log_prob(rollout.actions[piece])
+    log_ratio = torch.where(rollout.counted[piece], log_probs - rollout.log_probs[piece], 0.0)
+    ratio = log_ratio.exp()
+    surrogate = ratio * advantages
+    if clip is not None:
+        surrogate = torch.minimum(surrogate, ratio.clamp(1 - clip, 1 + clip) * advantages)
+    return surrogate, ratio, log_ratio

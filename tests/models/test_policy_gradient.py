@@ -1,0 +1,229 @@
+"""The loss by hand, ratios of one before the first update, and what each option does and does not move."""
+
+import dataclasses
+import itertools
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from players import Learner, player_of, seeded, texts_of
+from torch import Tensor
+from torch.distributions import Categorical
+
+from sweepstack.models.advantages import Advantages, estimated
+from sweepstack.models.descent import Steps
+from sweepstack.models.episodes import Evaluation, Rollout
+from sweepstack.models.policy_gradient import Learned, Passes, PolicyGradient, surrogate_of
+from sweepstack.models.settings import Train
+
+READ, ANSWER = 1, 0
+
+
+class OneStep:
+    """A player of N episodes of one decision, whose logits (N, 2) and values (N,) are weights."""
+
+    def __init__(self, logits: Tensor, values: Tensor) -> None:
+        self.logits, self.values = logits.requires_grad_(), values.requires_grad_()
+        self.cross_entropy: Tensor | None = None
+
+    def evaluate(self, rollout: Rollout, index: Tensor) -> Evaluation:
+        said = None if self.cross_entropy is None else self.cross_entropy[index]
+        return Evaluation(Categorical(logits=self.logits[index]), self.values[index], said)
+
+    def value_parameters(self) -> list[Tensor]:
+        return [self.values]
+
+
+def learned_of(advantages: list[float], targets: list[float], old: list[float], values: list[float]) -> Learned:
+    """READ in as many episodes, whose probability was ``old``."""
+    n = len(advantages)
+    column, places = torch.zeros(n, 1), torch.arange(n)
+    rollout = Rollout(
+        rewards=column,
+        values=torch.tensor(values)[:, None],
+        taken=column == 0,
+        ends=None,
+        bootstrap=None,
+        group=places,
+        row=places,
+        step=places * 0,
+        actions=torch.full((n,), READ),
+        log_probs=torch.tensor(old).log(),
+        counted=torch.ones(n, dtype=torch.bool),
+    )
+    return Learned(rollout, torch.tensor(advantages), torch.tensor(targets), torch.tensor(values))
+
+
+def loss_of(player: Any, learned: Learned, passes: Passes, **more: Any) -> tuple[Tensor, dict[str, float]]:
+    algorithm = PolicyGradient(passes, lambda rollout: Advantages(learned.advantages, learned.targets), **more)
+    n = len(learned.advantages)
+    counts = learned.rollout.counted.sum().clamp(min=1), n
+    loss, logs = algorithm._loss(player, learned, torch.arange(n), counts, warming=False)
+    return loss, {name: value.item() for name, value in logs.items()}
+
+
+def test_the_clipped_loss_by_hand() -> None:
+    """P(READ) was .5 and now is .75, so the ratio is 1.5, clipped at 1.2.
+
+    Advantage 1: min(1.5, 1.2) = 1.2. Advantage −1: min(−1.5, −1.2) = −1.5. Mean −.15, and the loss is its negative.
+    The value is .5 where 1 and 0 were the targets: .25. Entropy of (.75, .25) is .562335.
+    """
+    player = OneStep(torch.tensor([[0.0, math.log(3)]] * 2), torch.tensor([0.5, 0.5]))
+    learned = learned_of([1.0, -1.0], [1.0, 0.0], [0.5, 0.5], [0.0, 0.0])
+    loss, logs = loss_of(player, learned, Passes(clip=0.2, value_coef=0.5, entropy=0.1))
+    assert logs["policy_loss"] == pytest.approx(0.15)
+    assert logs["value_loss"] == pytest.approx(0.25)
+    assert logs["entropy"] == pytest.approx(0.562335, abs=1e-5)
+    assert logs["kl"] == pytest.approx(0.5 - math.log(1.5), abs=1e-6)
+    assert logs["clip_fraction"] == 1.0
+    assert loss.item() == pytest.approx(0.15 + 0.5 * 0.25 - 0.1 * 0.562335, abs=1e-5)
+
+
+def test_a_clipped_value_by_hand() -> None:
+    """It was 0 and is .5; clipped at .1 it is .1, and against the target 1 that loses .81 instead of .25. Against the
+    target 0 the value as it is loses more, .25. Huber's loss halves squares below 1."""
+    learned = learned_of([0.0, 0.0], [1.0, 0.0], [0.5, 0.5], [0.0, 0.0])
+    player = OneStep(torch.zeros(2, 2), torch.tensor([0.5, 0.5]))
+    assert loss_of(player, learned, Passes(value_clip=0.1))[1]["value_loss"] == pytest.approx((0.81 + 0.25) / 2)
+    huber = loss_of(player, learned, Passes(value_clip=0.1, value_loss="huber"))[1]["value_loss"]
+    assert huber == pytest.approx((0.81 + 0.25) / 4)
+    far = learned_of([0.0, 0.0], [3.5, 0.5], [0.5, 0.5], [0.0, 0.0])
+    assert loss_of(player, far, Passes(value_loss="huber"))[1]["value_loss"] == pytest.approx((3 - 0.5) / 2)
+
+
+def test_divergence_from_the_reference_by_hand() -> None:
+    """KL((.25, .75) ‖ (.5, .5)) = .25 ln .5 + .75 ln 1.5 = .130812, weighed 2."""
+    player = OneStep(torch.tensor([[0.0, math.log(3)]]), torch.zeros(1))
+    learned = learned_of([0.0], [0.0], [0.75], [0.0])
+    loss, logs = loss_of(player, learned, Passes(kl=2.0), reference=OneStep(torch.zeros(1, 2), torch.zeros(1)))
+    assert logs["reference_kl"] == pytest.approx(0.130812, abs=1e-5)
+    assert loss.item() == pytest.approx(2 * 0.130812, abs=1e-5)
+
+
+def test_a_share_of_cross_entropy_by_hand() -> None:
+    player = OneStep(torch.zeros(2, 2), torch.zeros(2))
+    player.cross_entropy = torch.tensor([1.0, 2.0])
+    learned = learned_of([1.0, 1.0], [0.0, 0.0], [0.5, 0.5], [0.0, 0.0])
+    loss, logs = loss_of(player, learned, Passes(cross_entropy=0.3))
+    assert logs["cross_entropy"] == pytest.approx(1.5)
+    assert loss.item() == pytest.approx(0.7 * -1.0 + 0.3 * 1.5)
+
+
+def test_a_decision_without_a_choice_moves_no_logit() -> None:
+    learned = learned_of([1.0, 1.0], [1.0, 1.0], [0.5, 0.5], [0.0, 0.0])
+    learned = dataclasses.replace(
+        learned, rollout=dataclasses.replace(learned.rollout, counted=torch.tensor([True, False]))
+    )
+    player = OneStep(torch.zeros(2, 2), torch.zeros(2))
+    torch.autograd.backward(loss_of(player, learned, Passes(clip=0.2, value_coef=0.5, entropy=0.1))[0])
+    assert player.logits.grad is not None
+    assert player.values.grad is not None
+    assert player.logits.grad[1].tolist() == [0.0, 0.0]
+    assert player.logits.grad[0, READ].item() == pytest.approx(-0.5)  # −A (1 − π), the mean over one decision
+    assert player.values.grad.tolist() == pytest.approx([-0.5, -0.5])  # .5 · 2 · (0 − 1) / 2
+
+
+@pytest.mark.parametrize("samples_labels", [False, True])
+@pytest.mark.parametrize("samples", [1, 3])
+def test_before_the_first_update_every_ratio_is_one(samples_labels: bool, samples: int) -> None:
+    learner = Learner(samples_labels, seed=0)
+    player = player_of(learner, texts_of(50, 0.02))
+    rollout = player.roll_out(torch.randperm(50, generator=seeded()), samples, seeded())
+    estimate = estimated(rollout, Train(), whiten=True)
+    learned = Learned(rollout, estimate.advantages, estimate.targets, rollout.at(rollout.values))
+    for index in player.minibatches(rollout, 16, seeded()):
+        _, ratio, _ = surrogate_of(player.evaluate(rollout, index), learned, index, 0.2)
+        torch.testing.assert_close(ratio, torch.ones_like(ratio), atol=1e-5, rtol=0)
+
+
+@given(rows=st.integers(1, 40), size=st.integers(1, 50), seed=st.integers(0, 20), samples=st.integers(1, 3))
+@settings(max_examples=30)
+def test_minibatches_hold_every_decision_once_and_texts_whole(rows: int, size: int, seed: int, samples: int) -> None:
+    player = player_of(Learner(), texts_of(rows, 0.0))
+    rollout = player.roll_out(torch.arange(rows), samples, seeded(seed))
+    parts = list(player.minibatches(rollout, size, seeded(seed)))
+    assert len(parts) == -(-rows // size)
+    held = [set(rollout.group[rollout.row[part]].tolist()) for part in parts]
+    assert max(map(len, held)) <= size
+    assert sorted(itertools.chain.from_iterable(held)) == list(range(rows))  # no text stands in two
+    assert sorted(itertools.chain.from_iterable(part.tolist() for part in parts)) == list(range(len(rollout.row)))
+
+
+def descended(learner: Learner, passes: Passes, *, batches: int = 1, lr: float = 0.1, **more: Any) -> PolicyGradient:
+    texts = texts_of(64, 0.05)
+    player = player_of(learner, texts)
+    algorithm = PolicyGradient(passes, lambda rollout: estimated(rollout, Train(), whiten=True), **more)
+    parameters = list(learner.parameters())
+    planned = batches * algorithm.steps(64)
+    lrs = iter([lr] * planned)
+    steps = Steps(torch.optim.SGD(parameters, lr=1.0), parameters, lrs, None)
+    for _ in range(batches):
+        algorithm.learn(player, torch.arange(64), steps, seeded(), measure=False)
+    assert next(lrs, None) is None, "every planned rate is used"
+    algorithm.taken = steps.taken  # type: ignore[attr-defined]
+    return algorithm
+
+
+def test_in_its_warm_up_only_the_value_moves() -> None:
+    learner = Learner(True, seed=0)
+    policy, value = learner.read.detach().clone(), learner.values.detach().clone()
+    passes = Passes(epochs=2, minibatch=16, clip=0.2, value_coef=0.5, value_warmup=3)
+    descended(learner, passes, batches=3)
+    assert torch.equal(learner.read, policy)
+    assert not torch.equal(learner.values, value)
+    descended(learner, passes, rollouts=3)  # as an interrupted trial would go on
+    assert not torch.equal(learner.read, policy)
+
+
+def test_passes_end_when_the_policy_has_gone_far_enough() -> None:
+    passes = Passes(epochs=10, minibatch=64, clip=0.2)
+    free = descended(Learner(True, seed=0), passes, lr=1.0)
+    held = descended(Learner(True, seed=0), dataclasses.replace(passes, target_kl=1e-4), lr=1.0)
+    assert free.taken == 10  # type: ignore[attr-defined]
+    assert 1 <= held.taken < 10  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("target", "grows"), [(1e-9, True), (1e6, False)])
+def test_the_weight_of_the_divergence_adapts(target: float, grows: bool) -> None:
+    """By a fiftieth a rollout at most: too far from the reference it grows, else it falls."""
+    learner = Learner(True, seed=0)
+    reference = player_of(Learner(True, seed=0), texts_of(64, 0.05))
+    passes = Passes(epochs=2, clip=0.2, kl=0.5, kl_target=target)
+    algorithm = descended(learner, passes, batches=2, lr=0.5, reference=reference)
+    assert algorithm.kl == pytest.approx(0.5 * (1.02**2 if grows else 0.98**2))
+    assert descended(learner, passes, batches=1, reference=reference, kl=0.25).kl in (
+        pytest.approx(0.25 * 1.02),
+        pytest.approx(0.25 * 0.98),
+    )
+
+
+def test_a_strong_divergence_keeps_the_policy_at_its_reference() -> None:
+    def moved(kl: float) -> float:
+        learner = Learner(True, seed=0)
+        before = learner.labels.detach().clone()
+        reference = player_of(Learner(True, seed=0), texts_of(64, 0.05))
+        descended(learner, Passes(epochs=5, kl=kl), batches=6, lr=0.2, reference=reference)
+        return (learner.labels - before).norm().item()
+
+    assert moved(10.0) < 0.5 * moved(0.0)
+
+
+def test_a_token_budget_changes_no_step() -> None:
+    """Gradients of pieces add up to that of the minibatch."""
+
+    def after(budget: int | None) -> Learner:
+        learner, texts = Learner(True, seed=0), texts_of(64, 0.05, token_budget=budget, width=2)
+        parameters = list(learner.parameters())
+        steps = Steps(torch.optim.SGD(parameters, lr=0.1), parameters, itertools.repeat(0.1), 1.0)
+        algorithm = PolicyGradient(
+            Passes(epochs=2, minibatch=32, clip=0.2, value_coef=0.5, entropy=0.01),
+            lambda rollout: estimated(rollout, Train(), whiten=True),
+        )
+        algorithm.learn(player_of(learner, texts), torch.arange(64), steps, seeded(), measure=True)
+        return learner
+
+    for a, b in zip(after(None).parameters(), after(40).parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
