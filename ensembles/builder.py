@@ -34,7 +34,7 @@ def ranking(stack: Stack, labels: Ints, objective: Objective) -> list[int]:
     keys = []
     for place in range(len(stack)):
         predictions = stack.member(place)
-        log_loss = scores(predictions, labels, objective.cost)["log_loss"].mean()
+        log_loss = scores(predictions, labels, objective.costs)["log_loss"].mean()
         keys.append((-round(objective.score(predictions, labels), 10), log_loss, place))
     return [place for *_, place in sorted(keys)]
 

@@ -1,6 +1,6 @@
 """The bundle: a folder that holds a whole ensemble, written all at once and refused if one byte of it changed.
 
-    bundle.json            format, classes, input column, reading, method, members, stop, metrics, versions, data hashes
+    bundle.json            format, classes, input column, reading, costs, method, members, stop, metrics, versions, data hashes
     ensemble.safetensors   the members' weights, or the meta-learner's
     members/<name>/        weights.safetensors, config.json and, of a policy, tokenizer.json
     README.md  SHA256SUMS
@@ -11,7 +11,7 @@ Nothing in it is code, and nothing is unpickled: to load a bundle of unknown ori
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.ensemble import Ensemble
 from sweepstack.ensembles.store import Member
+from sweepstack.models.costs import Costs, read_matrix
 from sweepstack.models.errors import BundleError, StorageError
 from sweepstack.models.files import read_json, write_json
 from sweepstack.models.predictions import Floats
@@ -51,6 +52,7 @@ class Bundle:
     input_column: str
     metadata: dict[str, Any]  # bundle.json
     ensemble: Ensemble
+    costs: Costs = field(default_factory=Costs)  # of wrong answers: the label given costs least in expectation
 
     def predict(self, texts: Sequence[str]) -> list[str]:
         """The label of each text."""
@@ -63,8 +65,8 @@ class Bundle:
     def read(self, texts: Sequence[str]) -> list[Reading]:
         probabilities, segments = self._answers(texts)
         readings = []
-        for row, count in zip(probabilities.tolist(), segments, strict=True):
-            best = max(range(len(row)), key=row.__getitem__)
+        answers = self.costs.answers(probabilities).tolist()
+        for row, best, count in zip(probabilities.tolist(), answers, segments, strict=True):
             by_class = dict(zip(self.classes, row, strict=True))
             readings.append(Reading(self.classes[best], row[best], by_class, count))
         return readings
@@ -126,6 +128,7 @@ def _fill(folder: Path, row: Row, combination: Combination, members: Sequence[Me
         "classes": list(card.classes),
         "input_column": card.input_column,
         "reading": None if card.reading is None else dict(card.reading),
+        "costs": None if card.costs is None else [list(row) for row in card.costs],
         "method": row.method,
         "members": [{"name": m.name, "kind": m.kind} for m in members],
         "weights": None if row.weights is None else list(row.weights),
@@ -156,6 +159,7 @@ def load(folder: Path) -> Bundle:
             raise BundleError(f"{folder}: bundle.json names a member {outside[0]!r}; export the bundle again")
         combination = Combination.from_state(metadata["combination"], load_file(folder / "ensemble.safetensors"))
         classes, column = tuple(map(str, metadata["classes"])), str(metadata["input_column"])
+        costs = Costs(matrix=read_matrix(metadata["costs"], len(classes)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise BundleError(f"{folder} cannot be read ({error!r}); copy or export the bundle again") from error
     members = tuple(load_member(folder / "members" / name) for name in names)
@@ -164,4 +168,4 @@ def load(folder: Path) -> Bundle:
             raise BundleError(f"{folder}: member {name} has other classes than bundle.json; export the bundle again")
     if len(members) != len(combination.members):
         raise BundleError(f"{folder}: {len(members)} members but {len(combination.members)} weights; export it again")
-    return Bundle(folder, classes, column, metadata, Ensemble(members, combination))
+    return Bundle(folder, classes, column, metadata, Ensemble(members, combination), costs)

@@ -28,6 +28,7 @@ class Card:
     input_column: str
     reading: Mapping[str, Any] | None  # the study's reading settings; None for off
     data: Mapping[str, str]  # content hashes, by part
+    costs: Sequence[Sequence[float]] | None = None  # [right][answered], in the order of classes
     digest: str = ""  # of all that the ensemble was built from, by which a run knows its own export again
 
 

@@ -110,8 +110,8 @@ def choose(
                 tuple(blend.members[m].name for m in combination.members),
                 None if combination.meta is not None else tuple(float(w) for w in combination.weights),
                 alone if role != "ensemble" or alone == "one segment" else str(combination.stop),
-                metrics(combination.predict(valid.stack), valid_labels, objective.cost),
-                metrics(blend_predictions, blend_labels, objective.cost),
+                metrics(combination.predict(valid.stack), valid_labels, objective.costs),
+                metrics(blend_predictions, blend_labels, objective.costs),
             )
         )
 
@@ -202,8 +202,8 @@ def score_test(
         scored.append(
             replace(
                 row,
-                test=metrics(predictions[row.name], labels, objective.cost),
-                test_interval=half_widths(predictions[row.name], labels, objective.cost),
+                test=metrics(predictions[row.name], labels, objective.costs),
+                test_interval=half_widths(predictions[row.name], labels, objective.costs),
                 gain_over_trial=over(row.name, trial),
                 gain_over_linear=over(row.name, linear),
             )

@@ -87,7 +87,7 @@ class Combination:
             "kind": "average" if self.meta is None else "linear_meta",
             "members": list(self.members),
             "share": None if self.meta is None else self.meta.share,
-            "stop": {"threshold": self.stop.threshold},
+            "stop": self.stop.state(),
         }, arrays
 
     @staticmethod
@@ -95,11 +95,11 @@ class Combination:
         """The inverse of :meth:`state`; raises ValueError or KeyError where it is not one."""
         if state["kind"] not in ("average", "linear_meta"):
             raise ValueError(f"kind must be average or linear_meta, but got {state['kind']!r}")
-        members, threshold = tuple(map(int, state["members"])), state["stop"]["threshold"]
+        members = tuple(map(int, state["members"]))
         meta = None
         if state["kind"] == "linear_meta":
             seen = arrays["meta.seen"].astype(np.bool_)
             meta = LinearMeta(arrays["meta.coef"], arrays["meta.intercept"], seen, float(state["share"]))
         if len(arrays["weights"]) != len(members) or (meta is not None and len(meta.coef) != len(members)):
             raise ValueError(f"{len(members)} members need as many weights, but got {len(arrays['weights'])}")
-        return Combination(members, arrays["weights"], meta, Stop(None if threshold is None else float(threshold)))
+        return Combination(members, arrays["weights"], meta, Stop.from_state(state["stop"]))

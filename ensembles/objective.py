@@ -1,10 +1,11 @@
 """What an ensemble is built for: one of a classifier's metrics, turned so that more is always better."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from sweepstack.ensembles.comparison import NORMAL_95, Sample, half_width, resampled_means
+from sweepstack.models.costs import Costs
 from sweepstack.models.measures import (
     CLASS_METRICS,
     calibration_error,
@@ -18,7 +19,7 @@ from sweepstack.models.predictions import DIRECTION, ROW_METRICS, Ints, Predicti
 @dataclass(frozen=True)
 class Objective:
     metric: str = "reward"  # a key of predictions.DIRECTION
-    cost: float = 0.01  # of each READ
+    costs: Costs = field(default_factory=lambda: Costs(read=0.01))
 
     def __post_init__(self) -> None:
         if self.metric not in DIRECTION:
@@ -30,17 +31,19 @@ class Objective:
         return self.metric in ("log_loss", "accuracy_full", "calibration_error")
 
     @property
-    def stop_cost(self) -> float:
-        """The cost of a READ that a stop is fitted with; a metric that says nothing of reading leaves the study's."""
-        return 0.0 if self.metric == "accuracy" or self.metric in CLASS_METRICS else self.cost
+    def stop_costs(self) -> Costs:
+        """What a stop is fitted with: READ is free where only answers count; a metric that says nothing of reading
+        leaves the study's costs."""
+        answers_count = self.metric == "accuracy" or self.metric in CLASS_METRICS
+        return replace(self.costs, read=0.0) if answers_count else self.costs
 
     def sample(self, predictions: Predictions, labels: Ints) -> Sample:
         """What the metric, negated where less is better, is worked out from."""
         sign, metric = DIRECTION[self.metric], self.metric
         if metric in ROW_METRICS:
-            return Sample.mean_of(sign * scores(predictions, labels, self.cost)[metric])
+            return Sample.mean_of(sign * scores(predictions, labels, self.costs)[metric])
         if metric in CLASS_METRICS:
-            features = class_features(labels, predictions.answers(), predictions.probabilities.shape[2])
+            features = class_features(labels, predictions.answers(self.costs), predictions.probabilities.shape[2])
             return Sample(features, lambda means: sign * class_scores(means)[metric])
         features = calibration_features(predictions.at(predictions.n_segments - 1), labels)
         return Sample(features, lambda means: sign * calibration_error(means))
@@ -49,11 +52,11 @@ class Objective:
         return self.sample(predictions, labels).score
 
 
-def half_widths(predictions: Predictions, labels: Ints, cost: float, seed: int = 0) -> dict[str, float]:
+def half_widths(predictions: Predictions, labels: Ints, costs: Costs, seed: int = 0) -> dict[str, float]:
     """Half of the 95% interval of every metric: normal, with a bootstrap's standard error where no mean over rows is
     behind it."""
-    found = {name: half_width(values) for name, values in scores(predictions, labels, cost).items()}
-    of_classes = class_features(labels, predictions.answers(), predictions.probabilities.shape[2])
+    found = {name: half_width(values) for name, values in scores(predictions, labels, costs).items()}
+    of_classes = class_features(labels, predictions.answers(costs), predictions.probabilities.shape[2])
     of_calibration = calibration_features(predictions.at(predictions.n_segments - 1), labels)
     means = resampled_means(np.hstack([of_classes, of_calibration]), seed)
     resampled = class_scores(means[:, : of_classes.shape[1]])

@@ -99,7 +99,8 @@ class _RunningAverage:
             return log_loss, log_loss
         answer = (self.answer_sum + self.answer[member]) * share
         stops = ((total.max(axis=0) * share * answer >= 1 - answer) | self.must).argmax(axis=1)
-        answers = total[:, self.rows, stops].argmax(axis=0)
+        costs = self.objective.costs
+        answers = costs.answers(total[:, self.rows, stops].T)
         right = (answers == self.labels).mean()
         if metric in CLASS_METRICS:
             value = class_scores(class_means(self.labels, answers, len(total)))[metric]
@@ -107,7 +108,7 @@ class _RunningAverage:
             value = calibration_error(calibration_means(total[:, self.rows, self.last].T * share, self.labels))
         else:
             value = {
-                "reward": right - self.objective.cost * stops.mean(),
+                "reward": costs.rewards(self.labels, answers).mean() - costs.read * stops.mean(),
                 "accuracy": right,
                 "accuracy_full": right,
                 "segments": stops.mean() + 1,

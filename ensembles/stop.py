@@ -4,43 +4,58 @@ A threshold on the combined confidence can be the better stop, but fitted on a f
 replaces the averaged one only where it wins by more than the noise on rows that it was not fitted on.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sweepstack.ensembles.crossfit import folds
 from sweepstack.ensembles.objective import Objective
-from sweepstack.models.predictions import THRESHOLDS, Floats, Ints, Predictions, answer_above
+from sweepstack.models.costs import Costs, read_matrix
+from sweepstack.models.predictions import THRESHOLDS, Floats, Ints, Predictions, answer_above, scores
 
 
 @dataclass(frozen=True)
 class Stop:
     threshold: float | None = None  # None: the members' averaged answering probabilities
+    costs: Costs = field(default_factory=Costs)  # of wrong answers, of which a threshold's confidence is made
 
     def apply(self, probabilities: Floats, answer: Floats, n_segments: Ints) -> Predictions:
         """Combined (rows, segments, classes) and averaged (rows, segments), as Predictions that stop here."""
         if self.threshold is None:
             return Predictions(probabilities, answer, n_segments)
-        return answer_above(probabilities, n_segments, self.threshold)
+        return answer_above(probabilities, n_segments, self.threshold, self.costs)
 
     def __str__(self) -> str:
         return "averaged" if self.threshold is None else f"confidence {self.threshold:.3g}"
+
+    def state(self) -> dict[str, Any]:
+        """As JSON values."""
+        matrix = self.costs.matrix
+        return {"threshold": self.threshold, "costs": None if matrix is None else matrix.tolist()}
+
+    @staticmethod
+    def from_state(state: dict[str, Any]) -> "Stop":
+        """The inverse of :meth:`state`; raises ValueError, TypeError or KeyError where it is not one."""
+        threshold, stored = state["threshold"], state["costs"]
+        matrix = None if stored is None else read_matrix(stored, len(stored))
+        return Stop(None if threshold is None else float(threshold), Costs(matrix=matrix))
 
 
 AVERAGED = Stop()
 
 
-def reward_table(predictions: Predictions, labels: Ints, cost: float) -> NDArray[np.float64]:
+def reward_table(predictions: Predictions, labels: Ints, costs: Costs) -> NDArray[np.float64]:
     """(thresholds, rows): the reward of each row under each of THRESHOLDS."""
-    top = predictions.probabilities.max(axis=2).astype(np.float64)  # (rows, segments)
-    right = predictions.probabilities.argmax(axis=2) == labels[:, None]
-    top[np.arange(top.shape[1])[None, :] >= predictions.n_segments[:, None] - 1] = np.inf
-    rows = np.arange(len(top))
-    table = np.empty((len(THRESHOLDS), len(top)))
+    sure = costs.confidence(predictions.probabilities).astype(np.float64)  # (rows, segments)
+    rewards = costs.rewards(labels[:, None], costs.answers(predictions.probabilities))
+    sure[np.arange(sure.shape[1])[None, :] >= predictions.n_segments[:, None] - 1] = np.inf
+    rows = np.arange(len(sure))
+    table = np.empty((len(THRESHOLDS), len(sure)))
     for i, threshold in enumerate(THRESHOLDS):
-        stops = (top >= threshold).argmax(axis=1)
-        table[i] = right[rows, stops] - cost * stops
+        stops = (sure >= threshold).argmax(axis=1)
+        table[i] = rewards[rows, stops] - costs.read * stops
     return table
 
 
@@ -59,10 +74,9 @@ def fit_stop(predictions: Predictions, labels: Ints, objective: Objective) -> St
     """
     if predictions.answer.shape[1] == 1 or len(labels) < 2:
         return AVERAGED
-    cost = objective.stop_cost
-    stops = predictions.stops()
-    averaged = (predictions.at(stops).argmax(axis=1) == labels) - cost * stops
-    table = reward_table(predictions, labels, cost)
+    costs = objective.stop_costs
+    averaged = scores(predictions, labels, costs)["reward"]
+    table = reward_table(predictions, labels, costs)
     fold = folds(labels, seed=0)
     gain = np.empty(len(labels))
     for k in range(fold.max() + 1):
@@ -70,4 +84,4 @@ def fit_stop(predictions: Predictions, labels: Ints, objective: Objective) -> St
         gain[held] = table[best_threshold(table[:, ~held]), held] - averaged[held]
     if gain.mean() <= gain.std(ddof=1) / np.sqrt(len(gain)):
         return AVERAGED
-    return Stop(float(THRESHOLDS[best_threshold(table)]))
+    return Stop(float(THRESHOLDS[best_threshold(table)]), Costs(matrix=costs.matrix))

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from sweepstack.models.costs import Costs, Matrix, read_matrix
 from sweepstack.models.encoding import EncodedPart, TaskData
 from sweepstack.models.errors import BundleError, TrainingError
 from sweepstack.models.files import read_json, write_atomic, write_json
@@ -107,9 +108,10 @@ def save_policy(
     reader: str,
     threshold: float | None,
     thresholds: Thresholds | None = None,
+    matrix: Matrix | None = None,
 ) -> None:
     """``threshold``: of a policy without a learned stop, see predictions.answer_above; ``thresholds``: those that suit
-    other costs of a READ, so that it can be asked for one."""
+    other costs of a READ, so that it can be asked for one. ``matrix``: see Costs, of wrong answers."""
     write_atomic(folder / "tokenizer.json", reader)
     write_json(
         folder / "config.json",
@@ -122,6 +124,7 @@ def save_policy(
             "model": policy.model.model_dump(),
             "threshold": threshold,
             "thresholds": None if thresholds is None else [list(pair) for pair in thresholds],
+            "costs": None if matrix is None else matrix.tolist(),
         },
     )
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in policy.state_dict().items()}
@@ -151,6 +154,7 @@ class PolicyMember:
             threshold = config["threshold"]
             self.threshold = None if threshold is None else float(threshold)  # type: ignore[arg-type]
             self.thresholds = read_thresholds(config.get("thresholds"))
+            self._costs = Costs(matrix=read_matrix(config.get("costs"), len(self.classes)))
             self._reader = TextReader.from_json((folder / "tokenizer.json").read_text(encoding="utf-8"))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BundleError(
@@ -164,7 +168,8 @@ class PolicyMember:
     def read(self, texts: Sequence[str], cost: float | None = None) -> Predictions:
         encoded = self._reader.encode(texts)
         threshold = threshold_at(cost, self.threshold, self.thresholds)
-        return predict(self._policy, EncodedPart(encoded.tokens, encoded.n_segments, None), threshold, cost)
+        part = EncodedPart(encoded.tokens, encoded.n_segments, None)
+        return predict(self._policy, part, threshold, cost, self._costs)
 
 
 def load_member(folder: Path) -> Member:
@@ -178,9 +183,14 @@ def load_member(folder: Path) -> Member:
 
 @torch.no_grad()
 def predict(
-    policy: ReadingPolicy, part: EncodedPart, threshold: float | None = None, cost: float | None = None
+    policy: ReadingPolicy,
+    part: EncodedPart,
+    threshold: float | None = None,
+    cost: float | None = None,
+    costs: Costs | None = None,
 ) -> Predictions:
-    """What the policy says of every row after every segment; ``cost`` of a READ, for a conditioned policy."""
+    """What the policy says of every row after every segment; ``cost`` of a READ, for a conditioned policy; ``costs`` of
+    wrong answers, for one that answers above a threshold."""
     device = next(policy.parameters()).device
     longest = int(part.n_segments.max(initial=1))
     probabilities = np.empty((len(part), longest, policy.shape.classes), dtype=np.float32)
@@ -191,7 +201,7 @@ def predict(
         most = int(part.n_segments[rows].max())
         output = policy(torch.from_numpy(part.tokens[rows, :most]).to(device), cost)
         probabilities[rows, :most], answer[rows, :most] = probabilities_of(output)
-    return finished(probabilities, answer, part.n_segments, threshold)
+    return finished(probabilities, answer, part.n_segments, threshold, costs)
 
 
 def probabilities_of(output: PolicyOutput) -> tuple[Floats, Floats]:
@@ -199,11 +209,13 @@ def probabilities_of(output: PolicyOutput) -> tuple[Floats, Floats]:
     return output.label_logits.softmax(-1).cpu().numpy(), torch.sigmoid(-output.read_logits).cpu().numpy()
 
 
-def finished(probabilities: Floats, answer: Floats, n_segments: Ints, threshold: float | None) -> Predictions:
+def finished(
+    probabilities: Floats, answer: Floats, n_segments: Ints, threshold: float | None, costs: Costs | None = None
+) -> Predictions:
     """Predictions whose last segment is repeated to the end, where every text is answered."""
     steps = np.arange(probabilities.shape[1])[None, :]
     last = np.minimum(steps, n_segments[:, None] - 1)
     probabilities = np.take_along_axis(probabilities, last[:, :, None], axis=1)
     if threshold is not None:
-        return answer_above(probabilities, n_segments, threshold)
+        return answer_above(probabilities, n_segments, threshold, costs)
     return Predictions(probabilities, np.where(steps >= n_segments[:, None] - 1, np.float32(1), answer), n_segments)

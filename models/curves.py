@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sweepstack.models.costs import Costs
 from sweepstack.models.predictions import THRESHOLDS, Ints, Predictions, answer_above
 
 Values = NDArray[np.float64]
@@ -20,20 +21,19 @@ class Curve:
     thresholds: Values | None = None  # (points,): of the confidence to answer at
 
 
-def accuracy_by_segments(predictions: Predictions, labels: Ints) -> Curve:
+def accuracy_by_segments(predictions: Predictions, labels: Ints, costs: Costs) -> Curve:
     """A point for each number of segments s: every row is answered after s of them, or after all that it has."""
     at = np.minimum(np.arange(predictions.answer.shape[1])[None, :], predictions.n_segments[:, None] - 1)
-    answers = np.take_along_axis(predictions.probabilities.argmax(axis=2), at, axis=1)  # (rows, segments)
+    answers = np.take_along_axis(costs.answers(predictions.probabilities), at, axis=1)  # (rows, segments)
     return Curve((at + 1).mean(axis=0), (answers == labels[:, None]).mean(axis=0))
 
 
-def front(predictions: Predictions, labels: Ints) -> Curve:
+def front(predictions: Predictions, labels: Ints, costs: Costs) -> Curve:
     """The thresholds of confidence that no other beats with less text and at least the same accuracy (Pareto)."""
     points = []
     for threshold in THRESHOLDS:
-        stops = answer_above(predictions.probabilities, predictions.n_segments, float(threshold)).stops()
-        right = predictions.at(stops).argmax(axis=1) == labels
-        points.append((stops.mean() + 1, -right.mean(), threshold))
+        sure = answer_above(predictions.probabilities, predictions.n_segments, float(threshold), costs)
+        points.append((sure.stops().mean() + 1, -(sure.answers(costs) == labels).mean(), threshold))
     kept: list[tuple[float, float, float]] = []
     for point in sorted(points):
         if not kept or point[1] < kept[-1][1]:

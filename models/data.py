@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from sweepstack.models.builtin import PREFIX, builtin
+from sweepstack.models.costs import Matrix, cost_matrix
 from sweepstack.models.errors import DataError
 from sweepstack.models.predictions import Ints
 from sweepstack.models.rows import Rows, read_rows
@@ -38,6 +39,7 @@ class Dataset:
     hashes: dict[str, str]  # of each part's rows in their order, and `content` of all
     notes: tuple[str, ...]  # what a user should know of what was left out
     text: Text = field(default_factory=Text)  # what is done to a text before it is read
+    costs: Matrix | None = None  # [right, answered]: of wrong answers, where they differ
 
 
 def load_dataset(data: Data) -> Dataset:
@@ -74,9 +76,10 @@ def load_dataset(data: Data) -> Dataset:
     if test is not None:
         parts["test"] = Part(test.inputs, np.array([place[label] for label in test.targets], dtype=np.int64))
     _check_parts(parts, classes, train.source, notes)
+    costs = cost_matrix(data.costs, classes, train.source)
     hashes = {name: _hash(part, classes) for name, part in parts.items()}
     content = hashlib.sha256("".join(hashes.values()).encode()).hexdigest()[:16]
-    return Dataset(classes, parts, {**hashes, "content": content}, tuple(notes), data.text)
+    return Dataset(classes, parts, {**hashes, "content": content}, tuple(notes), data.text, costs)
 
 
 def _rows(data: Data) -> tuple[Rows, Rows | None]:

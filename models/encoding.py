@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sweepstack.models.costs import Matrix
 from sweepstack.models.data import Dataset
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.seeds import derive_seed
@@ -41,6 +42,7 @@ class TaskData:
     parts: dict[str, EncodedPart]  # warm, policy, valid, blend, test
     hashes: dict[str, str]  # of each part's rows, and "content" of all
     notes: tuple[str, ...] = ()  # what a user should know of what is not read
+    costs: Matrix | None = None  # [right, answered]: of wrong answers; None: 1 for each
 
 
 def encode(dataset: Dataset, reading: Reading | Literal["off"]) -> TaskData:
@@ -53,7 +55,8 @@ def encode(dataset: Dataset, reading: Reading | Literal["off"]) -> TaskData:
     for name, part in dataset.parts.items():
         encoded = reader.encode(part.inputs)
         parts[name] = EncodedPart(encoded.tokens, encoded.n_segments, None if name == "test" else part.labels)
-    return TaskData(dataset.classes, reader.to_json(), parts, dict(dataset.hashes), _cut_short(dataset, reader, parts))
+    notes = _cut_short(dataset, reader, parts)
+    return TaskData(dataset.classes, reader.to_json(), parts, dict(dataset.hashes), notes, dataset.costs)
 
 
 def _cut_short(dataset: Dataset, reader: TextReader, parts: dict[str, EncodedPart]) -> tuple[str, ...]:

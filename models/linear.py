@@ -18,6 +18,7 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
+from sweepstack.models.costs import Costs, read_matrix
 from sweepstack.models.data import Dataset
 from sweepstack.models.errors import BundleError
 from sweepstack.models.files import read_json, write_atomic
@@ -42,8 +43,9 @@ class LinearBaseline:
         coef: NDArray[np.float32],  # (terms, classes)
         intercept: NDArray[np.float32],  # (classes,)
         threshold: float,
+        costs: Costs,  # of wrong answers; READ has done its part in the threshold
     ):
-        self.classes, self.features, self.threshold = classes, features, threshold
+        self.classes, self.features, self.threshold, self.costs = classes, features, threshold, costs
         self.coef, self.intercept = coef, intercept
 
     @classmethod
@@ -63,8 +65,8 @@ class LinearBaseline:
             coef, intercept = _fit_path(matrix, labels, valid_matrix, valid_labels, len(dataset.classes))
         probabilities = _spread(_softmax(valid_matrix, coef, intercept), valid_segments)
         cost = 0.0 if reading == "off" else reading.cost.middle if isinstance(reading.cost, Condition) else reading.cost
-        threshold = fit_threshold(probabilities, valid_segments, valid.labels, cost)
-        return cls(dataset.classes, features, coef, intercept, threshold)
+        threshold = fit_threshold(probabilities, valid_segments, valid.labels, Costs(cost, dataset.costs))
+        return cls(dataset.classes, features, coef, intercept, threshold, Costs(matrix=dataset.costs))
 
     def read(self, texts: Sequence[str]) -> Predictions:
         """What it says of each text after each segment."""
@@ -76,7 +78,7 @@ class LinearBaseline:
         padded = [each[:, np.minimum(np.arange(segments), each.shape[1] - 1)] for each, _ in batches]
         empty = np.zeros((0, segments, len(self.classes)), dtype=np.float32)
         counts = np.concatenate([np.zeros(0, dtype=np.int64), *(n_segments for _, n_segments in batches)])
-        return answer_above(np.concatenate([empty, *padded]), counts, self.threshold)
+        return answer_above(np.concatenate([empty, *padded]), counts, self.threshold, self.costs)
 
     def save(self, folder: Path) -> None:
         """Writes weights.safetensors and config.json; plain arrays and text, nothing that runs when it is read."""
@@ -88,6 +90,7 @@ class LinearBaseline:
             "classes": self.classes,
             "reading": json.loads(self.features.reader.to_json()),
             "threshold": self.threshold,
+            "costs": None if self.costs.matrix is None else self.costs.matrix.tolist(),
             "vocabulary": self.features.terms,
         }
         write_atomic(folder / "config.json", json.dumps(config, ensure_ascii=False))
@@ -105,7 +108,8 @@ class LinearBaseline:
             classes, coef, intercept = tuple(config["classes"]), weights["coef"], weights["intercept"]
             if coef.shape != (len(features.terms), len(classes)) or features.idf.shape != (len(features.terms),):
                 raise ValueError(f"its weights of shape {coef.shape} do not fit its vocabulary and classes")
-            return cls(classes, features, coef, intercept, float(config["threshold"]))
+            costs = Costs(matrix=read_matrix(config["costs"], len(classes)))
+            return cls(classes, features, coef, intercept, float(config["threshold"]), costs)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise BundleError(
                 f"{folder} is not a linear baseline of format {FORMAT} ({error}); copy the whole folder again"

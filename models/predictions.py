@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from sweepstack.models.costs import Costs
 from sweepstack.models.files import write_atomic
 from sweepstack.models.measures import (
     CLASS_METRICS,
@@ -64,9 +65,9 @@ class Predictions:
         """(rows, classes): the label distribution at the given segments."""
         return self.probabilities[np.arange(len(self)), stops]
 
-    def answers(self) -> Ints:
+    def answers(self, costs: Costs) -> Ints:
         """(rows,): the label that each text is given where it is answered."""
-        return np.asarray(self.at(self.stops()).argmax(axis=1), dtype=np.int64)
+        return costs.answers(self.at(self.stops()))
 
     def save(self, path: Path, rows_hash: str) -> None:
         """Writes the arrays as safetensors; ``rows_hash`` says which rows of which data they belong to."""
@@ -81,53 +82,62 @@ class Predictions:
             return Predictions(**tensors), file.metadata()["rows_hash"]
 
 
-def scores(predictions: Predictions, labels: Ints, cost: float) -> dict[str, NDArray[np.float64]]:
+def scores(predictions: Predictions, labels: Ints, costs: Costs) -> dict[str, NDArray[np.float64]]:
     """Per-row values, each (rows,), whose means are the metrics of a classifier.
 
-    reward: 1 if the answer is right, minus ``cost`` for each segment read after the first. accuracy: at its own answer.
-    segments: how many were read. accuracy_full and log_loss (natural log): after reading everything.
+    reward: what the answer is worth (1 if it is right), less the cost of each segment read after the first. accuracy:
+    at its own answer. segments: how many were read. accuracy_full and log_loss (natural log): after reading everything.
     """
     stops = predictions.stops()
-    rows = np.arange(len(predictions))
-    right = (predictions.at(stops).argmax(axis=1) == labels).astype(np.float64)
-    full = predictions.at(predictions.n_segments - 1)
-    return {
-        "reward": right - cost * stops,
-        "accuracy": right,
-        "segments": stops + 1.0,
-        "accuracy_full": (full.argmax(axis=1) == labels).astype(np.float64),
-        "log_loss": -np.log(np.clip(full[rows, labels].astype(np.float64), 1e-12, 1.0)),
-    }
+    return _scores(predictions, labels, costs, stops, costs.answers(predictions.at(stops)))
 
 
-def metrics(predictions: Predictions, labels: Ints, cost: float) -> dict[str, float]:
+def metrics(predictions: Predictions, labels: Ints, costs: Costs) -> dict[str, float]:
     """All of DIRECTION: the means of :func:`scores`; precision, recall and F1 of its own answers; and, after reading
     everything, the expected calibration error of its top probability."""
+    stops = predictions.stops()
+    answers = costs.answers(predictions.at(stops))
     full, classes = predictions.at(predictions.n_segments - 1), predictions.probabilities.shape[2]
-    found = {name: float(values.mean()) for name, values in scores(predictions, labels, cost).items()}
-    by_class = class_scores(class_means(labels, predictions.answers(), classes))
-    found |= {name: float(value) for name, value in by_class.items()}
+    found = {name: float(v.mean()) for name, v in _scores(predictions, labels, costs, stops, answers).items()}
+    found |= {name: float(value) for name, value in class_scores(class_means(labels, answers, classes)).items()}
     return found | {"calibration_error": float(calibration_error(calibration_means(full, labels)))}
 
 
-def answer_above(probabilities: Floats, n_segments: Ints, threshold: float) -> Predictions:
-    """A classifier without a learned stop: it answers as soon as its top probability reaches ``threshold`` in (0, 1).
+def _scores(
+    predictions: Predictions, labels: Ints, costs: Costs, stops: Ints, answers: Ints
+) -> dict[str, NDArray[np.float64]]:
+    full = predictions.at(predictions.n_segments - 1)
+    of_label = full[np.arange(len(predictions)), labels].astype(np.float64)
+    return {
+        "reward": costs.rewards(labels, answers) - costs.read * stops,
+        "accuracy": (answers == labels).astype(np.float64),
+        "segments": stops + 1.0,
+        "accuracy_full": (costs.answers(full) == labels).astype(np.float64),
+        "log_loss": -np.log(np.clip(of_label, 1e-12, 1.0)),
+    }
 
-    The answering probability is set so that READ and the top label are equally likely exactly at the threshold:
-    answer·top = (1 − answer) where top = threshold. So such members average with learned ones.
+
+def answer_above(probabilities: Floats, n_segments: Ints, threshold: float, costs: Costs | None = None) -> Predictions:
+    """A classifier without a learned stop: it answers as soon as its confidence reaches ``threshold`` in (0, 1).
+
+    Confidence is the top probability, or, where wrong answers differ in their costs, see Costs.confidence. The
+    answering probability is set so that READ and the top label are equally likely exactly at the threshold:
+    answer·top = (1 − answer) where confidence = threshold. So such members average with learned ones.
     """
     top = probabilities.max(axis=2).clip(1e-6, 1 - 1e-6).astype(np.float64)
-    odds = top / (1 - top) * (1 - threshold) / threshold
+    sure = top
+    if costs is not None and costs.matrix is not None:
+        sure = costs.confidence(probabilities).clip(1e-6, 1 - 1e-6).astype(np.float64)
+    odds = sure / (1 - sure) * (1 - threshold) / threshold
     answer = odds / (odds + top)
     last = np.arange(answer.shape[1])[None, :] >= n_segments[:, None] - 1
     return Predictions(probabilities, np.where(last, 1.0, answer).astype(np.float32), n_segments)
 
 
-def fit_threshold(probabilities: Floats, n_segments: Ints, labels: Ints, cost: float) -> float:
+def fit_threshold(probabilities: Floats, n_segments: Ints, labels: Ints, costs: Costs) -> float:
     """The threshold of :func:`answer_above` with the highest mean reward; among equals the middle one."""
-    rewards = np.array(
-        [scores(answer_above(probabilities, n_segments, float(t)), labels, cost)["reward"].mean() for t in THRESHOLDS]
-    )
+    tried = [answer_above(probabilities, n_segments, float(threshold), costs) for threshold in THRESHOLDS]
+    rewards = np.array([scores(each, labels, costs)["reward"].mean() for each in tried])
     best = np.flatnonzero(rewards >= rewards.max() - 1e-12)
     return float(THRESHOLDS[best[len(best) // 2]])
 

@@ -23,6 +23,7 @@ from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.refits import refit_jobs, refits
 from sweepstack.ensembles.store import Kind, Library, Member
 from sweepstack.models.checkpoints import load_member
+from sweepstack.models.costs import Costs
 from sweepstack.models.errors import StorageError
 from sweepstack.models.files import read_json, write_atomic
 from sweepstack.search.leaderboard import best, ranked
@@ -37,7 +38,7 @@ KINDS: dict[str, Kind] = {"trials": "trial", "linear": "baseline", "supervised":
 
 def build(session: Session) -> None:
     """Refits, builders, choice, score, export, MLflow runs; raises StorageError where there is nothing to combine."""
-    objective = Objective(session.study.search.metric, session.cost)
+    objective = Objective(session.study.search.metric, Costs(session.cost, session.data.costs))
     builders = [make(spec) for spec in session.study.builder_specs()]
     usable = [r for r in session.trials.trials() if r.state in ("complete", "pruned")]
     if not usable:

@@ -15,6 +15,7 @@ from sweepstack.ensembles.card import Card
 from sweepstack.ensembles.choose import Choice, Row
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.store import Member
+from sweepstack.models.costs import cost_matrix
 from sweepstack.models.errors import InputError
 from sweepstack.models.predictions import DIRECTION
 
@@ -106,7 +107,9 @@ class BuiltEnsembles:
 
 def card(study: "Study", classes: tuple[str, ...], hashes: Mapping[str, str]) -> Card:
     reading = None if study.reading == "off" else study.reading.model_dump()
-    return Card(study.name, study.task, classes, study.data.input, reading, dict(hashes))
+    matrix = cost_matrix(study.data.costs, classes, study.data.train)
+    costs = None if matrix is None else matrix.tolist()
+    return Card(study.name, study.task, classes, study.data.input, reading, dict(hashes), costs)
 
 
 def _state(combination: Combination) -> dict[str, Any]:

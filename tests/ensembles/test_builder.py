@@ -6,6 +6,7 @@ from sweepstack.ensembles.builder import ranking, stopped
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.stop import AVERAGED
 from sweepstack.ensembles.store import Stack
+from sweepstack.models.costs import Costs
 
 
 def test_members_are_ranked_by_quality(synthetic: SimpleNamespace) -> None:
@@ -24,5 +25,5 @@ def test_ties_go_to_the_lower_log_loss_and_then_to_the_lower_place() -> None:
 def test_a_member_alone_keeps_its_own_stop(synthetic: SimpleNamespace) -> None:
     stack, labels = synthetic.stack([6.0, 6.0], rows=400)
     stack.answer[:] = 0.0  # both read everything, which a threshold would mend
-    assert stopped([1], stack, labels, Objective("reward", 0.05)).stop == AVERAGED
-    assert stopped([0, 1], stack, labels, Objective("reward", 0.05)).stop != AVERAGED
+    assert stopped([1], stack, labels, Objective("reward", Costs(0.05))).stop == AVERAGED
+    assert stopped([0, 1], stack, labels, Objective("reward", Costs(0.05))).stop != AVERAGED

@@ -10,11 +10,12 @@ from sweepstack.ensembles.builders import BUILDERS, make
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.crossfit import cross_fit, folds
 from sweepstack.ensembles.objective import Objective
+from sweepstack.models.costs import Costs
 from sweepstack.models.errors import StudyError
 from sweepstack.models.predictions import DIRECTION
 
 every_builder = pytest.mark.parametrize("name", BUILDERS)
-OBJECTIVE = Objective("reward", 0.02)
+OBJECTIVE = Objective("reward", Costs(0.02))
 QUALITIES = [3.0, 2.0, 4.0, 3.5, 0.0]
 
 

@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.combination import Combination, LinearMeta
 from sweepstack.ensembles.stop import Stop
 from sweepstack.ensembles.store import Member
+from sweepstack.models.costs import Costs
 from sweepstack.models.errors import BundleError, StorageError
 from sweepstack.models.files import read_json
 
@@ -81,6 +83,22 @@ def test_a_stop_and_a_meta_learner_survive_the_export(tmp_path: Path, keyword_me
     assert bundle.predict(TEXTS) == ["b"] * 4  # the intercept decides
     assert bundle.read(TEXTS)[1].segments == 4  # and .999 is never reached
     assert bundle.ensemble.combination.stop == Stop(0.999)
+
+
+def test_the_label_given_costs_least_in_expectation(tmp_path: Path, keyword_members: list[Member]) -> None:
+    """Of "apple" the members are about .7 sure that it is a; to say a where it is c costs 9, to say c for a .1."""
+    matrix = [[0, 1, 0.1], [1, 0, 1], [9, 1, 0]]
+    stop = Stop(0.99, Costs(matrix=np.float32(matrix)))
+    combination = Combination((1, 0), np.array([0.75, 0.25], np.float32), stop=stop)
+    export(tmp_path / "bundle", ROW, combination, keyword_members, replace(CARD, costs=matrix))
+    bundle = load(tmp_path / "bundle")
+    (reading,) = bundle.read(["apple"])
+    assert max(reading.probabilities, key=reading.probabilities.__getitem__) == "a"
+    assert reading.label == "c"
+    assert reading.probability == reading.probabilities["c"]
+    assert bundle.predict(["apple"]) == ["c"]
+    assert bundle.metadata["costs"] == matrix
+    assert bundle.ensemble.combination.stop == stop
 
 
 def test_only_the_members_used_are_in_it_and_everything_is_summed(exported: Path) -> None:

@@ -11,10 +11,11 @@ from sweepstack.ensembles.choose import Choice, Row, _decide, choose, score_test
 from sweepstack.ensembles.comparison import Sample
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.store import Library, Stack
+from sweepstack.models.costs import Costs
 from sweepstack.models.errors import DataError
 from sweepstack.models.predictions import DIRECTION, Ints, metrics
 
-OBJECTIVE = Objective("reward", 0.02)
+OBJECTIVE = Objective("reward", Costs(0.02))
 BUILDERS: tuple[Builder, ...] = (make("average"), make("selection"), make("stacking"), make("bagging"))
 KINDS = ["trial", "trial", "trial", "baseline", "control", "refit", "refit"]
 
@@ -74,7 +75,7 @@ def test_blend_figures_of_ensembles_are_those_of_rows_not_fitted_on(synthetic: S
     valid, blend, _ = three_parts(synthetic, [0.0] * 8, ["trial"] * 8, rows=200)
     choice = choose(*blend, *valid, [make({"stacking": {"c": 10.0}})], Objective("accuracy_full"))
     fitted = choice.combinations["stacking"].predict(blend[0].stack)
-    assert metrics(fitted, blend[1], 0.02)["accuracy_full"] > 0.4
+    assert metrics(fitted, blend[1], Costs(0.02))["accuracy_full"] > 0.4
     assert choice.rows[0].blend["accuracy_full"] == pytest.approx(0.25, abs=0.1)
 
 
@@ -136,7 +137,7 @@ def test_test_is_scored_afterwards_with_intervals_and_paired_gains(chosen: tuple
     rows = {row.name: row for row in score_test(choice, predictions, labels, OBJECTIVE)}
     assert list(rows) == [row.name for row in choice.rows]
     for name, row in rows.items():
-        assert row.test == metrics(predictions[name], labels, OBJECTIVE.cost)
+        assert row.test == metrics(predictions[name], labels, OBJECTIVE.costs)
         assert row.blend == choice.row(name).blend
     assert rows["trial-1"].gain_over_trial is None
     assert rows["baseline-3"].gain_over_linear is None
@@ -154,7 +155,7 @@ def test_test_is_scored_afterwards_with_intervals_and_paired_gains(chosen: tuple
 @pytest.mark.parametrize("metric", ["f1_macro", "calibration_error"])
 def test_a_metric_that_is_no_mean_over_rows_can_be_chosen_by(metric: str, synthetic: SimpleNamespace) -> None:
     valid, blend, test = three_parts(synthetic, [4.0, 4.0, 4.0, 1.0], ["trial"] * 3 + ["baseline"])
-    objective = Objective(metric, 0.02)
+    objective = Objective(metric, Costs(0.02))
     choice = choose(*blend, *valid, [make("average"), make("selection")], objective)
     assert (
         f"blend {metric} {choice.row(choice.chosen).blend[metric]:.3f}" in choice.reason or "against" in choice.reason

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sweepstack.ensembles.objective import Objective, half_widths
+from sweepstack.models.costs import Costs
 from sweepstack.models.predictions import DIRECTION, Predictions, metrics
 
 # Two texts of two segments: the first is answered at once and rightly, the second after reading on and wrongly.
@@ -26,7 +27,7 @@ LABELS = np.array([0, 1])
     ],
 )
 def test_more_is_always_better(metric: str, expected: list[float]) -> None:
-    objective = Objective(metric, 0.1)
+    objective = Objective(metric, Costs(0.1))
     sample = objective.sample(PREDICTIONS, LABELS)
     np.testing.assert_allclose(sample.features[:, 0], expected, rtol=1e-6)
     assert sample.of is None
@@ -37,14 +38,14 @@ def test_more_is_always_better(metric: str, expected: list[float]) -> None:
 def test_every_metric_is_worked_out_as_it_is_reported(metric: str, synthetic: SimpleNamespace) -> None:
     stack, labels = synthetic.stack([3.0])
     predictions = stack.member(0)
-    score = Objective(metric, 0.02).score(predictions, labels)
-    assert score == pytest.approx(DIRECTION[metric] * metrics(predictions, labels, 0.02)[metric])
+    score = Objective(metric, Costs(0.02)).score(predictions, labels)
+    assert score == pytest.approx(DIRECTION[metric] * metrics(predictions, labels, Costs(0.02))[metric])
 
 
 def test_every_metric_has_an_interval(synthetic: SimpleNamespace) -> None:
     """Micro-averaged F1 is the accuracy, so its bootstrap must agree with the normal interval of a mean."""
     stack, labels = synthetic.stack([3.0], rows=500)
-    found = half_widths(stack.member(0), labels, 0.02)
+    found = half_widths(stack.member(0), labels, Costs(0.02))
     assert found.keys() == DIRECTION.keys()
     assert found["f1_micro"] == pytest.approx(found["accuracy"], rel=0.06)
     assert min(found.values()) > 0
@@ -57,5 +58,19 @@ def test_an_unknown_metric_is_refused_with_what_there_is() -> None:
 
 
 def test_accuracy_fits_its_stop_as_if_reading_were_free() -> None:
-    assert Objective("accuracy", 0.02).stop_cost == Objective("f1_macro", 0.02).stop_cost == 0
-    assert Objective("reward", 0.02).stop_cost == Objective("log_loss", 0.02).stop_cost == 0.02
+    assert Objective("accuracy", Costs(0.02)).stop_costs.read == Objective("f1_macro", Costs(0.02)).stop_costs.read == 0
+    assert (
+        Objective("reward", Costs(0.02)).stop_costs.read == Objective("log_loss", Costs(0.02)).stop_costs.read == 0.02
+    )
+
+
+def test_errors_cost_the_same_where_reading_is_free() -> None:
+    matrix = np.float32([[0, 2], [1, 0]])
+    assert Objective("accuracy", Costs(0.02, matrix)).stop_costs == Costs(0.0, matrix)
+    assert Objective("reward", Costs(0.02, matrix)).stop_costs == Costs(0.02, matrix)
+
+
+def test_a_reward_counts_what_errors_cost() -> None:
+    """The first text is .9 sure of 0: to say 0 for 1 costs 20, so 1 is said, which costs .5 here."""
+    costs = Costs(0.1, np.float32([[0, 0.5], [20, 0]]))
+    assert Objective("reward", costs).sample(PREDICTIONS, LABELS).features[:, 0].tolist() == pytest.approx([0.5, 0.9])

@@ -7,6 +7,7 @@ from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.selection import Selection, _RunningAverage
 from sweepstack.ensembles.store import Stack
+from sweepstack.models.costs import Costs
 from sweepstack.models.predictions import DIRECTION, Floats, Predictions, metrics
 
 
@@ -16,17 +17,21 @@ def one_segment(*members: list[list[float]]) -> Stack:
     return Stack(probabilities, np.ones(probabilities.shape[:3], np.float32), np.ones(probabilities.shape[1], np.int64))
 
 
+MATRIX = np.random.default_rng(0).uniform(0.2, 3, (4, 4)).astype(np.float32) * (1 - np.eye(4, dtype=np.float32))
+
+
+@pytest.mark.parametrize("costs", [Costs(0.02), Costs(0.02, MATRIX)], ids=["errors cost 1", "a cost matrix"])
 @pytest.mark.parametrize("metric", DIRECTION)
-def test_the_running_average_scores_as_the_metrics_do(metric: str, synthetic: SimpleNamespace) -> None:
+def test_the_running_average_scores_as_the_metrics_do(metric: str, costs: Costs, synthetic: SimpleNamespace) -> None:
     stack, labels = synthetic.stack([3.0, 2.0, 4.0], rows=200)
-    objective = Objective(metric, 0.02)
+    objective = Objective(metric, costs)
     running = _RunningAverage(stack, labels, objective)
     picks = [2, 0, 2]
     for member in picks:
         running.add(member)
     value, log_loss = running.key(1)
     weights: Floats = np.array([0.25, 0.25, 0.5], np.float32)
-    expected = metrics(Combination((0, 1, 2), weights).predict(stack), labels, 0.02)
+    expected = metrics(Combination((0, 1, 2), weights).predict(stack), labels, costs)
     assert -DIRECTION[metric] * value == pytest.approx(expected[metric], abs=1e-5)
     assert log_loss == pytest.approx(expected["log_loss"], abs=1e-5)
 
@@ -79,7 +84,7 @@ def test_useless_members_get_little_weight(metric: str, most: float, synthetic: 
 def test_it_is_never_worse_than_the_best_member_where_it_was_fitted(synthetic: SimpleNamespace) -> None:
     stack, labels = synthetic.stack([3.0, 3.5, 2.0, 1.0], rows=150)
     for metric in ("reward", "log_loss", "accuracy_full"):
-        objective = Objective(metric, 0.02)
+        objective = Objective(metric, Costs(0.02))
         combination = Selection().fit(stack, labels, objective)
         mixed = Predictions(*combination.mix(*_own(stack, combination)), stack.n_segments)
         best = max(objective.score(stack.member(m), labels) for m in range(4))

@@ -5,6 +5,7 @@ import numpy as np
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.stacking import Stacking, _examples
 from sweepstack.ensembles.store import Stack
+from sweepstack.models.costs import Costs
 from sweepstack.models.predictions import metrics
 
 
@@ -29,8 +30,8 @@ def test_two_classes_are_no_special_case(synthetic: SimpleNamespace) -> None:
     combination = Stacking().fit(stack, labels, Objective("log_loss"))
     assert combination.meta is not None
     assert combination.meta.coef.shape == (3, 2, 2)
-    ensemble = metrics(combination.predict(stack), labels, 0.01)
-    assert ensemble["log_loss"] < min(metrics(stack.member(m), labels, 0.01)["log_loss"] for m in range(3))
+    ensemble = metrics(combination.predict(stack), labels, Costs(0.01))
+    assert ensemble["log_loss"] < min(metrics(stack.member(m), labels, Costs(0.01))["log_loss"] for m in range(3))
 
 
 def test_it_mends_a_member_that_confuses_classes(synthetic: SimpleNamespace) -> None:
@@ -41,8 +42,8 @@ def test_it_mends_a_member_that_confuses_classes(synthetic: SimpleNamespace) -> 
     stack = Stack(swapped, stack.answer, stack.n_segments)
     train, fresh = np.arange(1000), np.arange(1000, 1500)
     combination = Stacking().fit(stack.rows(train), labels[train], Objective("log_loss"))
-    ensemble = metrics(combination.predict(stack.rows(fresh)), labels[fresh], 0.01)
-    best = max(metrics(stack.rows(fresh).member(m), labels[fresh], 0.01)["accuracy_full"] for m in range(2))
+    ensemble = metrics(combination.predict(stack.rows(fresh)), labels[fresh], Costs(0.01))
+    best = max(metrics(stack.rows(fresh).member(m), labels[fresh], Costs(0.01))["accuracy_full"] for m in range(2))
     assert ensemble["accuracy_full"] > best + 0.05
 
 

@@ -1,3 +1,4 @@
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -5,18 +6,37 @@ import pytest
 
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.stop import AVERAGED, THRESHOLDS, Stop, best_threshold, fit_stop, reward_table
+from sweepstack.models.costs import Costs
 from sweepstack.models.predictions import Predictions, answer_above, fit_threshold, scores
 
+MATRIX = np.random.default_rng(0).uniform(0.2, 3, (4, 4)).astype(np.float32) * (1 - np.eye(4, dtype=np.float32))
 
-def test_the_table_is_what_answering_above_each_threshold_earns(synthetic: SimpleNamespace) -> None:
+
+@pytest.mark.parametrize("costs", [Costs(0.02), Costs(0.02, MATRIX)], ids=["errors cost 1", "a cost matrix"])
+def test_the_table_is_what_answering_above_each_threshold_earns(costs: Costs, synthetic: SimpleNamespace) -> None:
     stack, labels = synthetic.stack([3.0], rows=80)
     predictions = stack.member(0)
-    table = reward_table(predictions, labels, 0.02)
+    table = reward_table(predictions, labels, costs)
     for i in (0, 20, 40, len(THRESHOLDS) - 1):
-        above = answer_above(predictions.probabilities, predictions.n_segments, float(THRESHOLDS[i]))
-        np.testing.assert_allclose(table[i], scores(above, labels, 0.02)["reward"], atol=1e-12)
-    fitted = fit_threshold(predictions.probabilities, predictions.n_segments, labels, 0.02)
+        above = answer_above(predictions.probabilities, predictions.n_segments, float(THRESHOLDS[i]), costs)
+        np.testing.assert_allclose(table[i], scores(above, labels, costs)["reward"], atol=1e-12)
+    fitted = fit_threshold(predictions.probabilities, predictions.n_segments, labels, costs)
     assert THRESHOLDS[best_threshold(table)] == pytest.approx(fitted)
+
+
+def test_a_threshold_knows_what_errors_cost_and_comes_back_with_it(synthetic: SimpleNamespace) -> None:
+    stack, labels = synthetic.stack([6.0], rows=600, segments=8)
+    good = stack.member(0)
+    hasty = Predictions(good.probabilities, np.ones_like(good.answer), good.n_segments)
+    stop = fit_stop(hasty, labels, Objective("reward", Costs(0.02, MATRIX)))
+    assert stop.threshold is not None
+    assert stop.costs == Costs(matrix=MATRIX)
+    again = Stop.from_state(json.loads(json.dumps(stop.state())))
+    assert again == stop
+    applied = again.apply(hasty.probabilities, hasty.answer, hasty.n_segments)
+    above = answer_above(hasty.probabilities, hasty.n_segments, stop.threshold, stop.costs)
+    np.testing.assert_array_equal(applied.answer, above.answer)
+    assert Stop.from_state(AVERAGED.state()) == AVERAGED
 
 
 def test_averaged_keeps_what_it_is_given_and_a_threshold_does_not(synthetic: SimpleNamespace) -> None:
@@ -33,7 +53,7 @@ def test_a_threshold_replaces_an_average_that_is_plainly_wrong(answers: float, s
     stack, labels = synthetic.stack([6.0], rows=600, segments=8)
     good = stack.member(0)
     wrong = Predictions(good.probabilities, np.full_like(good.answer, answers), good.n_segments)
-    objective = Objective("reward", 0.05)
+    objective = Objective("reward", Costs(0.05))
     stop = fit_stop(wrong, labels, objective)
     assert stop.threshold is not None
     applied = stop.apply(wrong.probabilities, wrong.answer, wrong.n_segments)
@@ -42,9 +62,9 @@ def test_a_threshold_replaces_an_average_that_is_plainly_wrong(answers: float, s
 
 def test_the_average_stays_where_a_threshold_is_not_clearly_better(synthetic: SimpleNamespace) -> None:
     stack, labels = synthetic.stack([5.0], rows=400)
-    threshold = fit_threshold(stack.probabilities[0], stack.n_segments, labels, 0.01)
+    threshold = fit_threshold(stack.probabilities[0], stack.n_segments, labels, Costs(0.01))
     best = answer_above(stack.probabilities[0], stack.n_segments, threshold)
-    assert fit_stop(best, labels, Objective("reward", 0.01)) == AVERAGED
+    assert fit_stop(best, labels, Objective("reward", Costs(0.01))) == AVERAGED
 
 
 def test_a_single_segment_leaves_nothing_to_stop(synthetic: SimpleNamespace) -> None:
@@ -56,7 +76,7 @@ def test_for_accuracy_reading_costs_nothing(synthetic: SimpleNamespace) -> None:
     stack, labels = synthetic.stack([6.0], rows=600, segments=8)
     good = stack.member(0)
     hasty = Predictions(good.probabilities, np.ones_like(good.answer), good.n_segments)
-    free = fit_stop(hasty, labels, Objective("accuracy", 0.2)).threshold
-    dear = fit_stop(hasty, labels, Objective("reward", 0.2)).threshold
+    free = fit_stop(hasty, labels, Objective("accuracy", Costs(0.2))).threshold
+    dear = fit_stop(hasty, labels, Objective("reward", Costs(0.2))).threshold
     assert free is not None
     assert dear is None or free > dear

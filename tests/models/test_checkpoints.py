@@ -22,6 +22,7 @@ from sweepstack.models.checkpoints import (
     predict,
     save_policy,
 )
+from sweepstack.models.costs import Costs
 from sweepstack.models.errors import BundleError
 from sweepstack.models.linear import LinearBaseline
 from sweepstack.models.policy import ReadingPolicy
@@ -50,6 +51,18 @@ def same(a: Predictions, b: Predictions, tolerance: float = 0.0) -> None:
     np.testing.assert_allclose(a.probabilities, b.probabilities, atol=tolerance, rtol=0)
     np.testing.assert_allclose(a.answer, b.answer, atol=tolerance, rtol=0)
     assert np.array_equal(a.n_segments, b.n_segments)
+
+
+def test_a_threshold_is_of_what_errors_cost_also_when_it_is_read_again(
+    topics: Topics, policy: ReadingPolicy, tmp_path: Path
+) -> None:
+    matrix = np.float32([[0, 1, 0.1], [0.2, 0, 3], [2, 1, 0]])
+    save_policy(tmp_path, policy, topics.data.classes, topics.data.reader, 0.9, matrix=matrix)
+    got = load_member(tmp_path).read(topics.dataset.parts["test"].inputs)
+    alone = predict(policy, topics.data.parts["test"])
+    expected = answer_above(alone.probabilities, alone.n_segments, 0.9, Costs(matrix=matrix))
+    same(got, expected, 1e-6)
+    assert not np.allclose(expected.answer, answer_above(alone.probabilities, alone.n_segments, 0.9).answer)
 
 
 @pytest.mark.parametrize("threshold", [None, 0.6])

@@ -167,3 +167,20 @@ def test_the_quickstart_data_have_the_sizes_of_the_design() -> None:
 def test_what_is_done_to_texts_goes_with_them(tmp_path: Path) -> None:
     how = Text(stem="german", min_frequency=3)
     assert loaded(tmp_path, ROWS, text=how).text == how
+
+
+def test_costs_of_wrong_answers_are_a_matrix_in_the_order_of_the_classes(tmp_path: Path) -> None:
+    assert loaded(tmp_path, ROWS).costs is None
+    costs = loaded(tmp_path, ROWS, costs={"b": {"a": 3.0}}).costs
+    assert costs is not None
+    assert costs.tolist() == [[0, 1], [3, 0]]
+
+
+def test_costs_of_a_label_that_is_none_are_refused(tmp_path: Path) -> None:
+    message = refusal(
+        tmp_path,
+        [{**row, "label": {"a": "ham", "b": "spam"}[row["label"]]} for row in ROWS],
+        costs={"ham": {"spma": 3.0}},
+    )
+    assert message.startswith("data.costs.ham: the label 'spma' never stands in ")
+    assert message.endswith("nearest: 'spam'")

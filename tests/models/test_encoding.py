@@ -175,3 +175,12 @@ def test_characters_and_tokens_are_counted_by_themselves() -> None:
     # Both words are one token each, and so is every other word of train.
     assert "10% of the texts are longer than the 10 segments that are read" in noted("tokens", 3, 10, long=12)[0]
     assert "(the longest has 50 tokens)" in noted("tokens", 3, 10, long=12)[0]
+
+
+def test_costs_go_with_the_data_and_with_a_bootstrap_sample_of_them(data: TaskData) -> None:
+    assert data.costs is None
+    matrix = np.float32([[0, 2], [1, 0]])
+    own = encode(dataclasses.replace(dataset(), costs=matrix), READING)
+    assert own.costs is not None
+    assert np.array_equal(own.costs, matrix)
+    assert resample(own, 1).costs is own.costs

@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from sweepstack.models.checkpoints import load_member
+from sweepstack.models.costs import Costs
 from sweepstack.models.data import Dataset, load_dataset
 from sweepstack.models.encoding import TaskData, encode
 from sweepstack.models.predictions import Predictions, answer_above, fit_threshold, scores
@@ -54,7 +55,8 @@ def rewards(
     labels = {name: dataset.parts[name].labels for name in dataset.parts}
 
     def mean(predictions: list[Predictions]) -> float:
-        each = [scores(p, labels[name], READING.cost)["reward"] for p, name in zip(predictions, HELD_OUT, strict=True)]
+        costs = Costs(READING.cost)
+        each = [scores(p, labels[name], costs)["reward"] for p, name in zip(predictions, HELD_OUT, strict=True)]
         return float(np.concatenate(each).mean())
 
     settings = TrialSettings(reading=READING, device="cpu").with_values({"train.warm_start.seed": request.param})

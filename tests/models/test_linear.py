@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from sweepstack.models.costs import Costs
 from sweepstack.models.data import Dataset, Part
 from sweepstack.models.encoding import encode
 from sweepstack.models.errors import BundleError
@@ -46,7 +47,7 @@ def baseline() -> LinearBaseline:
 
 def test_it_learns_the_topics_and_answers_as_soon_as_it_is_sure(baseline: LinearBaseline) -> None:
     test = dataset().parts["test"]
-    got = metrics(baseline.read(test.inputs), test.labels, READING.cost)
+    got = metrics(baseline.read(test.inputs), test.labels, Costs(READING.cost))
     assert got["accuracy_full"] > 0.98
     # The first topic word lies, on average, in segment 1.9 of 4 (positions 1 to 8, the smaller of two drawn: 3).
     assert 1.5 < got["segments"] < 2.6
@@ -129,11 +130,24 @@ def test_it_does_to_words_what_the_data_say(tmp_path: Path) -> None:
     assert np.array_equal(again.probabilities, baseline.read(["harvest"]).probabilities)
 
 
+def test_costs_change_its_threshold_and_are_kept(tmp_path: Path) -> None:
+    """Where errors cost less than a READ it answers at once."""
+    cheap = LinearBaseline.fit(replace(dataset(), costs=np.float32(0.005 * (1 - np.eye(3)))), READING)
+    plain = LinearBaseline.fit(dataset(), READING)
+    test = dataset().parts["test"].inputs
+    assert cheap.read(test).stops().mean() == 0
+    assert plain.read(test).stops().mean() > 0.5
+    cheap.save(tmp_path)
+    again = LinearBaseline.load(tmp_path)
+    assert again.costs == cheap.costs
+    assert np.array_equal(again.read(test).answer, cheap.read(test).answer)
+
+
 def test_reading_off_answers_after_its_only_segment() -> None:
     data = dataset()
     predictions = LinearBaseline.fit(data, "off").read(data.parts["test"].inputs)
     assert predictions.answer.tolist() == [[1.0]] * 200
-    assert metrics(predictions, data.parts["test"].labels, 0.0)["accuracy"] > 0.98
+    assert metrics(predictions, data.parts["test"].labels, Costs(0.0))["accuracy"] > 0.98
 
 
 @pytest.mark.parametrize(

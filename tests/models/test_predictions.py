@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from sweepstack.models.costs import Costs
 from sweepstack.models.predictions import DIRECTION, Predictions, answer_above, fit_threshold, metrics, scores
 
 COST = 0.01
@@ -41,7 +42,7 @@ def any_predictions(draw: st.DrawFn) -> Predictions:
 
 
 def test_scores_by_hand() -> None:
-    got = scores(by_hand(), np.array([1, 1, 1]), COST)
+    got = scores(by_hand(), np.array([1, 1, 1]), Costs(COST))
     assert got["segments"].tolist() == [2, 2, 1]
     assert got["accuracy"].tolist() == [1, 0, 1]
     assert got["reward"].tolist() == pytest.approx([0.99, -0.01, 1.0])
@@ -50,7 +51,7 @@ def test_scores_by_hand() -> None:
 
 
 def test_metrics_are_the_means() -> None:
-    got = metrics(by_hand(), np.array([1, 1, 1]), COST)
+    got = metrics(by_hand(), np.array([1, 1, 1]), Costs(COST))
     assert got["reward"] == pytest.approx(0.66)
     assert got["segments"] == pytest.approx(5 / 3)
     assert got["accuracy"] == pytest.approx(2 / 3)
@@ -59,7 +60,7 @@ def test_metrics_are_the_means() -> None:
 
 def test_a_label_held_impossible_costs_a_finite_loss() -> None:
     sure = Predictions(np.float32([[[1.0, 0.0]]]), np.float32([[1.0]]), np.array([1]))
-    assert metrics(sure, np.array([1]), COST)["log_loss"] == pytest.approx(-np.log(1e-12))
+    assert metrics(sure, np.array([1]), Costs(COST))["log_loss"] == pytest.approx(-np.log(1e-12))
 
 
 @given(any_predictions())
@@ -113,10 +114,10 @@ def test_the_threshold_with_the_most_reward_is_found() -> None:
     probabilities, labels = tiny(
         np.array([[0.7, 0.99], [0.8, 0.99], [0.6, 0.99], [0.95, 0.99]]), np.array([[0, 1], [1, 1], [0, 1], [1, 1]]) > 0
     )
-    threshold = fit_threshold(probabilities, np.full(4, 2), labels, COST)
+    threshold = fit_threshold(probabilities, np.full(4, 2), labels, Costs(COST))
     assert 0.7 < threshold <= 0.8
     assert threshold == pytest.approx(0.75, abs=0.02)
-    got = metrics(answer_above(probabilities, np.full(4, 2), threshold), labels, COST)
+    got = metrics(answer_above(probabilities, np.full(4, 2), threshold), labels, Costs(COST))
     assert got["reward"] == pytest.approx((0.99 + 1 + 0.99 + 1) / 4)
 
 
@@ -124,8 +125,8 @@ def test_the_threshold_with_the_most_reward_is_found() -> None:
 def test_where_reading_is_free_it_reads_and_where_it_is_dear_it_does_not(cost: float, segments: float) -> None:
     """Half the texts are wrong at first, all at the same confidence: reading on gains .5 a text."""
     probabilities, labels = tiny(np.array([[0.7, 0.9], [0.7, 0.9]]), np.array([[0, 1], [1, 1]]) > 0)
-    threshold = fit_threshold(probabilities, np.full(2, 2), labels, cost)
-    assert metrics(answer_above(probabilities, np.full(2, 2), threshold), labels, cost)["segments"] == segments
+    threshold = fit_threshold(probabilities, np.full(2, 2), labels, Costs(cost))
+    assert metrics(answer_above(probabilities, np.full(2, 2), threshold), labels, Costs(cost))["segments"] == segments
 
 
 @given(any_predictions(), st.floats(0, 0.2))
@@ -139,10 +140,10 @@ def test_no_threshold_of_a_fine_grid_does_better(predictions: Predictions, cost:
     probabilities = np.where(probabilities.max(axis=2, keepdims=True) > 0.5, probabilities, 0.5).astype(np.float32)
 
     def reward(threshold: float) -> float:
-        return metrics(answer_above(probabilities, predictions.n_segments, threshold), labels, cost)["reward"]
+        return metrics(answer_above(probabilities, predictions.n_segments, threshold), labels, Costs(cost))["reward"]
 
     best = max(reward(t) for t in np.linspace(0.05, 0.95, 60))
-    assert reward(fit_threshold(probabilities, predictions.n_segments, labels, cost)) >= best - 1e-9
+    assert reward(fit_threshold(probabilities, predictions.n_segments, labels, Costs(cost))) >= best - 1e-9
 
 
 def test_rows_and_length() -> None:
@@ -171,3 +172,63 @@ def test_arrays_that_are_not_contiguous_are_saved_as_they_look(tmp_path: Path) -
     again, _ = Predictions.load(tmp_path / "a")
     assert np.array_equal(again.probabilities, plain.probabilities)
     assert np.array_equal(again.answer, plain.answer)
+
+
+# Of three classes: to take 1 for 2 is dear, everything else costs 1 (a row of zeros but for the diagonal's rest).
+DEAR = Costs(COST, np.float32([[0, 1, 1], [1, 0, 5], [1, 1, 0]]))
+
+
+def test_scores_with_a_cost_matrix_by_hand() -> None:
+    """At p = (0, .3, .7) the answer 2 costs .3·5 = 1.5 and the answer 1 costs .7: 1 is given, though 2 is likelier."""
+    probabilities = np.float32([[[0.0, 0.3, 0.7]], [[0.0, 0.1, 0.9]], [[0.05, 0.05, 0.9]]])
+    predictions = Predictions(probabilities, np.ones((3, 1), np.float32), np.ones(3, dtype=np.int64))
+    assert predictions.answers(Costs()).tolist() == [2, 2, 2]
+    assert predictions.answers(DEAR).tolist() == [1, 2, 2]
+    got = scores(predictions, np.array([1, 1, 2]), DEAR)
+    assert got["accuracy"].tolist() == got["accuracy_full"].tolist() == [1, 0, 1]
+    assert got["reward"].tolist() == pytest.approx([1, -4, 1])
+    assert metrics(predictions, np.array([1, 1, 2]), DEAR)["recall_macro"] == pytest.approx((1 / 2 + 1) / 2)
+
+
+def test_with_a_cost_matrix_it_answers_where_the_best_answer_costs_little_enough() -> None:
+    """Of two texts that are .8 sure, one may be 1 or 2 (best answer: 1, for .2·1 or .8·1 of 5), one 0 or 1."""
+    early = [[0.0, 0.2, 0.8], [0.8, 0.2, 0.0]]
+    probabilities = np.float32([[row, [0.0, 0.0, 1.0]] for row in early])
+    n_segments = np.array([2, 2])
+    # Confidence: 1 − .8/5 = .84 and 1 − .2/5 = .96.
+    assert answer_above(probabilities, n_segments, 0.9, DEAR).stops().tolist() == [1, 0]
+    assert answer_above(probabilities, n_segments, 0.83, DEAR).stops().tolist() == [0, 0]
+    assert answer_above(probabilities, n_segments, 0.9).stops().tolist() == [1, 1]
+
+
+@given(any_predictions(), st.floats(0.02, 0.98), st.integers(0, 100))
+def test_a_threshold_is_of_the_confidence_whatever_errors_cost(
+    predictions: Predictions, threshold: float, seed: int
+) -> None:
+    classes = predictions.probabilities.shape[2]
+    matrix = np.random.default_rng(seed).random((classes, classes)) * 4 * (1 - np.eye(classes))
+    costs = Costs(matrix=matrix.astype(np.float32))
+    sure = costs.confidence(predictions.probabilities)
+    if np.abs(sure - threshold).min() < 1e-5:
+        threshold += 3e-5
+    got = answer_above(predictions.probabilities, predictions.n_segments, threshold, costs).stops()
+    for row, n in enumerate(predictions.n_segments):
+        assert got[row] == next(t for t in range(n) if sure[row, t] >= threshold or t == n - 1)
+
+
+def test_the_threshold_is_fitted_to_what_errors_cost() -> None:
+    """After one segment .7 sure of class 2, in truth 1 in three texts of ten; after two it is known. Where READ costs
+    .1, guessing at once is worth .7 without a matrix, less than .9; and where errors are nearly free, .97."""
+    early, late = [0.0, 0.3, 0.7], np.eye(3)
+    labels = np.array([1] * 3 + [2] * 7)
+    probabilities = np.float32([[early, late[label]] for label in labels])
+    n_segments = np.full(10, 2)
+
+    def segments(matrix: NDArray[np.float32] | None) -> float:
+        costs = Costs(0.1, matrix)
+        threshold = fit_threshold(probabilities, n_segments, labels, costs)
+        return metrics(answer_above(probabilities, n_segments, threshold, costs), labels, costs)["segments"]
+
+    assert segments(None) == 2
+    assert segments(np.float32(0.1 * (1 - np.eye(3)))) == 1
+    assert segments(np.float32(5 * (1 - np.eye(3)))) == 2

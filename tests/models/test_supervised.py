@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sweepstack.models import supervised
 from sweepstack.models.checkpoints import load_policy, new_policy, predict
+from sweepstack.models.costs import Costs
 from sweepstack.models.encoding import TaskData, resample
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.optimizers import make_optimizer, to_training
@@ -81,7 +82,7 @@ def test_a_start_learns_and_is_reproducible(topics: SimpleNamespace, tmp_path: P
     valid = topics.data.parts["valid"]
 
     def accuracy(policy: Any) -> float:
-        return metrics(predict(policy, valid), valid.labels, 0.0)["accuracy_full"]
+        return metrics(predict(policy, valid), valid.labels, Costs(0.0))["accuracy_full"]
 
     untrained = new_policy(topics.settings, topics.data, 0).eval()
     folder = ensure_start(topics.settings, topics.data, topics.starts)
@@ -261,7 +262,7 @@ def started(topics: SimpleNamespace, **values: Any) -> ReadingPolicy:
 
 def accuracy_full(topics: SimpleNamespace, policy: ReadingPolicy) -> float:
     valid = topics.data.parts["valid"]
-    return metrics(predict(policy, valid), valid.labels, 0.0)["accuracy_full"]
+    return metrics(predict(policy, valid), valid.labels, Costs(0.0))["accuracy_full"]
 
 
 @pytest.mark.parametrize("name", get_args(Optimizer))

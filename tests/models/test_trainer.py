@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from sweepstack.models.checkpoints import load_member
+from sweepstack.models.costs import Costs
 from sweepstack.models.encoding import TaskData, encode, resample
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.predictions import DIRECTION, Predictions, metrics
@@ -276,7 +277,7 @@ def test_one_segment_is_a_classifier_whose_labels_are_learned(
     trainer = Trainer(settings, data, topics.starts, tmp_path, "reward")
     reports = finish(trainer)
     start = load_member(ensure_start(settings, data, topics.starts)).read(topics.dataset.parts["valid"].inputs)
-    before = metrics(start, topics.data.parts["valid"].labels, 0.0)["accuracy"]
+    before = metrics(start, topics.data.parts["valid"].labels, Costs(0.0))["accuracy"]
     assert reports[-1]["accuracy"] > before + 0.02
     assert {report["segments"] for report in reports} == {1.0}
     assert all(report["reward"] == report["accuracy"] for report in reports)

@@ -16,6 +16,7 @@ import pytest
 
 from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.comparison import Gain
+from sweepstack.models.costs import Costs
 from sweepstack.search.ledger import TrialRecord
 from sweepstack.search.space import Space
 from sweepstack.search.study import Study
@@ -218,7 +219,7 @@ def train_by_hand() -> "Callable[[Session], None]":
             for part in ("valid", "blend", "test"):
                 path = folder / "predictions" / f"{part}.safetensors"
                 member.read(parts[part].inputs).save(path, session.dataset.hashes[part])
-            valid = metrics(member.read(parts["valid"].inputs), parts["valid"].labels, session.cost)
+            valid = metrics(member.read(parts["valid"].inputs), parts["valid"].labels, Costs(session.cost))
             sweep.report(number, 1, {**valid, "reward": valid["reward"] - 0.1, "seconds": 0.5})
             sweep.report(number, 2, {**valid, "seconds": 0.5})
             sweep.complete(number)

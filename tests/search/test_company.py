@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sweepstack.models.costs import Costs
 from sweepstack.models.data import Dataset, load_dataset
 from sweepstack.models.errors import StorageError
 from sweepstack.models.files import read_json
@@ -32,7 +33,7 @@ def test_the_baseline_is_a_member_with_predictions_of_every_held_out_part(datase
         assert np.array_equal(stored.probabilities, own.probabilities)
         assert np.array_equal(stored.answer, own.answer)
     valid, _ = Predictions.load(tmp_path / "predictions" / "valid.safetensors")
-    assert result["valid"] == metrics(valid, dataset.parts["valid"].labels, 0.02)
+    assert result["valid"] == metrics(valid, dataset.parts["valid"].labels, Costs(0.02))
     assert result["valid"]["accuracy"] > 0.55, "a baseline that learned nothing would be at a third"
     assert result["seconds"] > 0
 
