@@ -12,11 +12,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from sweepstack.ensembles.combination import Combination, LinearMeta
+from sweepstack.ensembles.combination import Combination, Pool
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.stop import fit_stop
 from sweepstack.ensembles.store import Kind, Stack
+from sweepstack.ensembles.temperature import fit_temperature
 from sweepstack.models.predictions import Floats, Ints, scores
+
+SAME = 0.01  # mean total variation distance of two members' labels up to which they count as one
 
 
 @dataclass(frozen=True)
@@ -39,21 +42,40 @@ def ranking(stack: Stack, labels: Ints, objective: Objective) -> list[int]:
     return [place for *_, place in sorted(keys)]
 
 
-def stopped(
+def candidates(stack: Stack, labels: Ints, objective: Objective, top: int) -> list[int]:
+    """The places of at most ``top`` members, best first, and of members that say the same labels only the best.
+
+    Trials from one supervised start with a frozen encoder differ only in when they answer: several of them would
+    outvote the others, and add nothing.
+    """
+    rows = np.arange(len(labels))
+    full = stack.probabilities[:, rows, stack.n_segments - 1]  # (members, rows, classes)
+    found: list[int] = []
+    for place in ranking(stack, labels, objective):
+        if all(np.abs(full[place] - full[other]).sum(axis=1).mean() / 2 > SAME for other in found):
+            found.append(place)
+    return found[:top]
+
+
+def finished(
     members: Sequence[int],
     stack: Stack,
     labels: Ints,
     objective: Objective,
     weights: Floats | None = None,
-    meta: LinearMeta | None = None,
+    pool: Pool = "linear",
 ) -> Combination:
-    """The combination of these members (equal weights unless given) with the stop that suits it.
+    """The combination of these members (equal weights unless given) with the temperature and the stop that suit it.
 
-    One member alone keeps its own stop: it was trained, or fitted on valid, with more care than a threshold here.
+    The temperature is fitted where the objective looks. One member alone is left as it is: its stop was trained, or
+    fitted on valid, with more care than a threshold here.
     """
     if weights is None:
         weights = np.full(len(members), 1 / len(members), dtype=np.float32)
-    combination = Combination(tuple(int(m) for m in members), weights, meta)
     if len(members) == 1:
-        return combination
+        return Combination((int(members[0]),), weights)
+    combination = Combination(tuple(int(m) for m in members), weights, pool)
+    pooled = combination.predict(stack)
+    at = stack.n_segments - 1 if objective.reads_all else pooled.stops()
+    combination = replace(combination, temperature=fit_temperature(pooled, labels, at))
     return replace(combination, stop=fit_stop(combination.predict(stack), labels, objective))

@@ -1,7 +1,7 @@
 """The bundle: a folder that holds a whole ensemble, written all at once and refused if one byte of it changed.
 
     bundle.json            format, classes, input column, reading, costs, method, members, stop, metrics, versions, data hashes
-    ensemble.safetensors   the members' weights, or the meta-learner's
+    ensemble.safetensors   the members' weights
     members/<name>/        weights.safetensors, config.json and, of a policy, tokenizer.json
     README.md  SHA256SUMS
 

@@ -51,7 +51,7 @@ def markdown(card: Card, row: Row, installed: Mapping[str, str]) -> str:
             f"{card.reading['segment']} {card.reading['unit']} at a time, "
             f"at most {card.reading['max_segments']} times; stop: {row.stop}"
         )
-    weights = ["by the meta-learner"] * len(row.members) if row.weights is None else [f"{w:.3f}" for w in row.weights]
+    weights = [""] * len(row.members) if row.weights is None else [f"{w:.3f}" for w in row.weights]
     members = list(zip(row.members, weights, strict=True))
     return "\n\n".join(
         [

@@ -31,7 +31,7 @@ class Row:
     method: str  # the builder, or "trial", "linear", "supervised"
     role: Role
     members: tuple[str, ...]
-    weights: tuple[float, ...] | None  # sums to 1; None where a meta-learner weighs
+    weights: tuple[float, ...] | None  # sums to 1; None where there are none
     stop: str
     valid: dict[str, float]
     blend: dict[str, float]  # of an ensemble: cross-fitted
@@ -108,7 +108,7 @@ def choose(
                 method,
                 role,
                 tuple(blend.members[m].name for m in combination.members),
-                None if combination.meta is not None else tuple(float(w) for w in combination.weights),
+                tuple(float(w) for w in combination.weights),
                 alone if role != "ensemble" or alone == "one segment" else str(combination.stop),
                 metrics(combination.predict(valid.stack), valid_labels, objective.costs),
                 metrics(blend_predictions, blend_labels, objective.costs),

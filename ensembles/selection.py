@@ -3,6 +3,9 @@
 Round t adds the member m that makes the average (S_{t−1} + p_m)/t best. The start is sorted: the best few members
 together, as many as do best, so that a lucky first pick cannot lead astray. All rounds are run and then cut at the
 best. Ties go to a member already in (fewer to serve), then to the lower log loss, then to the lower place.
+
+For log loss, averages are compared at their best temperature, which the ensemble will have: otherwise the surest member
+would win, not the best.
 """
 
 from collections import Counter
@@ -12,10 +15,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sweepstack.ensembles.builder import Builder, ranking, stopped
+from sweepstack.ensembles.builder import Builder, candidates, finished
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.store import Stack
+from sweepstack.ensembles.temperature import best_temperature, log_losses, logs
 from sweepstack.models.measures import (
     CLASS_METRICS,
     calibration_error,
@@ -33,13 +37,12 @@ class Selection(Builder):
     start: int = 5  # at most so many of the best begin together
 
     def fit(self, stack: Stack, labels: Ints, objective: Objective) -> Combination:
-        order = ranking(stack, labels, objective)[: min(self.start, self.size)]
+        order = candidates(stack, labels, objective, min(self.start, self.size))
         running = _RunningAverage(stack, labels, objective)
         best: tuple[float, float] | None = None
         begun = 0
         for count, member in enumerate(order, start=1):
-            key = running.key(member)
-            running.add(member)
+            key = running.add(member)
             if best is None or key < best:
                 best, begun = key, count
         picks = order[:begun]
@@ -51,13 +54,13 @@ class Selection(Builder):
             keys = [running.key(member) for member in range(len(stack))]
             member = min(range(len(stack)), key=lambda m: (keys[m][0], m not in picks, keys[m][1], m))
             picks.append(member)
-            running.add(member)
-            if best is None or keys[member] < best:
-                best, cut = keys[member], len(picks)
+            key = running.add(member)
+            if best is None or key < best:
+                best, cut = key, len(picks)
         counts = Counter(picks[:cut])
         members = sorted(counts)
         weights = np.array([counts[m] / cut for m in members], dtype=np.float32)
-        return stopped(members, stack, labels, objective, weights)
+        return finished(members, stack, labels, objective, weights)
 
 
 class _RunningAverage:
@@ -82,21 +85,29 @@ class _RunningAverage:
         self.sum: Floats = np.zeros_like(self.probabilities[0])
         self.answer_sum: Floats = np.zeros_like(self.answer[0])
         self.count = 0
+        self.temperature = 1.0
 
-    def add(self, member: int) -> None:
+    def add(self, member: int) -> tuple[float, float]:
+        """The key with ``member``, which is added; for log loss the temperature is fitted again."""
+        key = self.key(member)
         self.sum += self.probabilities[member]
         self.answer_sum += self.answer[member]
         self.count += 1
+        if self.objective.metric == "log_loss":
+            logits = self._logits(self.sum)
+            self.temperature = best_temperature(logits, self.labels)
+            key = (float(log_losses(logits, self.labels, self.temperature).mean()),) * 2
+        return key
 
     def key(self, member: int) -> tuple[float, float]:
-        """(minus the objective, log loss) with ``member`` added; less is better."""
+        """(minus the objective, log loss) with ``member`` added, at the temperature of the picks; less is better."""
         share = np.float32(1 / (self.count + 1))
         total = self.sum + self.probabilities[member]  # (classes, rows, segments)
-        of_label = total[self.labels, self.rows, self.last].astype(np.float64) * share
-        log_loss = float(-np.log(np.clip(of_label, 1e-12, 1.0)).mean())
         metric = self.objective.metric
         if metric == "log_loss":
-            return log_loss, log_loss
+            return (float(log_losses(self._logits(total), self.labels, self.temperature).mean()),) * 2
+        of_label = total[self.labels, self.rows, self.last].astype(np.float64) * share
+        log_loss = float(-np.log(np.clip(of_label, 1e-12, 1.0)).mean())
         answer = (self.answer_sum + self.answer[member]) * share
         stops = ((total.max(axis=0) * share * answer >= 1 - answer) | self.must).argmax(axis=1)
         costs = self.objective.costs
@@ -114,3 +125,8 @@ class _RunningAverage:
                 "segments": stops.mean() + 1,
             }[metric]
         return -DIRECTION[metric] * round(float(value), 10), log_loss
+
+    def _logits(self, total: Floats) -> Floats:
+        """(classes, rows, segments), any multiple of probabilities → (rows, classes) at each text's end."""
+        full = total[:, self.rows, self.last].T
+        return logs(full / full.sum(axis=1, keepdims=True))

@@ -37,13 +37,17 @@ class BuiltEnsembles:
 
     @staticmethod
     def read(ledger: "Ledger", root: Path) -> "BuiltEnsembles | None":
-        """What the ledger of the run folder ``root`` holds, or None where nothing was built yet."""
+        """What the ledger of the run folder ``root`` holds, or None where nothing was built that can be read."""
         stored = ledger.attribute(ATTRIBUTE)
         if stored is None:
             return None
+        try:
+            combinations = {name: _combination(state) for name, state in stored["combinations"].items()}
+        except (KeyError, ValueError):  # another version's: what it was built from is all there, so it is built anew
+            return None
         choice = Choice(
             tuple(Row.from_json(row) for row in stored["rows"]),
-            {name: _combination(state) for name, state in stored["combinations"].items()},
+            combinations,
             stored["chosen"],
             stored["reason"],
             tuple(stored["notes"]),

@@ -1,11 +1,13 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
-from sweepstack.ensembles.builder import ranking, stopped
+from sweepstack.ensembles.builder import candidates, finished, ranking
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.stop import AVERAGED
 from sweepstack.ensembles.store import Stack
+from sweepstack.ensembles.temperature import normalised
 from sweepstack.models.costs import Costs
 
 
@@ -22,8 +24,28 @@ def test_ties_go_to_the_lower_log_loss_and_then_to_the_lower_place() -> None:
     assert ranking(stack, labels, Objective("reward")) == [1, 2, 0]
 
 
+def test_of_members_that_say_the_same_labels_the_best_is_the_candidate(synthetic: SimpleNamespace) -> None:
+    stack, labels = synthetic.stack([5.0, 3.0], rows=600)
+    reads_all = stack.take([0, 0, 1])
+    reads_all.answer[0] = np.arange(5) >= stack.n_segments[:, None] - 1
+    assert candidates(reads_all, labels, Objective("reward", Costs(0.1)), 8) == [1, 2]
+    assert candidates(reads_all, labels, Objective("reward", Costs(0.1)), 1) == [1]
+    assert candidates(reads_all, labels, Objective("accuracy", Costs(0.1)), 8) == [0, 2]
+
+
+def test_the_temperature_is_fitted_where_the_objective_looks() -> None:
+    """Both members answer at once, as sure as they should be; at the text's end they are half as sure."""
+    random = np.random.default_rng(0)
+    logits = 2 * random.normal(size=(800, 3)).astype(np.float32)
+    member = np.stack([normalised(logits), normalised(logits / 2)], axis=1)
+    labels = (logits + random.gumbel(size=logits.shape)).argmax(axis=1)
+    stack = Stack(np.stack([member, member]), np.ones((2, 800, 2), np.float32), np.full(800, 2))
+    assert finished([0, 1], stack, labels, Objective("log_loss")).temperature == pytest.approx(0.5, rel=0.15)
+    assert finished([0, 1], stack, labels, Objective("reward", Costs(0.1))).temperature == 1.0
+
+
 def test_a_member_alone_keeps_its_own_stop(synthetic: SimpleNamespace) -> None:
     stack, labels = synthetic.stack([6.0, 6.0], rows=400)
     stack.answer[:] = 0.0  # both read everything, which a threshold would mend
-    assert stopped([1], stack, labels, Objective("reward", Costs(0.05))).stop == AVERAGED
-    assert stopped([0, 1], stack, labels, Objective("reward", Costs(0.05))).stop != AVERAGED
+    assert finished([1], stack, labels, Objective("reward", Costs(0.05))).stop == AVERAGED
+    assert finished([0, 1], stack, labels, Objective("reward", Costs(0.05))).stop != AVERAGED

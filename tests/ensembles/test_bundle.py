@@ -13,7 +13,7 @@ from sweepstack.ensembles import checksums, load
 from sweepstack.ensembles.bundle import Reading, export
 from sweepstack.ensembles.card import Card
 from sweepstack.ensembles.choose import Row
-from sweepstack.ensembles.combination import Combination, LinearMeta
+from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.stop import Stop
 from sweepstack.ensembles.store import Member
 from sweepstack.models.costs import Costs
@@ -75,13 +75,14 @@ def test_nothing_in_is_nothing_out_and_one_string_is_a_mistake(exported: Path) -
         bundle.predict("apple")
 
 
-def test_a_stop_and_a_meta_learner_survive_the_export(tmp_path: Path, keyword_members: list[Member]) -> None:
-    meta = LinearMeta(np.ones((2, 3, 3), np.float32), np.array([0, 5, 0], np.float32), np.ones(3, np.bool_), 1.0)
-    combination = Combination((0, 1), np.array([0.5, 0.5], np.float32), meta, Stop(0.999))
+def test_a_pool_its_temperature_and_its_stop_survive_the_export(tmp_path: Path, keyword_members: list[Member]) -> None:
+    combination = Combination((0, 1), np.array([0.5, 0.5], np.float32), "logarithmic", Stop(0.999), 0.5)
     export(tmp_path / "bundle", ROW, combination, keyword_members, CARD)
     bundle = load(tmp_path / "bundle")
-    assert bundle.predict(TEXTS) == ["b"] * 4  # the intercept decides
-    assert bundle.read(TEXTS)[1].segments == 4  # and .999 is never reached
+    first, second, *_ = bundle.read(TEXTS)
+    # A word says 1 to one member and 2 to the other: 1.5 together, 3 at a temperature of a half.
+    assert first.probability == pytest.approx(np.exp(3) / (np.exp(3) + 2), abs=1e-6)
+    assert second.segments == 3  # e⁶/(e⁶+2) is .995
     assert bundle.ensemble.combination.stop == Stop(0.999)
 
 

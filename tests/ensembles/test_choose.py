@@ -55,8 +55,7 @@ def test_the_table_has_every_builder_best_first_and_then_honest_company(
     assert choice.rows[4].name == "trial-1"  # the best on valid
     assert choice.row("bagging").members == ("refit-5", "refit-6")
     assert not {"refit-5", "refit-6"} & set(choice.row("average").members)
-    assert choice.row("stacking").weights is None
-    assert sum(choice.row("selection").weights or ()) == pytest.approx(1)
+    assert all(sum(row.weights or ()) == pytest.approx(1) for row in choice.rows)
     assert [choice.row(name).title for name in ("trial-1", "baseline-3", "control-4")] == [
         "trial-1",
         "linear, sure enough",
@@ -73,9 +72,9 @@ def test_a_likely_better_ensemble_is_exported(chosen: tuple[Choice, Library, Int
 def test_blend_figures_of_ensembles_are_those_of_rows_not_fitted_on(synthetic: SimpleNamespace) -> None:
     """Members that know nothing: what was fitted on 200 rows looks good on them; its row in the table must not."""
     valid, blend, _ = three_parts(synthetic, [0.0] * 8, ["trial"] * 8, rows=200)
-    choice = choose(*blend, *valid, [make({"stacking": {"c": 10.0}})], Objective("accuracy_full"))
-    fitted = choice.combinations["stacking"].predict(blend[0].stack)
-    assert metrics(fitted, blend[1], Costs(0.02))["accuracy_full"] > 0.4
+    choice = choose(*blend, *valid, [make("selection")], Objective("accuracy_full"))
+    fitted = choice.combinations["selection"].predict(blend[0].stack)
+    assert metrics(fitted, blend[1], Costs(0.02))["accuracy_full"] > 0.33
     assert choice.rows[0].blend["accuracy_full"] == pytest.approx(0.25, abs=0.1)
 
 

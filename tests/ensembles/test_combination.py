@@ -1,10 +1,11 @@
 import json
 from types import SimpleNamespace
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
-from sweepstack.ensembles.combination import Combination, LinearMeta, centred_logs
+from sweepstack.ensembles.combination import Combination, Pool
 from sweepstack.ensembles.stop import Stop
 
 
@@ -24,37 +25,39 @@ def test_predict_takes_its_members_out_of_the_library(synthetic: SimpleNamespace
     )
 
 
-def test_the_identity_as_meta_learner_is_the_member_itself(synthetic: SimpleNamespace) -> None:
-    stack, _ = synthetic.stack([2.0], rows=10)
-    meta = LinearMeta(np.eye(4, dtype=np.float32)[None], np.zeros(4, np.float32), np.ones(4, np.bool_), 1.0)
-    mixed = meta.mix(stack.probabilities, stack.probabilities[0])
-    np.testing.assert_allclose(mixed, stack.probabilities[0], atol=1e-6)
-
-
-def test_a_class_that_the_meta_learner_never_saw_keeps_its_averaged_probability() -> None:
-    averaged = np.array([[[0.5, 0.3, 0.2]]], np.float32)
-    seen = np.array([True, True, False])
-    meta = LinearMeta(np.zeros((1, 3, 3), np.float32), np.zeros(3, np.float32), seen, 1.0)
-    np.testing.assert_allclose(meta.mix(averaged[None], averaged), [[[0.4, 0.4, 0.2]]], rtol=1e-6)
+def test_a_logarithmic_pool_by_hand() -> None:
+    # √(.8·.2) = .4 and √(.2·.8) = .4; with three quarters on the first 4^¾ : 1 over 1 : 4^¼, so odds of 2.
+    probabilities = np.array([[[[0.8, 0.2]]], [[[0.2, 0.8]]]], np.float32)
+    answer = np.ones((2, 1, 1), np.float32)
+    even = Combination((0, 1), np.array([0.5, 0.5], np.float32), "logarithmic")
+    np.testing.assert_allclose(even.mix(probabilities, answer)[0], [[[0.5, 0.5]]], rtol=1e-6)
+    uneven = Combination((0, 1), np.array([0.75, 0.25], np.float32), "logarithmic")
+    np.testing.assert_allclose(uneven.mix(probabilities, answer)[0], [[[2 / 3, 1 / 3]]], rtol=1e-6)
 
 
 def test_a_zero_probability_does_not_decide_alone() -> None:
-    logs = centred_logs(np.array([[1.0, 0.0]], np.float32))
-    assert np.isfinite(logs).all()
-    assert logs.sum() == pytest.approx(0, abs=1e-5)
+    probabilities = np.array([[[[1.0, 0.0]]], [[[0.001, 0.999]]], [[[0.001, 0.999]]]], np.float32)
+    pooled = Combination((0, 1, 2), np.full(3, 1 / 3, np.float32), "logarithmic")
+    mixed = pooled.mix(probabilities, np.ones((3, 1, 1), np.float32))[0]
+    # 10⁶ : 1 once against 999 : 1 twice.
+    np.testing.assert_allclose(mixed[0, 0, 1] / mixed[0, 0, 0], (999**2 / 1e6) ** (1 / 3), rtol=1e-4)
 
 
-@pytest.mark.parametrize("with_meta", [False, True])
-def test_state_survives_json_exactly(with_meta: bool) -> None:
+def test_the_temperature_comes_after_the_pool_by_hand() -> None:
+    probabilities = np.array([[[[0.8, 0.2]]], [[[0.6, 0.4]]]], np.float32)  # .7 and .3 on average
+    combination = Combination((0, 1), np.array([0.5, 0.5], np.float32), temperature=0.5)
+    mixed, _ = combination.mix(probabilities, np.ones((2, 1, 1), np.float32))
+    np.testing.assert_allclose(mixed, [[[0.49 / 0.58, 0.09 / 0.58]]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("pool", get_args(Pool))
+def test_state_survives_json_exactly(pool: Pool) -> None:
     random = np.random.default_rng(0)
-    weights = np.array([1 / 3, 2 / 3], np.float32)
-    coef, intercept = random.normal(size=(2, 3, 3)), random.normal(size=3)
-    seen = np.array([True, False, True])
-    meta = LinearMeta(coef.astype(np.float32), intercept.astype(np.float32), seen, 0.5) if with_meta else None
-    combination = Combination((4, 7), weights, meta, Stop(0.1 + 0.2))
+    combination = Combination((4, 7), np.array([1 / 3, 2 / 3], np.float32), pool, Stop(0.1 + 0.2), 0.7 + 0.1)
     state, arrays = combination.state()
     again = Combination.from_state(json.loads(json.dumps(state)), arrays)
-    assert (again.members, again.stop) == (combination.members, combination.stop)
+    assert (again.members, again.pool) == (combination.members, combination.pool)
+    assert (again.stop, again.temperature) == (combination.stop, combination.temperature)
     probabilities = random.dirichlet(np.ones(3), (2, 5, 4)).astype(np.float32)
     for one, other in zip(
         combination.mix(probabilities, probabilities[..., 0]),
@@ -64,9 +67,16 @@ def test_state_survives_json_exactly(with_meta: bool) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_state_that_is_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="average or linear_meta, but got 'cascade'"):
-        Combination.from_state({"kind": "cascade"}, {})
-    state = {"kind": "average", "members": [0, 1], "stop": {"threshold": None}}
-    with pytest.raises(ValueError, match="2 members need as many weights, but got 1"):
-        Combination.from_state(state, {"weights": np.ones(1, np.float32)})
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pool": "cascade"}, "pool must be linear or logarithmic, but got 'cascade'"),
+        ({"temperature": -1242}, "temperature must be a number above 0, but got -1242"),
+        ({"temperature": float("nan")}, "temperature must be a number above 0, but got nan"),
+        ({"members": [0, 1]}, "2 members need as many weights, but got 1"),
+    ],
+)
+def test_a_state_that_is_none_is_refused(change: dict[str, Any], message: str) -> None:
+    state, arrays = Combination((0,), np.ones(1, np.float32)).state()
+    with pytest.raises(ValueError, match=message):
+        Combination.from_state(state | change, arrays)

@@ -7,6 +7,7 @@ from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.selection import Selection, _RunningAverage
 from sweepstack.ensembles.store import Stack
+from sweepstack.ensembles.temperature import logs, normalised
 from sweepstack.models.costs import Costs
 from sweepstack.models.predictions import DIRECTION, Floats, Predictions, metrics
 
@@ -31,7 +32,8 @@ def test_the_running_average_scores_as_the_metrics_do(metric: str, costs: Costs,
         running.add(member)
     value, log_loss = running.key(1)
     weights: Floats = np.array([0.25, 0.25, 0.5], np.float32)
-    expected = metrics(Combination((0, 1, 2), weights).predict(stack), labels, costs)
+    combination = Combination((0, 1, 2), weights, temperature=running.temperature)
+    expected = metrics(combination.predict(stack), labels, costs)
     assert -DIRECTION[metric] * value == pytest.approx(expected[metric], abs=1e-5)
     assert log_loss == pytest.approx(expected["log_loss"], abs=1e-5)
 
@@ -63,7 +65,8 @@ def test_ties_go_to_a_member_already_in() -> None:
     assert combination.members == (0,)
 
 
-def test_replacement_weighs_the_better_member_more_by_hand() -> None:
+def test_replacement_weighs_the_better_member_more_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweepstack.ensembles.selection.best_temperature", lambda *_: 1.0)
     # With weight w on the better one the likelihoods are .5+.4w, twice, and .9−.6w: the optimum is at w = 7/12.
     labels = np.array([0, 0, 0])
     better = [[0.9, 0.1], [0.9, 0.1], [0.3, 0.7]]
@@ -72,9 +75,9 @@ def test_replacement_weighs_the_better_member_more_by_hand() -> None:
     assert combination.weights[0] == pytest.approx(7 / 12, abs=0.02)
 
 
-@pytest.mark.parametrize(("metric", "most"), [("log_loss", 0.05), ("accuracy_full", 0.25), ("reward", 0.25)])
+@pytest.mark.parametrize(("metric", "most"), [("log_loss", 0.1), ("accuracy_full", 0.25), ("reward", 0.25)])
 def test_useless_members_get_little_weight(metric: str, most: float, synthetic: SimpleNamespace) -> None:
-    """Half of the library is noise. A metric that counts right answers among 600 fits some of it; log loss does not."""
+    """Half of the library is noise. A metric that counts right answers among 600 fits some of it; log loss less."""
     stack, labels = synthetic.stack([4.0, 4.0, 0.0, 0.0, 0.0, 4.0], rows=600)
     combination = Selection().fit(stack, labels, Objective(metric))
     useless = sum(w for m, w in zip(combination.members, combination.weights, strict=True) if m in (2, 3, 4))
@@ -94,3 +97,13 @@ def test_it_is_never_worse_than_the_best_member_where_it_was_fitted(synthetic: S
 def _own(stack: Stack, combination: Combination) -> tuple[Floats, Floats]:
     own = stack.take(combination.members)
     return own.probabilities, own.answer
+
+
+def test_for_log_loss_the_better_member_wins_and_not_the_surer(synthetic: SimpleNamespace) -> None:
+    stack, labels = synthetic.stack([6.0, 3.0], rows=600)
+    modest = normalised(logs(stack.probabilities[0]) / 6)
+    stack = Stack(np.stack([modest, stack.probabilities[1]]), stack.answer, stack.n_segments)
+    objective = Objective("log_loss")
+    assert objective.score(stack.member(0), labels) < objective.score(stack.member(1), labels)
+    combination = Selection().fit(stack, labels, objective)
+    assert combination.weights[0] > 0.5

@@ -1,7 +1,9 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
+from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.stacking import Stacking, _examples
 from sweepstack.ensembles.store import Stack
@@ -9,42 +11,57 @@ from sweepstack.models.costs import Costs
 from sweepstack.models.predictions import metrics
 
 
-def test_the_arrays_say_what_scikit_learn_says(synthetic: SimpleNamespace) -> None:
-    from sklearn.linear_model import LogisticRegression
+def log_loss(combination: Combination, stack: Stack, labels: np.ndarray) -> float:
+    return metrics(combination.predict(stack), labels, Costs(0.01))["log_loss"]
 
+
+def test_weights_without_a_penalty_are_those_of_the_odds_that_made_the_labels() -> None:
+    """Two classes whose log-odds are 3·a + b: three quarters on a, and a member that is noise gets next to nothing."""
     random = np.random.default_rng(0)
-    logs = random.normal(size=(3, 200, 4))
-    logs -= logs.mean(axis=2, keepdims=True)
-    labels = (logs.sum(axis=0) + random.normal(size=(200, 4))).argmax(axis=1)
-    coef, intercept = Stacking(c=1e6)._regress(logs, labels, np.ones(200))
-    ours = np.einsum("mnk,mkc->nc", logs, coef) + intercept
-    # Without a penalty the parametrisation cannot matter, so plain features must give the same probabilities.
-    plain = LogisticRegression(C=1e6, tol=1e-6, max_iter=2000).fit(np.hstack(list(logs)), labels)
-    odds = np.exp(ours - ours.max(axis=1, keepdims=True))
-    expected = plain.predict_proba(np.hstack(list(logs)))
-    np.testing.assert_allclose(odds / odds.sum(axis=1, keepdims=True), expected, atol=0.02)
+    odds = random.normal(size=(3, 20000))
+    labels = (random.random(20000) < 1 / (1 + np.exp(-(3 * odds[0] + odds[1])))).astype(np.int64)
+    weights = Stacking(c=1e6)._weigh(np.stack([-odds, odds], axis=2), labels, np.ones(20000))
+    np.testing.assert_allclose(weights, [0.75, 0.25, 0], atol=0.02)
+
+
+def test_the_penalty_pulls_towards_all_members_alike(synthetic: SimpleNamespace) -> None:
+    stack, labels = synthetic.stack([4.0, 2.0, 0.0], rows=400)
+    strong, weak = (Stacking(c=c).fit(stack, labels, Objective("log_loss")) for c in (1e-6, 1.0))
+    np.testing.assert_allclose(strong.weights, 1 / 3, atol=0.08)
+    assert weak.weights[0] > 0.55
 
 
 def test_two_classes_are_no_special_case(synthetic: SimpleNamespace) -> None:
     stack, labels = synthetic.stack([3.0, 3.0, 2.0], classes=2, rows=600)
     combination = Stacking().fit(stack, labels, Objective("log_loss"))
-    assert combination.meta is not None
-    assert combination.meta.coef.shape == (3, 2, 2)
-    ensemble = metrics(combination.predict(stack), labels, Costs(0.01))
-    assert ensemble["log_loss"] < min(metrics(stack.member(m), labels, Costs(0.01))["log_loss"] for m in range(3))
+    assert log_loss(combination, stack, labels) < min(metrics(stack.member(m), labels, Costs(0))["log_loss"] for m in range(3))
 
 
-def test_it_mends_a_member_that_confuses_classes(synthetic: SimpleNamespace) -> None:
-    """Class names swapped in one member: no weights can use it, coefficients for each class can."""
-    stack, labels = synthetic.stack([4.0, 1.0], rows=1500)
-    swapped = stack.probabilities.copy()
-    swapped[0] = swapped[0][..., [1, 0, 3, 2]]
-    stack = Stack(swapped, stack.answer, stack.n_segments)
-    train, fresh = np.arange(1000), np.arange(1000, 1500)
+@pytest.mark.parametrize("metric", ["reward", "log_loss"])
+def test_a_member_that_only_misleads_is_not_served(metric: str, synthetic: SimpleNamespace) -> None:
+    stack, labels = synthetic.stack([4.0, 4.0, 3.0], rows=800)
+    wrong = stack.probabilities.copy()
+    wrong[2] = np.roll(wrong[2], 1, axis=-1)
+    combination = Stacking().fit(Stack(wrong, stack.answer, stack.n_segments), labels, Objective(metric))
+    assert combination.members == (0, 1)
+    assert combination.weights.sum() == pytest.approx(1)
+
+
+def test_where_nobody_knows_anything_all_count_alike() -> None:
+    odds = np.random.default_rng(0).normal(size=(2, 50, 2))
+    odds -= odds.mean(axis=2, keepdims=True)
+    opposite = odds.sum(axis=0).argmin(axis=1)
+    np.testing.assert_array_equal(Stacking()._weigh(odds, opposite, np.ones(50)), [0.5, 0.5])
+
+
+def test_the_better_members_count_more_on_fresh_rows_too(synthetic: SimpleNamespace) -> None:
+    stack, labels = synthetic.stack([6.0, 2.0, 2.0, 2.0], rows=1600)
+    train, fresh = np.arange(600), np.arange(600, 1600)
     combination = Stacking().fit(stack.rows(train), labels[train], Objective("log_loss"))
-    ensemble = metrics(combination.predict(stack.rows(fresh)), labels[fresh], Costs(0.01))
-    best = max(metrics(stack.rows(fresh).member(m), labels[fresh], Costs(0.01))["accuracy_full"] for m in range(2))
-    assert ensemble["accuracy_full"] > best + 0.05
+    assert combination.weights[0] > 2 * combination.weights[1:].max()
+    alike = Combination((0, 1, 2, 3), np.full(4, 0.25, np.float32), "logarithmic", temperature=combination.temperature)
+    fresh_stack = stack.rows(fresh)
+    assert log_loss(combination, fresh_stack, labels[fresh]) < log_loss(alike, fresh_stack, labels[fresh]) - 0.01
 
 
 def test_only_the_top_members_are_used(synthetic: SimpleNamespace) -> None:

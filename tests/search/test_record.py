@@ -9,14 +9,14 @@ import pytest
 
 from sweepstack.ensembles.bundle import load
 from sweepstack.ensembles.choose import Choice, Row
-from sweepstack.ensembles.combination import Combination, LinearMeta
+from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.stop import Stop
 from sweepstack.ensembles.store import Library, Member
 from sweepstack.models.data import load_dataset
 from sweepstack.models.errors import InputError
 from sweepstack.models.predictions import DIRECTION
 from sweepstack.search.ledger import Ledger
-from sweepstack.search.record import BuiltEnsembles, card
+from sweepstack.search.record import ATTRIBUTE, BuiltEnsembles, card
 from sweepstack.search.result import Result
 from sweepstack.search.space import Space
 
@@ -31,16 +31,9 @@ def ledger(tmp_path: Path, space: Space) -> Ledger:
 @pytest.fixture
 def built(rows: tuple[Row, ...], tmp_path: Path) -> BuiltEnsembles:
     """Combinations of every kind, with numbers that have no short decimal form."""
-    random = np.random.default_rng(0)
     weights = (np.ones(3) / 3).astype(np.float32)
-    meta = LinearMeta(
-        random.normal(size=(3, 2, 2)).astype(np.float32),
-        random.normal(size=2).astype(np.float32),
-        np.array([True, False]),
-        0.7,
-    )
     combinations = {
-        "selection": Combination((0, 2, 1), weights, meta, Stop(0.1 + 0.2)),
+        "selection": Combination((0, 2, 1), weights, "logarithmic", Stop(0.1 + 0.2), 0.7 + 0.1),
         "trial-7": Combination((1,), np.ones(1, dtype=np.float32)),
         "linear": Combination((2,), np.ones(1, dtype=np.float32)),
     }
@@ -55,6 +48,16 @@ def built(rows: tuple[Row, ...], tmp_path: Path) -> BuiltEnsembles:
     unscored = replace(rows[1], test=None, test_interval=None, gain_over_linear=None, weights=None)
     choice = Choice((rows[0], unscored, rows[2]), combinations, "selection", "it is the best.", ("bagging: none",))
     return BuiltEnsembles("0123456789ab", members, choice, scored=True)
+
+
+def test_what_another_version_wrote_is_as_good_as_nothing(
+    ledger: Ledger, built: BuiltEnsembles, tmp_path: Path
+) -> None:
+    built.write(ledger, tmp_path)
+    stored = ledger.attribute(ATTRIBUTE)
+    del stored["combinations"]["selection"]["temperature"]
+    ledger.set_attribute(ATTRIBUTE, stored)
+    assert BuiltEnsembles.read(ledger, tmp_path) is None
 
 
 def same(one: Combination, other: Combination) -> bool:

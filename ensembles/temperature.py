@@ -1,0 +1,91 @@
+"""A temperature after averaging: how sure an ensemble says that it is (Rahaman & Thiery 2021, arXiv 2007.08792).
+
+An average of members that err differently is less sure than it is right, all the more where they were trained with
+label smoothing. p^(1/T), normalised again, mends that and leaves the order of the classes and the stop as they are.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweepstack.ensembles.crossfit import folds
+from sweepstack.models.predictions import Floats, Ints, Predictions
+
+FLOOR = 1e-6  # a probability below it says nothing more, and the logarithm of zero would decide alone
+LARGEST = 8.0  # T lies between 1/LARGEST and LARGEST: positive, whatever the rows say
+PRIOR = 10.0  # rows; without them a few that are all right would make an ensemble as sure as it can be
+
+
+def logs(probabilities: Floats) -> Floats:
+    """Natural logarithms of probabilities, in their shape, none below that of FLOOR."""
+    return np.asarray(np.log(np.maximum(probabilities, np.float32(FLOOR))), dtype=np.float32)
+
+
+def normalised(logits: Floats) -> Floats:
+    """(..., classes): probabilities from their logarithms up to a constant."""
+    odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(odds / odds.sum(axis=-1, keepdims=True), dtype=np.float32)
+
+
+def tempered(probabilities: Floats, answer: Floats, temperature: float) -> tuple[Floats, Floats]:
+    """(rows, segments, classes), (rows, segments) → the same at ``temperature``.
+
+    A text is answered where READ is no likelier than the top label, a·p ≥ 1 − a. The odds of answering are therefore
+    divided by the factor by which p rises, so that the ensemble answers where it did before.
+    """
+    if temperature == 1:
+        return probabilities, answer
+    sharp = normalised(logs(probabilities) / np.float32(temperature))
+    answers = answer * probabilities.max(axis=-1)
+    reads = (1 - answer) * sharp.max(axis=-1)
+    return sharp, np.asarray(answers / (answers + reads), dtype=np.float32)
+
+
+def log_losses(logits: NDArray[Any], labels: Ints, temperature: float) -> NDArray[np.float64]:
+    """(rows,): the log loss of log-probabilities (rows, classes) at ``temperature``."""
+    scaled = logits.astype(np.float64) / temperature
+    scaled -= scaled.max(axis=1, keepdims=True)
+    return np.asarray(np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(labels)), labels], dtype=np.float64)
+
+
+def best_temperature(logits: NDArray[Any], labels: Ints) -> float:
+    """The temperature with the least log loss of log-probabilities (rows, classes).
+
+    To the rows PRIOR more are added, whose labels are as likely as the probabilities say: they ask for T = 1. The loss
+    is convex in 1/T, so its derivative, Σ (the mean of the logarithms under p^(1/T) − the label's), is bisected.
+    """
+    logits = logits.astype(np.float64)
+    logits -= logits.max(axis=1, keepdims=True)
+    prior = PRIOR / len(labels)  # of a row: each is also added with this weight
+    odds = np.exp(logits)
+    expected = ((odds * logits).sum(axis=1) / odds.sum(axis=1)).sum()
+    wanted = (logits[np.arange(len(labels)), labels].sum() + prior * expected) / (1 + prior)
+    low, high = -np.log(LARGEST), np.log(LARGEST)  # of log(1/T)
+    for _ in range(30):
+        middle = (low + high) / 2
+        odds = np.exp(np.exp(middle) * logits)
+        if ((odds * logits).sum(axis=1) / odds.sum(axis=1)).sum() > wanted:
+            high = middle
+        else:
+            low = middle
+    return float(np.exp(-(low + high) / 2))
+
+
+def fit_temperature(predictions: Predictions, labels: Ints, at: Ints) -> float:
+    """The temperature for pooled predictions, fitted at the segments ``at`` (rows,); 1 where none helps.
+
+    It is compared where it was not fitted (5 folds) and must win by more than one standard error of the paired
+    difference in log loss.
+    """
+    if len(labels) < 2:
+        return 1.0
+    logits = logs(predictions.at(at))
+    fold = folds(labels, seed=0)
+    gain = log_losses(logits, labels, 1.0)
+    for k in range(fold.max() + 1):
+        held = fold == k
+        gain[held] -= log_losses(logits[held], labels[held], best_temperature(logits[~held], labels[~held]))
+    if gain.mean() <= gain.std(ddof=1) / np.sqrt(len(gain)):
+        return 1.0
+    return best_temperature(logits, labels)

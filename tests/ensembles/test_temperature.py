@@ -1,0 +1,112 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from sweepstack.ensembles.temperature import (
+    LARGEST,
+    PRIOR,
+    best_temperature,
+    fit_temperature,
+    log_losses,
+    logs,
+    normalised,
+    tempered,
+)
+from sweepstack.models.predictions import Floats, Predictions
+
+PROBABILITIES = arrays(np.float32, (6, 3, 4), elements=st.floats(2**-10, 1, width=32)).map(
+    lambda raw: np.asarray(raw / raw.sum(axis=2, keepdims=True), np.float32)
+)
+
+
+def made(temperature: float, rows: int, seed: int = 0) -> tuple[Floats, np.ndarray]:
+    """Logits whose labels are drawn at ``temperature``."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(size=(rows, 4)).astype(np.float32) * 2
+    labels = np.array([random.choice(4, p=p / p.sum()) for p in normalised(logits / temperature).astype(float)])
+    return logits, labels
+
+
+@settings(deadline=None)
+@given(PROBABILITIES, st.floats(0.2, 5), st.integers(0, 1000))
+def test_any_temperature_keeps_the_order_of_classes_and_where_a_text_is_answered(
+    probabilities: Floats, temperature: float, seed: int
+) -> None:
+    answer = np.random.default_rng(seed).random((6, 3)).astype(np.float32)
+    before = Predictions(probabilities, answer, np.full(6, 3))
+    after = Predictions(*tempered(probabilities, answer, temperature), before.n_segments)
+    np.testing.assert_allclose(after.probabilities.sum(axis=2), 1, atol=1e-5)
+    likeliest = np.take_along_axis(after.probabilities, probabilities.argmax(axis=2)[..., None], axis=2)[..., 0]
+    np.testing.assert_allclose(likeliest, after.probabilities.max(axis=2), rtol=1e-5)
+    margin = np.abs(answer * probabilities.max(axis=2) - (1 - answer)).min(axis=1)
+    clear = margin > 1e-5  # where a rounding decides, either is right
+    np.testing.assert_array_equal(after.stops()[clear], before.stops()[clear])
+
+
+def test_one_changes_nothing_and_a_half_squares_by_hand() -> None:
+    probabilities, answer = np.array([[[0.8, 0.2]]], np.float32), np.array([[0.5]], np.float32)
+    assert tempered(probabilities, answer, 1.0) == (probabilities, answer)
+    sharp, answers = tempered(probabilities, answer, 0.5)
+    np.testing.assert_allclose(sharp, [[[0.64 / 0.68, 0.04 / 0.68]]], rtol=1e-5)
+    # Odds of answering were 1 and p rises by (.64/.68)/.8, so they are its inverse.
+    np.testing.assert_allclose(answers / (1 - answers), [[0.8 * 0.68 / 0.64]], rtol=1e-5)
+
+
+def test_certainty_of_answering_or_reading_stays() -> None:
+    probabilities = np.full((1, 2, 2), 0.5, np.float32)
+    answer = np.array([[0.0, 1.0]], np.float32)
+    np.testing.assert_array_equal(tempered(probabilities, answer, 0.3)[1], answer)
+
+
+def test_the_best_temperature_is_scipys() -> None:
+    from scipy.optimize import minimize_scalar
+
+    logits, labels = made(0.6, 400)
+    expected = normalised(logits).astype(float)
+
+    def loss(temperature: float) -> float:
+        as_they_say = [expected[:, c] @ log_losses(logits, np.full(400, c), temperature) for c in range(4)]
+        return float(log_losses(logits, labels, temperature).sum() + PRIOR / 400 * sum(as_they_say))
+
+    found = minimize_scalar(loss, bounds=(0.1, 5), method="bounded", options={"xatol": 1e-8})
+    assert best_temperature(logits, labels) == pytest.approx(found.x, rel=1e-5)
+    assert best_temperature(logits, labels) == pytest.approx(0.6, rel=0.1)
+
+
+def test_log_losses_are_scikit_learns() -> None:
+    from sklearn.metrics import log_loss
+
+    logits, labels = made(1.0, 50)
+    probabilities = normalised(logits / 2).astype(float)
+    expected = log_loss(labels, probabilities / probabilities.sum(axis=1, keepdims=True), labels=range(4))
+    assert log_losses(logits, labels, 2.0).mean() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "right", "expected"),
+    [
+        (5, True, np.log(9) / np.log(14)),  # ten rows of the prior, nine of them right: 14 of 15 in all
+        (5, False, np.log(9) / np.log(1.5)),
+        (100, False, LARGEST),  # it would be negative
+    ],
+)
+def test_few_rows_say_little_by_hand(rows: int, right: bool, expected: float) -> None:
+    logits = logs(np.array([[0.9, 0.1]] * rows, np.float32))
+    assert best_temperature(logits, np.full(rows, 0 if right else 1)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("temperature", "kept"), [(1.0, False), (0.5, True), (2.0, True)])
+def test_it_is_kept_only_where_it_helps(temperature: float, kept: bool) -> None:
+    logits, labels = made(temperature, 500)
+    predictions = Predictions(normalised(logits)[:, None], np.ones((500, 1), np.float32), np.ones(500, np.int64))
+    fitted = fit_temperature(predictions, labels, np.zeros(500, np.int64))
+    assert fitted == pytest.approx(temperature, rel=0.15) if kept else fitted == 1.0
+
+
+def test_one_row_is_no_reason(synthetic: SimpleNamespace) -> None:
+    stack, labels = synthetic.stack([3.0], rows=1)
+    assert fit_temperature(stack.member(0), labels, stack.n_segments - 1) == 1.0
