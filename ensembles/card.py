@@ -8,8 +8,9 @@ from typing import Any
 
 from sweepstack.ensembles.choose import Row
 
-PACKAGES = ("sweepstack", "torch", "numpy", "safetensors", "tokenizers", "scikit-learn")
+PACKAGES = ("sweepstack", "torch", "numpy", "safetensors", "tokenizers", "snowballstemmer", "scikit-learn")
 PARTS = ("valid", "blend", "test")
+COSTS = "Wrong answers differ in their costs, see `bundle.json`: it gives the label that costs least in expectation."
 USAGE = """```python
 from sweepstack.ensembles import load
 
@@ -58,6 +59,7 @@ def markdown(card: Card, row: Row, installed: Mapping[str, str]) -> str:
             f"# {card.name}: {row.name}",
             f"A {card.task} ensemble built by Sweepstack ({row.method}). It reads {reading}.",
             f"Input column: `{card.input_column}`. Classes ({len(card.classes)}): {', '.join(card.classes)}.",
+            *([] if card.costs is None else [COSTS]),
             USAGE,
             "## Measured",
             "What is fitted on blend is scored there by 5-fold cross-fitting; test was never chosen on.",

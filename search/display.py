@@ -208,7 +208,7 @@ def header(study: "Study", parts: Mapping[str, int], workers: int, classes: int 
     if study.reading == "off":
         reads = "reads the whole text at once"
     else:
-        unit = {"characters": "letter", "words": "word"}[study.reading.unit]
+        unit = {"characters": "letter", "words": "word", "tokens": "token"}[study.reading.unit]
         reads = f"reads {study.reading.segment} {unit}{'s' * (study.reading.segment > 1)} at a time"
     sizes = " · ".join(f"{fmt.count(size)} {name}" for name, size in parts.items())
     return [study.name, f"{question}  {reads}", sizes, f"{workers} worker{'s' * (workers != 1)}"]

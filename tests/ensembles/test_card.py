@@ -39,6 +39,11 @@ def test_it_says_what_where_from_and_how_good() -> None:
         assert piece in text
 
 
+def test_costs_of_wrong_answers_are_said_where_there_are_some() -> None:
+    assert "costs least in expectation" in markdown(replace(CARD, costs=[[0, 2], [1, 0]]), ROW, {})
+    assert "costs" not in markdown(CARD, ROW, {})
+
+
 def test_what_is_not_known_is_said() -> None:
     text = markdown(replace(CARD, reading=None), replace(ROW, weights=None), {})
     assert "It reads the whole text at once." in text

@@ -26,6 +26,8 @@ def test_the_header_is_that_of_the_design(study: Study, make_study: Callable[...
         "quickstart   which of 14 languages is it?  reads 2 letters at a time   "
         "4,500 warm · 3,000 policy · 750 valid · 750 blend · 1,500 test   2 workers"
     )
+    tokens = make_study(reading={"unit": "tokens", "segment": 8})
+    assert "reads 8 tokens at a time" in header(tokens, PARTS, 2, 14)[1]
     off = make_study(reading="off", data={"train": "x.csv"})
     assert header(off, {}, 1, 8)[1:] == ["which of 8 labels is it?  reads the whole text at once", "", "1 worker"]
     assert wrap(["name", "a" * 10, "b" * 10], 20) == ["name   " + "a" * 10, "  " + "b" * 10]

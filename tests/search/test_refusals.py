@@ -76,7 +76,9 @@ def test_an_unknown_key_is_told_before_what_it_caused() -> None:
         ({"search": {"trials": 0}}, "search.trials", "must be at least 1, but got 0"),
         ({"search": {"concurrency": "fast"}}, "search.concurrency", "must be auto or an integer, but got 'fast'"),
         ({"search": {"metric": "f1"}}, "search.metric",
-         "must be one of reward, accuracy, accuracy_full, segments, log_loss, but got 'f1'"),
+         "must be one of reward, accuracy, accuracy_full, segments, log_loss, precision_macro, precision_micro, "
+         "precision_weighted, recall_macro, recall_micro, recall_weighted, f1_macro, f1_micro, f1_weighted, "
+         "calibration_error, but got 'f1'"),
         ({"ensembles": {"library": []}}, "ensembles.library", "must name at least one, but got []"),
         ({"ensembles": {"library": "linear"}}, "ensembles.library", "must be a list, but got 'linear'"),
         ({"ensembles": {"library": ["trials", 3]}}, "ensembles.library[1]",

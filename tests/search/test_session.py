@@ -74,6 +74,13 @@ def test_without_out_the_folder_is_named_after_the_study(
     assert session.study.tracking_uri == f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}"
 
 
+def test_that_texts_are_longer_than_what_is_read_is_noted(
+    small: Callable[..., Study], opened: Open, tmp_path: Path
+) -> None:
+    short = small(reading={"unit": "words", "segment": 1, "max_segments": 2})
+    assert "of the texts are longer than the 2 segments that are read" in opened(short, tmp_path / "run").notes[0]
+
+
 def test_a_study_of_the_control_has_no_control(small: Callable[..., Study], opened: Open, tmp_path: Path) -> None:
     session = opened(small(train={"algorithm": "supervised", "epochs": 2}), tmp_path / "run")
     assert session.control is None
