@@ -53,7 +53,7 @@ class Costs:
     def rewards(self, labels: NDArray[np.int64], answers: NDArray[np.int64]) -> NDArray[np.float64]:
         """What each answer is worth, without the READs before it; labels and answers broadcast."""
         if self.matrix is None:
-            return (labels == answers).astype(np.float64)
+            return np.asarray(labels == answers, dtype=np.float64)
         return np.asarray(1 - self.matrix[labels, answers].astype(np.float64))
 
 
