@@ -98,7 +98,8 @@ def calibrate_precision(settings: TrialSettings, data: TaskData) -> Calibration:
         logits = policy(tokens).label_logits.transpose(1, 2)  # (B, K, S)
         torch.autograd.backward(F.cross_entropy(logits, labels[:, None].expand(-1, logits.shape[2])))
 
-    return calibrate(step, device)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # dropout draws
+        return calibrate(step, device)
 
 
 def save_policy(

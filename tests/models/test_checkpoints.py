@@ -14,18 +14,21 @@ import torch
 from sweepstack.models import checkpoints
 from sweepstack.models.checkpoints import (
     PolicyMember,
+    calibrate_precision,
     finished,
     load_member,
     load_policy,
     new_policy,
     pick_device,
     predict,
+    prepared,
     save_policy,
 )
 from sweepstack.models.costs import Costs
-from sweepstack.models.errors import BundleError
+from sweepstack.models.errors import BundleError, TrainingError
 from sweepstack.models.linear import LinearBaseline
 from sweepstack.models.policy import ReadingPolicy
+from sweepstack.models.precision import Calibration, Precision
 from sweepstack.models.predictions import Predictions, answer_above
 
 Topics = SimpleNamespace
@@ -77,6 +80,72 @@ def test_a_member_reads_raw_texts_as_its_policy_read_the_tokens(
     if threshold is not None:
         alone = predict(policy, topics.data.parts["test"])
         same(expected, answer_above(alone.probabilities, alone.n_segments, threshold))
+
+
+def test_a_conditioned_member_reads_at_the_cost_that_it_is_asked_for(topics: Topics, tmp_path: Path) -> None:
+    settings = topics.settings.with_values({"reading.cost": {"condition": [0.0, 0.1]}})
+    policy = new_policy(settings, topics.data, 3).eval()
+    for parameter in policy.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    save_policy(tmp_path, policy, topics.data.classes, topics.data.reader, None)
+    member = load_member(tmp_path)
+    assert member.conditioned
+    texts, part = topics.dataset.parts["test"].inputs, topics.data.parts["test"]
+    for cost in (None, 0.0, 0.1):
+        same(member.read(texts, cost), predict(policy, part, cost=cost), 1e-5)
+    assert not np.allclose(member.read(texts, 0.0).answer, member.read(texts, 0.1).answer)
+    same(member.read(texts), member.read(texts, 0.05), 1e-6)
+
+
+def test_a_member_without_a_learned_stop_may_have_a_threshold_for_every_cost(
+    topics: Topics, policy: ReadingPolicy, tmp_path: Path
+) -> None:
+    reader, table = topics.data.reader, [(0.0, 0.9), (0.02, 0.7), (0.1, 0.5)]
+    save_policy(tmp_path, policy, topics.data.classes, reader, 0.6, table)
+    member, part = load_member(tmp_path), topics.data.parts["test"]
+    assert member.conditioned
+    for cost, threshold in ((None, 0.6), (0.0, 0.9), (0.01, 0.8), (0.06, 0.6), (0.1, 0.5), (7.0, 0.5)):
+        same(member.read(topics.dataset.parts["test"].inputs, cost), predict(policy, part, threshold), 1e-5)
+
+
+def test_one_that_was_made_for_one_cost_cannot_be_asked_for_another(folder: Path) -> None:
+    member = load_member(folder)
+    assert not member.conditioned
+    same(member.read(["wheat of the"], 0.5), member.read(["wheat of the"]))
+
+
+def test_settings_say_how_a_policy_computes_and_checkpoints_do_not(topics: Topics, tmp_path: Path) -> None:
+    chosen = topics.settings.with_values({"precision": "bfloat16", "compile": True})
+    policy = new_policy(chosen, topics.data, 0)
+    assert (policy.precision, policy.compiled) == ("bfloat16", True)
+    save_policy(tmp_path, policy, topics.data.classes, topics.data.reader, None)
+    loaded, _ = load_policy(tmp_path, torch.device("cpu"))
+    assert (loaded.precision, loaded.compiled) == ("float32", False)
+    assert prepared(loaded, chosen).precision == "bfloat16"
+    assert prepared(loaded, topics.settings).precision == "float32"  # auto, resolved by nobody
+
+
+def test_the_precision_of_a_study(topics: Topics, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the settings say counts; auto is measured, on supervised steps that leave no trace."""
+    state = torch.get_rng_state()
+    for there in (True, False):
+        monkeypatch.setattr(checkpoints, "supports_bfloat16", lambda device, there=there: there)
+        chosen = topics.settings.with_values({"precision": "float32"})
+        assert calibrate_precision(chosen, topics.data)["precision"] == "float32"
+    with pytest.raises(TrainingError, match="precision is bfloat16, but cpu cannot multiply in it; take float32"):
+        calibrate_precision(topics.settings.with_values({"precision": "bfloat16"}), topics.data)
+    seen: list[str] = []
+
+    def measure(step: Callable[[Precision], object], device: torch.device) -> Calibration:
+        for precision in ("bfloat16", "float32"):
+            step(precision)  # type: ignore[arg-type]
+            seen.append(f"{precision} on {device}")
+        return Calibration(precision="bfloat16", float32_ms=2.0, bfloat16_ms=1.0)
+
+    monkeypatch.setattr(checkpoints, "calibrate", measure)
+    assert calibrate_precision(topics.settings, topics.data)["precision"] == "bfloat16"
+    assert seen == ["bfloat16 on cpu", "float32 on cpu"]
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_it_needs_nothing_but_its_folder(topics: Topics, folder: Path, tmp_path: Path) -> None:
@@ -140,6 +209,8 @@ SPOILT: dict[str, Callable[[Path], object]] = {
     "a class too few": edit("config.json", lambda config: config.update(classes=["farm", "ship"])),
     "another width": edit("config.json", lambda config: config["model"].update(d_model=32)),  # type: ignore[attr-defined]
     "an unknown setting": edit("config.json", lambda config: config["model"].update(width=32)),  # type: ignore[attr-defined]
+    "thresholds no pairs": edit("config.json", lambda config: config.update(thresholds=[[0.0, 0.9, 1.0]])),
+    "thresholds out of order": edit("config.json", lambda config: config.update(thresholds=[[0.1, 0.9], [0.0, 0.5]])),
     "threshold a word": edit("config.json", lambda config: config.update(threshold="high")),
     "tokenizer of another format": edit("tokenizer.json", lambda content: content.update(format=7)),
     "tokenizer without tokenizer": edit("tokenizer.json", lambda content: content.update(tokenizer={"a": 1})),

@@ -1,5 +1,6 @@
 """One forward pass says what reading step by step says, and what it says is a distribution over actions."""
 
+from collections.abc import Callable
 from typing import get_args
 
 import numpy as np
@@ -8,10 +9,13 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import ndtr
+from torch import Tensor
 
 from sweepstack.models.builtin import languages
 from sweepstack.models.policy import ACTIVATIONS, CONFIDENT, PolicyOutput, ReadingPolicy, Shape
-from sweepstack.models.settings import Model, Reading
+from sweepstack.models.precision import Precision
+from sweepstack.models.settings import Condition, Model, Reading
 from sweepstack.models.text import TextReader
 
 READINGS = {
@@ -172,6 +176,151 @@ def test_word_dropout_hides_units_while_training_only(case: tuple[TextReader, Re
         assert torch.equal(policy(tokens).values, policy(tokens).values)
         policy.train()
         assert not torch.equal(policy(tokens).values, policy(tokens).values)
+
+
+def conditioned(read_head: str = "confidence") -> ReadingPolicy:
+    reading = Reading(unit="words", segment=2, max_segments=5, cost=Condition(condition=(0.0, 0.05)))
+    return make(reading, TextReader.fit(PHRASES * 2, reading), read_head=read_head)
+
+
+@pytest.mark.parametrize("read_head", ["confidence", "state"])
+def test_a_conditioned_policy_reads_by_the_cost_it_is_told(read_head: str) -> None:
+    policy = conditioned(read_head)
+    tokens = torch.randint(1, 5, (3, 4, 2), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        cheap, dear, untold = policy(tokens, 0.0), policy(tokens, 0.05), policy(tokens)
+        assert torch.equal(cheap.label_logits, dear.label_logits)
+        assert (cheap.read_logits - dear.read_logits).abs().min() > 1e-4
+        assert (cheap.values - dear.values).abs().min() > 1e-4
+        assert_close(untold, policy(tokens, 0.025))  # the middle
+        assert_close(policy(tokens, 9.0), dear)  # beyond the interval, its end
+        # One for each row, in either shape, and at single decisions.
+        mixed = policy(tokens, torch.tensor([0.0, 0.05, 0.025]))
+        for row, alone in enumerate((cheap, dear, untold)):
+            assert_close(PolicyOutput(*(x[row] for x in mixed)), PolicyOutput(*(x[row] for x in alone)))
+        assert_close(policy(tokens, torch.tensor([[0.0], [0.05], [0.025]])), mixed)
+        states = policy.states(tokens)
+        observed = policy.observe(states, policy.label_head(states))
+        read, values = policy.judge(observed[:, 2], torch.tensor([0.0, 0.05, 0.025]))
+        torch.testing.assert_close(read, mixed.read_logits[:, 2])
+        torch.testing.assert_close(values, mixed.values[:, 2])
+
+
+def test_a_policy_without_a_condition_does_not_heed_costs(case: tuple[TextReader, Reading]) -> None:
+    reader, reading = case
+    policy = make(reading, reader)
+    assert not policy.conditioned
+    tokens = torch.from_numpy(reader.encode(PHRASES).tokens)
+    with torch.no_grad():
+        for a, b in zip(policy(tokens), policy(tokens, torch.full((len(PHRASES),), 0.3)), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_a_condition_adds_one_input_to_two_heads_and_nothing_else() -> None:
+    policy = conditioned()
+    reading = Reading(unit="words", segment=2, max_segments=5)
+    plain = make(reading, TextReader.fit(PHRASES * 2, reading))
+    told = {name: tuple(p.shape) for name, p in policy.named_parameters()}
+    untold = {name: tuple(p.shape) for name, p in plain.named_parameters()}
+    assert {name for name in told if told[name] != untold[name]} == {"read_head.0.weight", "value_head.0.weight"}
+    assert policy.conditioned
+
+
+DEFINITIONS = {
+    "relu": lambda x: np.maximum(x, 0),
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "tanh": lambda x: (np.exp(x) - np.exp(-x)) / (np.exp(x) + np.exp(-x)),
+    "gelu": lambda x: x * ndtr(x),
+    "silu": lambda x: x / (1 + np.exp(-x)),
+}
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_activations_are_what_they_are_called(name: str) -> None:
+    x = np.linspace(-4, 4, 81)
+    np.testing.assert_allclose(ACTIVATIONS[name](torch.from_numpy(x)).numpy(), DEFINITIONS[name](x), atol=1e-12)
+
+
+def initialised(init: str) -> ReadingPolicy:
+    torch.manual_seed(0)
+    model = Model.model_validate({"d_model": 64, "heads": 2, "init": init})
+    return ReadingPolicy(Shape(50, 5), READINGS["words"], model)
+
+
+@pytest.mark.parametrize(
+    ("init", "bound"),
+    [
+        ("xavier", lambda fan_in, fan_out: (6 / (fan_in + fan_out)) ** 0.5),
+        ("he", lambda fan_in, _: (6 / fan_in) ** 0.5),
+    ],
+)
+def test_xavier_and_he_are_uniform_within_their_bounds(init: str, bound: Callable[[int, int], float]) -> None:
+    """Glorot & Bengio 2010, He et al. 2015: of variance 2 / (fan in + fan out) and 2 / fan in, that of a uniform being
+    bound² / 3."""
+    weights = initialised(init).encoder[0].feed_forward.up.weight.detach()
+    limit = bound(weights.shape[1], weights.shape[0])
+    assert 0.99 * limit < weights.abs().max() <= limit
+    assert weights.std() == pytest.approx(limit / 3**0.5, rel=0.03)
+    assert weights.mean().abs() < 0.02 * limit
+
+
+def test_orthogonal_weights_keep_lengths() -> None:
+    """Saxe et al. 2014: columns (or, of a wide matrix, rows) are orthonormal."""
+    feed_forward = initialised("orthogonal").encoder[0].feed_forward
+    for tall in (feed_forward.up.weight, feed_forward.down.weight.T):  # (128, 64)
+        torch.testing.assert_close(tall.T @ tall, torch.eye(64), atol=1e-5, rtol=0)
+
+
+def test_normal_weights_are_normal() -> None:
+    weights = initialised("normal").encoder[0].feed_forward.up.weight.detach().flatten() / 0.02
+    assert weights.std() == pytest.approx(1, abs=0.03)
+    assert (weights.abs() < 1).float().mean() == pytest.approx(0.683, abs=0.02)  # and not uniform, which has .577
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_training_again_gives_the_same_bytes(case: tuple[TextReader, Reading], precision: Precision) -> None:
+    """Dropout, word dropout and attention included, on one device."""
+    reader, reading = case
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    tokens = torch.from_numpy(reader.encode(PHRASES).tokens).to(device)
+
+    def trained() -> dict[str, Tensor]:
+        torch.manual_seed(5)
+        policy = ReadingPolicy(Shape(reader.vocab_size, 5), reading, Model(d_model=16, heads=2)).to(device)
+        policy.precision = precision
+        optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-2, fused=True)
+        for _ in range(5):
+            output = policy(tokens)
+            loss = output.label_logits.log_softmax(-1)[..., 0].mean() + (output.values**2).mean()
+            optimizer.zero_grad()
+            (loss + output.read_logits.mean()).backward()
+            optimizer.step()
+        return policy.state_dict()
+
+    first, again = trained(), trained()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # what a compiler says of its own parts
+def test_a_compiled_policy_says_and_learns_the_same() -> None:
+    """For any number of texts and of segments, and under gradients; a second policy shares what was compiled."""
+    reading = READINGS["characters"]
+    reader = TextReader.fit(PHRASES * 2, reading)
+    for seed in (0, 1):
+        policy = make(reading, reader, seed, layers=1, dropout=0.0, word_dropout=0.0)
+        policy.train()
+        for texts in (PHRASES, PHRASES[:3], PHRASES[1:2] * 7):
+            tokens = torch.from_numpy(reader.encode(texts).tokens)
+            found = []
+            for policy.compiled in (False, True):
+                policy.zero_grad()
+                output = policy(tokens)
+                output.label_logits.log_softmax(-1)[..., 0].mean().backward()
+                gradients = [p.grad.clone() for p in policy.encoder.parameters() if p.grad is not None]
+                found.append([*output, *gradients])
+            for eager, compiled in zip(*found, strict=True):
+                torch.testing.assert_close(compiled, eager, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
