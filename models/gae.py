@@ -9,8 +9,8 @@ of the state that nobody acted in where it was truncated. `recursion` is this de
 gae_kernel.py is the same compiled, for long episodes on a CPU. They agree bit by bit.
 
 The fast layout is time-major storage seen as (episodes, steps), which is what ``table.t()`` of a (steps, episodes)
-table is: 1 to 3 times what a torch.add of that size costs. Contiguous (episodes, steps) takes about 5 times that, any
-other layout is copied first.
+table is: 2 to 3 times what a torch.add of that size costs. Contiguous (episodes, steps) takes 3 to 8 times that; any
+other layout is copied first. The result lies as the values do, where these are one or the other.
 """
 
 from collections.abc import Sequence
@@ -72,9 +72,10 @@ def gae_pairs(
         raise ValueError(f"every γ needs a λ, but got {len(gammas)} γ and {len(gae_lambdas)} λ")
     dtype = torch.promote_types(values.dtype, torch.float32)
     values, rewards = (x.detach() if x.dtype == dtype else x.detach().to(dtype) for x in (values, rewards))
+    discounts: float | Tensor
+    decays: float | Tensor
     if len(gammas) == 1 and isinstance(gammas[0], float) and isinstance(gae_lambdas[0], float):
-        discounts = values.new_full((1, 1, 1), gammas[0])
-        decays = values.new_full((1, 1, 1), gammas[0] * gae_lambdas[0])
+        discounts, decays = gammas[0], gammas[0] * gae_lambdas[0]  # a tensor of one number would cost microseconds
     else:
         discounts = _stacked("gamma", gammas, values)
         decays = discounts * _stacked("gae_lambda", gae_lambdas, values)
@@ -98,17 +99,19 @@ def recursion(
     rewards: Tensor,
     values: Tensor,
     mask: Tensor,
-    gammas: Tensor,
-    decays: Tensor,
+    gammas: float | Tensor,
+    decays: float | Tensor,
     tail: Tensor | None,
     ends: Tensor | None,
     bootstrap: Tensor | None,
 ) -> Tensor:
     """The definition, from the last step to the first: (pairs, episodes, steps).
 
-    gammas and decays (= γλ) are (pairs, 1 or episodes, 1 or steps). V_n is ``bootstrap`` (episodes, steps) wherever an
-    episode ends, or else ``tail`` (episodes,) at the last decision of a row and 0 at the other ends.
+    gammas and decays (= γλ) are (pairs, 1 or episodes, 1 or steps), or numbers of one pair. V_n is ``bootstrap``
+    (episodes, steps) wherever an episode ends, or else ``tail`` (episodes,) at the last decision of a row and 0 at the
+    other ends.
     """
+    gammas, decays = (x if isinstance(x, Tensor) else values.new_full((1, 1, 1), x) for x in (gammas, decays))
     shape = len(gammas), *values.shape
     gammas, decays = gammas.expand(shape), decays.expand(shape)
     advantages = values.new_zeros(shape)

@@ -214,34 +214,34 @@ def advantages(
     rewards: Tensor,
     values: Tensor,
     mask: Tensor,
-    gammas: Tensor,
-    decays: Tensor,
+    gammas: float | Tensor,
+    decays: float | Tensor,
     tail: Tensor | None,
     ends: Tensor | None,
     bootstrap: Tensor | None,
 ) -> Tensor:
     """As `gae.recursion`, for tensors on the CPU of one float type. Which loop runs is chosen by the strides."""
-    pairs, (episodes, steps) = len(gammas), values.shape
-    per_step = gammas.shape[2] > 1 or decays.shape[2] > 1
-    plain = pairs == 1 and ends is None and bootstrap is None and not per_step
+    episodes, steps = values.shape
     dtype = values.numpy().dtype
-    discounts = [x.numpy() for x in (gammas, decays)]
+    if isinstance(gammas, Tensor) and isinstance(decays, Tensor):
+        pairs, per_step = len(gammas), gammas.shape[2] > 1 or decays.shape[2] > 1
+        shape = (pairs, steps, episodes) if per_step else (pairs, 1, episodes)
+        each = (np.broadcast_to(x.numpy().transpose(0, 2, 1), shape) for x in (gammas, decays))
+        discounts = [np.ascontiguousarray(x if per_step else x[:, 0]) for x in each]
+    else:
+        pairs, per_step = 1, False
+        discounts = [_filled((1, episodes), x, dtype) for x in (gammas, decays)]
     last_values = 0 if tail is None else tail.numpy()
+    plain = pairs == 1 and ends is None and bootstrap is None and not per_step
     if plain and values.is_contiguous() and min(episodes, steps) > 1:
         table = [np.ascontiguousarray(x.numpy()) for x in (rewards, values, mask)]
-        discounts = [_filled((episodes,), x[0, :, 0], dtype) for x in discounts]
         sums = np.zeros((ROWS, steps + ROWS + 1), dtype)  # whose width keeps rows off one another's cache sets
         scratch = sums, np.zeros(ROWS, dtype), np.zeros(ROWS, np.bool_)
         out = np.empty((episodes, steps), dtype)
-        by_rows(*table, *discounts, _filled((episodes,), last_values, dtype), *scratch, out)
+        by_rows(*table, *(x[0] for x in discounts), _filled((episodes,), last_values, dtype), *scratch, out)
         return torch.from_numpy(out)[None]
     table = [_by_time(x) for x in (rewards, values, mask)]
     cuts = [None if x is None else _by_time(x) for x in (ends, bootstrap)]
-    if per_step:
-        shape = pairs, steps, episodes
-        discounts = [np.ascontiguousarray(np.broadcast_to(x.transpose(0, 2, 1), shape)) for x in discounts]
-    else:
-        discounts = [_filled((pairs, episodes), x[:, :, 0], dtype) for x in discounts]
     running = (
         _filled((pairs, episodes), last_values, dtype),
         np.zeros((pairs, episodes), dtype),
