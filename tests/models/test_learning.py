@@ -63,7 +63,7 @@ def rewards(
     start = load_member(ensure_start(settings, data, folder / "starts"))
     held_out = [start.read(dataset.parts[name].inputs) for name in HELD_OUT]
     valid = start.read(dataset.parts["valid"].inputs)
-    threshold = fit_threshold(valid.probabilities, valid.n_segments, labels["valid"], READING.cost)
+    threshold = fit_threshold(valid.probabilities, valid.n_segments, labels["valid"], Costs(READING.cost))
     found = {
         "untrained": mean(held_out),
         "threshold": mean([answer_above(p.probabilities, p.n_segments, threshold) for p in held_out]),

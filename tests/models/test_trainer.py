@@ -141,7 +141,7 @@ def test_the_best_epoch_is_kept(topics: Topics, tmp_path: Path, kind: str, metri
     reports = finish(trainer)
     valid, rows_hash = Predictions.load(tmp_path / "predictions" / "valid.safetensors")
     assert rows_hash == topics.data.hashes["valid"]
-    got = metrics(valid, topics.data.parts["valid"].labels, topics.settings.reading.cost)
+    got = metrics(valid, topics.data.parts["valid"].labels, Costs(topics.settings.reading.cost))
     assert got[metric] == pytest.approx(best_of(reports, metric), abs=1e-12)
     assert got in [{name: report[name] for name in got} for report in reports]
     member = load_member(tmp_path / "checkpoint")
