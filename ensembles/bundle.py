@@ -1,6 +1,6 @@
 """The bundle: a folder that holds a whole ensemble, written all at once and refused if one byte of it changed.
 
-    bundle.json            format, classes, input column, reading, costs, method, members, stop, metrics, versions, data hashes
+    bundle.json            format, classes, input column, reading, costs, method, members, stop, metrics, versions, data
     ensemble.safetensors   the members' weights
     members/<name>/        weights.safetensors, config.json and, of a policy, tokenizer.json
     README.md  SHA256SUMS
@@ -54,16 +54,18 @@ class Bundle:
     ensemble: Ensemble
     costs: Costs = field(default_factory=Costs)  # of wrong answers: the label given costs least in expectation
 
-    def predict(self, texts: Sequence[str]) -> list[str]:
-        """The label of each text."""
-        return [reading.label for reading in self.read(texts)]
+    def predict(self, texts: Sequence[str], cost: float | None = None) -> list[str]:
+        """The label of each text; ``cost`` as in :meth:`read`."""
+        return [reading.label for reading in self.read(texts, cost)]
 
-    def predict_proba(self, texts: Sequence[str]) -> Floats:
+    def predict_proba(self, texts: Sequence[str], cost: float | None = None) -> Floats:
         """(rows, classes): the probabilities where the ensemble stopped reading; columns as in ``classes``."""
-        return self._answers(texts)[0]
+        return self._answers(texts, cost)[0]
 
-    def read(self, texts: Sequence[str]) -> list[Reading]:
-        probabilities, segments = self._answers(texts)
+    def read(self, texts: Sequence[str], cost: float | None = None) -> list[Reading]:
+        """What it says of each text. ``cost`` of a READ, where the study trained for an interval of costs: the higher,
+        the less it reads. Raises BundleError where it was trained for one cost, or for others."""
+        probabilities, segments = self._answers(texts, cost)
         readings = []
         answers = self.costs.answers(probabilities).tolist()
         for row, best, count in zip(probabilities.tolist(), answers, segments, strict=True):
@@ -71,16 +73,32 @@ class Bundle:
             readings.append(Reading(self.classes[best], row[best], by_class, count))
         return readings
 
-    def _answers(self, texts: Sequence[str]) -> tuple[Floats, list[int]]:
+    def _answers(self, texts: Sequence[str], cost: float | None) -> tuple[Floats, list[int]]:
         if isinstance(texts, str):
             raise TypeError(f"texts must be a sequence of strings, but got one string: [{texts[:40]!r}] may be meant")
         probabilities = [np.empty((0, len(self.classes)), dtype=np.float32)]
         segments: list[int] = []
-        for predictions in self.ensemble.read(list(texts)):
+        self._check(cost)
+        for predictions in self.ensemble.read(list(texts), cost):
             stops = predictions.stops()
             probabilities.append(predictions.at(stops))
             segments += (stops + 1).tolist()
         return np.concatenate(probabilities), segments
+
+    def _check(self, cost: float | None) -> None:
+        if cost is None:
+            return
+        trained = (self.metadata["reading"] or {}).get("cost")
+        if not isinstance(trained, dict) or not self.ensemble.conditioned:
+            raise BundleError(
+                f"{self.folder} was trained for one cost of reading, so it cannot be asked for {cost:g}; "
+                "train with reading.cost: {condition: [0, 0.05]}"
+            )
+        low, high = trained["condition"]
+        if not low <= cost <= high:
+            raise BundleError(
+                f"{self.folder} was trained for costs of reading from {low:g} to {high:g}, but got {cost:g}"
+            )
 
 
 def export(folder: Path, row: Row, combination: Combination, members: Sequence[Member], card: Card) -> None:

@@ -1,10 +1,11 @@
 """Loaded members read texts together: the combination at work, in memory bounded by the chunk, not by the input."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from sweepstack.ensembles.combination import Combination
+from sweepstack.ensembles.stop import AVERAGED
 from sweepstack.ensembles.store import Stack
 from sweepstack.models.predictions import Predictions
 
@@ -17,7 +18,10 @@ class TextMember(Protocol):
     @property
     def classes(self) -> tuple[str, ...]: ...
 
-    def read(self, texts: Sequence[str]) -> Predictions: ...
+    @property
+    def conditioned(self) -> bool: ...
+
+    def read(self, texts: Sequence[str], cost: float | None = None) -> Predictions: ...
 
 
 @dataclass(frozen=True)
@@ -25,9 +29,19 @@ class Ensemble:
     members: tuple[TextMember, ...]  # in the combination's order
     combination: Combination
 
-    def read(self, texts: Sequence[str]) -> Iterator[Predictions]:
-        """The ensemble's Predictions, a chunk of at most CHUNK texts at a time, in order."""
+    @property
+    def conditioned(self) -> bool:
+        """Whether all members can be asked for another cost of a READ."""
+        return all(member.conditioned for member in self.members)
+
+    def read(self, texts: Sequence[str], cost: float | None = None) -> Iterator[Predictions]:
+        """The ensemble's Predictions, a chunk of at most CHUNK texts at a time, in order.
+
+        At another ``cost`` of a READ it answers by its members' averaged probabilities: a threshold of its own was
+        fitted at one cost.
+        """
+        combination = self.combination if cost is None else replace(self.combination, stop=AVERAGED)
         for begin in range(0, len(texts), CHUNK):
             chunk = texts[begin : begin + CHUNK]
-            stack = Stack.of([member.read(chunk) for member in self.members])
-            yield self.combination.combine(stack.probabilities, stack.answer, stack.n_segments)
+            stack = Stack.of([member.read(chunk, cost) for member in self.members])
+            yield combination.combine(stack.probabilities, stack.answer, stack.n_segments)

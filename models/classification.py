@@ -2,7 +2,8 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,40 +12,26 @@ from numpy.typing import NDArray
 from torch.nn import Parameter
 
 from sweepstack.models.actors import PLAYED, PREDICTED, FrozenActor, WholeActor, frozen_parts
-from sweepstack.models.algorithms import make_algorithm, needs_reference, planned_steps, train_epoch
-from sweepstack.models.batching import next_batch_size
-from sweepstack.models.checkpoints import finished, load_policy, pick_device, predict, save_policy
+from sweepstack.models.algorithms import needs_reference
+from sweepstack.models.checkpoints import finished, load_policy, pick_device, predict, prepared, save_policy
 from sweepstack.models.costs import Costs
-from sweepstack.models.descent import Steps
 from sweepstack.models.encoding import TaskData
 from sweepstack.models.gradient_noise import logged
 from sweepstack.models.optimizers import make_optimizer
 from sweepstack.models.policy import ReadingPolicy
-from sweepstack.models.policy_gradient import PolicyGradient
-from sweepstack.models.predictions import DIRECTION, Predictions, fit_threshold, metrics
+from sweepstack.models.predictions import Predictions, Thresholds, fit_threshold, metrics, thresholds_over
 from sweepstack.models.reading import ReadingPlayer, Texts
-from sweepstack.models.schedules import lr_factors
+from sweepstack.models.second_stage import Optimisation, Reports, batch_size_of, rates, so_far
 from sweepstack.models.seeds import derive_seed
-from sweepstack.models.settings import Condition, Train, TrialSettings
-from sweepstack.models.supervised import class_weights, ensure_start, measure_noise, seeded, steps_in
-from sweepstack.models.supervised import train_epoch as supervised_epoch
-
-Reports = Sequence[Mapping[str, float]]
-COSTS = 6  # spread over an interval of costs: those for which a threshold is fitted
-
-
-def batch_size_of(train: Train, reports: Reports, metric: str) -> int:
-    """Of the epoch after ``reports``."""
-    if isinstance(train.batch_size, int):
-        return train.batch_size
-    values = [DIRECTION[metric] * report[metric] for report in reports]
-    return next_batch_size(train.batch_size, reports, values, *train.batch_range)
-
-
-def rates(train: Train, epoch: int, steps: int) -> Iterator[float]:
-    """The learning rates of an epoch of so many optimiser steps, were all epochs of that size."""
-    factors = lr_factors(train, train.epochs * steps, train.epochs)
-    return iter((train.lr * factors[epoch * steps : (epoch + 1) * steps]).tolist())
+from sweepstack.models.settings import TrialSettings
+from sweepstack.models.supervised import (
+    class_weights,
+    ensure_start,
+    measure_noise,
+    steps_in,
+    train_epoch,
+    with_precision,
+)
 
 
 class ReadingStage(ABC):
@@ -54,12 +41,14 @@ class ReadingStage(ABC):
     optimizer: torch.optim.Optimizer
 
     def __init__(self, settings: TrialSettings, data: TaskData, starts: Path, metric: str, cost: float | None) -> None:
-        self._settings, self._data, self._metric = settings, data, metric
+        self._settings = settings = with_precision(settings, data, starts)
+        self._data, self._metric = data, metric
         self._costs = Costs(settings.read_cost if cost is None else cost, data.costs)
         self._start = ensure_start(settings, data, starts)
         self._policy, _ = load_policy(self._start, pick_device(settings.device))
         self._valid: Predictions | None = None
         self._threshold: float | None = None  # of a policy without a learned stop
+        self._thresholds: Thresholds | None = None  # for other costs of a READ
 
     @abstractmethod
     def train(self, epoch: int, reports: Reports) -> dict[str, float]: ...
@@ -68,12 +57,27 @@ class ReadingStage(ABC):
     def _predict(self, name: str) -> Predictions:
         """Of the part ``name``, by the policy's own stop, learned or not."""
 
+    @contextmanager
+    def _training(self) -> Iterator[None]:
+        """Only training is made in the settings' precision: a bundle predicts in float32, and so does a trial."""
+        prepared(self._policy, self._settings)
+        yield
+        self._policy.precision = "float32"
+
     def score(self) -> dict[str, float]:
         self._valid = self._predict("valid")
         return metrics(self._valid, _labels(self._data, "valid"), self._costs)
 
     def keep(self, folder: Path) -> None:
-        save_policy(folder / "checkpoint", self._policy, self._data.classes, self._data.reader, self._threshold, matrix=self._costs.matrix)
+        save_policy(
+            folder / "checkpoint",
+            self._policy,
+            self._data.classes,
+            self._data.reader,
+            self._threshold,
+            self._thresholds,
+            matrix=self._costs.matrix,
+        )
         for name in PREDICTED:
             predictions = self._predict(name) if name != "valid" or self._valid is None else self._valid
             predictions.save(folder / "predictions" / f"{name}.safetensors", self._data.hashes[name])
@@ -98,11 +102,12 @@ class ControlStage(ReadingStage):
         steps = steps_in(len(part), size)
         seed = derive_seed(train.seed, "supervised", epoch)
         noise = logged(measure_noise(self._policy, part, train, size, seed), size) if len(part) > 1 else {}
-        loss = supervised_epoch(self._policy, part, self.optimizer, train, size, seed, rates(train, epoch, steps))
+        with self._training():
+            loss = train_epoch(self._policy, part, self.optimizer, train, size, seed, rates(train, epoch, steps))
         return {
             "train_loss": loss,
             **{name: float(value) for name, value in noise.items()},
-            **_so_far(reports, updates=steps, episodes=len(part)),
+            **so_far(reports, updates=steps, episodes=len(part)),
             "batch_size": float(size),
             "lr": self.optimizer.param_groups[0]["lr"],
         }
@@ -112,6 +117,8 @@ class ControlStage(ReadingStage):
         if name == "valid":
             labels = _labels(self._data, name)
             self._threshold = fit_threshold(said.probabilities, said.n_segments, labels, self._costs)
+            interval = self._policy.reading.interval
+            self._thresholds = thresholds_over(interval, said.probabilities, said.n_segments, labels, self._costs)
         return finished(said.probabilities, said.answer, said.n_segments, self._threshold, self._costs)
 
 
@@ -129,28 +136,17 @@ class PolicyStage(ReadingStage):
             self._reference = ReadingPlayer(self._make_actor(as_it_was), texts, gamma)
         self.trained = _trained(self._policy)
         self.optimizer = make_optimizer(settings.train, self.trained.values(), supervised=False)
+        self._optimisation = Optimisation(
+            settings.train, self._player, list(self.trained.values()), self.optimizer, self._reference
+        )
 
     def train(self, epoch: int, reports: Reports) -> dict[str, float]:
-        train = self._settings.train
-        before = reports[-1] if reports else {}
-        rollouts, kl = int(before.get("rollouts", 0)), before.get("kl_weight")
-        algorithm = make_algorithm(train, reference=self._reference, rollouts=rollouts, kl=kl)
-        size = batch_size_of(train, reports, self._metric)
-        lr = rates(train, epoch, planned_steps(algorithm, self._player, size))
-        steps = Steps(self.optimizer, list(self.trained.values()), lr, train.max_grad_norm)
-        device = next(self._policy.parameters()).device
-        seed = derive_seed(train.seed, train.algorithm, epoch)
-        random = torch.Generator(device=device)
-        random.manual_seed(seed)
-        self._policy.train(train.dropout)
-        with seeded(seed, device):
-            logs = train_epoch(algorithm, self._player, size, steps, random)
+        self._policy.train(self._settings.train.dropout)
+        with self._training():
+            logs = self._optimisation.epoch(epoch, reports, self._metric)
         self._policy.eval()
-        episodes = len(self._data.parts[PLAYED]) * algorithm.samples
-        counts = _so_far(reports, rollouts=logs.pop("rollouts"), updates=logs.pop("updates"), episodes=episodes)
-        if isinstance(algorithm, PolicyGradient) and self._reference is not None:
-            logs["kl_weight"] = algorithm.kl
-        return {**logs, **counts, "batch_size": float(size), "lr": self.optimizer.param_groups[0]["lr"]}
+        episodes = len(self._data.parts[PLAYED]) * self._optimisation.samples
+        return {**logs, **so_far(reports, episodes=episodes)}
 
     def _predict(self, name: str) -> Predictions:
         return self._actor.predict(self._data, name)
@@ -170,30 +166,21 @@ class PolicyStage(ReadingStage):
         """The policy part as its episodes are played."""
         train, part = self._settings.train, self._data.parts[PLAYED]
         device = next(self._policy.parameters()).device
-        reading = self._settings.reading
-        cost = (self._settings.read_cost,) * 2
-        told = reading != "off" and isinstance(reading.cost, Condition)
-        if reading != "off" and isinstance(reading.cost, Condition):
-            cost = reading.cost.condition
+        interval = self._policy.reading.interval
         labels = _labels(self._data, PLAYED)
         weights = class_weights(train.class_weights, labels, len(self._data.classes))
         return Texts(
             torch.tensor(labels, device=device),
             torch.tensor(part.n_segments, device=device),
-            cost,
+            interval or (self._settings.read_cost,) * 2,
             constant=train.reward == "constant",
-            told=told,
+            worth=None if self._data.costs is None else torch.tensor(1 - self._data.costs, device=device),
+            told=interval is not None,
             class_weights=None if weights is None else weights.to(device),
             label_smoothing=train.label_smoothing,
             width=part.tokens.shape[2],
             token_budget=train.token_budget if train.freeze == "none" else None,
         )
-
-
-def _so_far(reports: Reports, **more: float) -> dict[str, float]:
-    """Counts over all epochs."""
-    before = reports[-1] if reports else {}
-    return {name: before.get(name, 0.0) + count for name, count in more.items()}
 
 
 def _trained(policy: ReadingPolicy) -> dict[str, Parameter]:

@@ -1,8 +1,11 @@
 """Files that are either whole or absent, whatever kills the process that writes them."""
 
+import fcntl
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,15 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         raise StorageError(
             f"cannot write {path}: {error.strerror or error}; free some space or choose another folder with --out"
         ) from error
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Inside, no other process is; the system ends a lock with the process that holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -22,8 +22,18 @@ from sweepstack.models.costs import Costs, read_matrix
 from sweepstack.models.data import Dataset
 from sweepstack.models.errors import BundleError
 from sweepstack.models.files import read_json, write_atomic
-from sweepstack.models.predictions import Floats, Ints, Predictions, answer_above, fit_threshold
-from sweepstack.models.settings import Condition, Reading
+from sweepstack.models.predictions import (
+    Floats,
+    Ints,
+    Predictions,
+    Thresholds,
+    answer_above,
+    fit_threshold,
+    read_thresholds,
+    threshold_at,
+    thresholds_over,
+)
+from sweepstack.models.settings import Reading
 from sweepstack.models.text import TextReader
 from sweepstack.models.tfidf import PrefixTfidf
 
@@ -44,8 +54,10 @@ class LinearBaseline:
         intercept: NDArray[np.float32],  # (classes,)
         threshold: float,
         costs: Costs,  # of wrong answers; READ has done its part in the threshold
+        thresholds: Thresholds | None = None,  # for other costs of a READ
     ):
         self.classes, self.features, self.threshold, self.costs = classes, features, threshold, costs
+        self.thresholds = thresholds
         self.coef, self.intercept = coef, intercept
 
     @classmethod
@@ -64,12 +76,18 @@ class LinearBaseline:
         with threadpool_limits(limits=1, user_api="blas"):  # L-BFGS's short vectors: threads that wait cost far more
             coef, intercept = _fit_path(matrix, labels, valid_matrix, valid_labels, len(dataset.classes))
         probabilities = _spread(_softmax(valid_matrix, coef, intercept), valid_segments)
-        cost = 0.0 if reading == "off" else reading.cost.middle if isinstance(reading.cost, Condition) else reading.cost
-        threshold = fit_threshold(probabilities, valid_segments, valid.labels, Costs(cost, dataset.costs))
-        return cls(dataset.classes, features, coef, intercept, threshold, Costs(matrix=dataset.costs))
+        costs = Costs(0.0 if reading == "off" else reading.score_cost, dataset.costs)
+        interval = None if reading == "off" else reading.interval
+        threshold = fit_threshold(probabilities, valid_segments, valid.labels, costs)
+        thresholds = thresholds_over(interval, probabilities, valid_segments, valid.labels, costs)
+        return cls(dataset.classes, features, coef, intercept, threshold, Costs(matrix=dataset.costs), thresholds)
 
-    def read(self, texts: Sequence[str]) -> Predictions:
-        """What it says of each text after each segment."""
+    @property
+    def conditioned(self) -> bool:
+        return self.thresholds is not None
+
+    def read(self, texts: Sequence[str], cost: float | None = None) -> Predictions:
+        """What it says of each text after each segment, answering as suits that ``cost`` of a READ, if it knows."""
         batches = []
         for begin in range(0, len(texts), BATCH):
             matrix, n_segments = self.features.transform(texts[begin : begin + BATCH])
@@ -78,7 +96,9 @@ class LinearBaseline:
         padded = [each[:, np.minimum(np.arange(segments), each.shape[1] - 1)] for each, _ in batches]
         empty = np.zeros((0, segments, len(self.classes)), dtype=np.float32)
         counts = np.concatenate([np.zeros(0, dtype=np.int64), *(n_segments for _, n_segments in batches)])
-        return answer_above(np.concatenate([empty, *padded]), counts, self.threshold, self.costs)
+        threshold = threshold_at(cost, self.threshold, self.thresholds)
+        assert threshold is not None
+        return answer_above(np.concatenate([empty, *padded]), counts, threshold, self.costs)
 
     def save(self, folder: Path) -> None:
         """Writes weights.safetensors and config.json; plain arrays and text, nothing that runs when it is read."""
@@ -90,6 +110,7 @@ class LinearBaseline:
             "classes": self.classes,
             "reading": json.loads(self.features.reader.to_json()),
             "threshold": self.threshold,
+            "thresholds": None if self.thresholds is None else [list(pair) for pair in self.thresholds],
             "costs": None if self.costs.matrix is None else self.costs.matrix.tolist(),
             "vocabulary": self.features.terms,
         }
@@ -109,7 +130,8 @@ class LinearBaseline:
             if coef.shape != (len(features.terms), len(classes)) or features.idf.shape != (len(features.terms),):
                 raise ValueError(f"its weights of shape {coef.shape} do not fit its vocabulary and classes")
             costs = Costs(matrix=read_matrix(config["costs"], len(classes)))
-            return cls(classes, features, coef, intercept, float(config["threshold"]), costs)
+            thresholds = read_thresholds(config["thresholds"])
+            return cls(classes, features, coef, intercept, float(config["threshold"]), costs, thresholds)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise BundleError(
                 f"{folder} is not a linear baseline of format {FORMAT} ({error}); copy the whole folder again"

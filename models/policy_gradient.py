@@ -55,8 +55,8 @@ class Learned:
 class PolicyGradient:
     """``reference``: the policy as it was before the first epoch, needed where ``passes.kl`` or its target is given.
 
-    ``gamma`` is what its advantages were discounted by. ``rollouts`` learned from so far, and ``kl`` (the weight as it has adapted), are what an interrupted trial goes on
-    with.
+    ``gamma`` is what the advantages are discounted by. ``rollouts`` learned from so far, and ``kl`` (the weight as it
+    has adapted), are what an interrupted trial goes on with.
     """
 
     def __init__(

@@ -6,7 +6,7 @@ last one, so that members which read differently long can be combined position b
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ DIRECTION = {name: -1 if name in ("segments", "log_loss") else 1 for name in (*R
 DIRECTION["calibration_error"] = -1
 """All metrics of a classifier; +1 where more is better."""
 
+COSTS_TRIED = 6  # over an interval of costs of a READ
 THRESHOLDS = np.concatenate([np.linspace(0.05, 0.9, 35), 1 - np.geomspace(0.1, 0.001, 40)[1:]])
 """Of the confidence to answer at: what is tried where one is fitted."""
 
@@ -140,6 +141,17 @@ def fit_threshold(probabilities: Floats, n_segments: Ints, labels: Ints, costs: 
     rewards = np.array([scores(each, labels, costs)["reward"].mean() for each in tried])
     best = np.flatnonzero(rewards >= rewards.max() - 1e-12)
     return float(THRESHOLDS[best[len(best) // 2]])
+
+
+def thresholds_over(
+    interval: tuple[float, float] | None, probabilities: Floats, n_segments: Ints, labels: Ints, costs: Costs
+) -> Thresholds | None:
+    """The best threshold at each of a few costs of a READ, evenly over ``interval``; None where there is none."""
+    if interval is None:
+        return None
+    tried = np.linspace(*interval, COSTS_TRIED).tolist()
+    fitted = [fit_threshold(probabilities, n_segments, labels, replace(costs, read=cost)) for cost in tried]
+    return list(zip(tried, fitted, strict=True))
 
 
 def threshold_at(cost: float | None, threshold: float | None, thresholds: Thresholds | None) -> float | None:

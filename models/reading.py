@@ -133,7 +133,7 @@ class ReadingPlayer:
             row=row,
             step=step,
             actions=actions,
-            log_probs=decided.log_prob(actions),
+            log_probs=decided.log_prob(actions),  # type: ignore[no-untyped-call]
             counted=counted,
             texts=batch,
             costs=costs,
@@ -152,7 +152,7 @@ class ReadingPlayer:
         if self._texts.token_budget is None:
             return [index]
         of_text = rollout.group[rollout.row[index]]
-        played = of_text.unique()
+        played = torch.unique(of_text)
         place = torch.empty(len(rollout.texts), dtype=torch.long, device=index.device)
         pieces = []
         for piece in self._cut(rollout.texts[played]):

@@ -5,7 +5,6 @@ as much as a short one. A start lies in ``starts/<hash>/``, whose name is a hash
 trained once, however many workers ask for it at once, and appears when it is whole.
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -22,14 +21,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sweepstack.models.batching import GradientNoise, batches_by_length, gradient_noise, micro_batches
-from sweepstack.models.checkpoints import new_policy, save_policy
+from sweepstack.models.checkpoints import calibrate_precision, new_policy, save_policy
 from sweepstack.models.encoding import EncodedPart, TaskData
 from sweepstack.models.errors import TrainingError
+from sweepstack.models.files import locked, read_json, write_json
 from sweepstack.models.optimizers import make_optimizer, set_lr, to_evaluation
 from sweepstack.models.policy import PolicyOutput, ReadingPolicy
 from sweepstack.models.schedules import lr_factors
 from sweepstack.models.seeds import derive_seed
-from sweepstack.models.settings import Condition, Descent, TrialSettings
+from sweepstack.models.settings import PRECISION_FILE, Condition, Descent, TrialSettings
 
 Rows = NDArray[np.int64]
 
@@ -215,9 +215,7 @@ def ensure_start(settings: TrialSettings, data: TaskData, starts: Path) -> Path:
     folder = starts / name
     if folder.exists():
         return folder
-    starts.mkdir(parents=True, exist_ok=True)
-    with (starts / f".{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system when the process dies
+    with locked(starts / f".{name}.lock"):
         if not folder.exists():
             unfinished = starts / f".{name}.new"
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -225,6 +223,21 @@ def ensure_start(settings: TrialSettings, data: TaskData, starts: Path) -> Path:
             save_policy(unfinished, policy, data.classes, data.reader, None)
             unfinished.rename(folder)
     return folder
+
+
+def with_precision(settings: TrialSettings, data: TaskData, starts: Path) -> TrialSettings:
+    """The settings with a precision that is decided: where it is auto, by the first process that asks, for all trials.
+
+    The measurement stands in ``starts/precision.json`` from then on. Raises TrainingError where the device has not what
+    the settings want.
+    """
+    decided = starts / PRECISION_FILE
+    if settings.precision == "auto" and not decided.exists():
+        with locked(starts / f".{PRECISION_FILE}.lock"):
+            if not decided.exists():
+                write_json(decided, calibrate_precision(settings, data))
+    found = read_json(decided) if settings.precision == "auto" else calibrate_precision(settings, data)
+    return settings.with_values({"precision": found["precision"]})
 
 
 def train_start(settings: TrialSettings, data: TaskData) -> ReadingPolicy:

@@ -67,6 +67,7 @@ def parser() -> Parser:
         "file", metavar="FILE", help=".jsonl .csv .tsv .parquet, plain text (a text a line), or - for standard input"
     )
     sub.add_argument("-o", "--out", metavar="OUT", help="a file for the predictions (default: standard output)")
+    sub.add_argument("--cost", type=float, metavar="C", help="what a READ costs, of a bundle trained for several")
     sub = command("status", show_status, "where a run stands; may be asked while it works")
     sub.add_argument("run_folder", metavar="RUN", help="a run folder")
     sub = command("report", write_report, "write the report of a run: one page of tables and pictures")
@@ -154,7 +155,7 @@ def export_run(options: argparse.Namespace) -> None:
 def predict_file(options: argparse.Namespace) -> None:
     from sweepstack.search.predicting import predict
 
-    summary = predict(Path(options.bundle), options.file, Path(options.out) if options.out else None)
+    summary = predict(Path(options.bundle), options.file, Path(options.out) if options.out else None, options.cost)
     if options.json and options.out:
         print_json(summary)
 

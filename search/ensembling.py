@@ -75,7 +75,7 @@ def _refitted(session: Session, usable: Sequence[TrialRecord], builders: Sequenc
     order = ranked(usable, session.study.search.metric)
     members: dict[str, Member] = {}
     for bagging in (each for each in builders if isinstance(each, Bagging)):
-        settings = [session.settings.with_values(record.settings) for record in order[: bagging.top]]
+        settings = [session.decided().with_values(record.settings) for record in order[: bagging.top]]
         seed = session.study.search.seed
         jobs = refit_jobs(settings, bagging.members, seed, session.data.hashes, session.folder.refits)
         missing = sum(not job.marker.exists() for job in jobs)

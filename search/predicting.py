@@ -17,11 +17,12 @@ BATCH = 256
 TABLES = {".jsonl", ".csv", ".tsv", ".parquet"}
 
 
-def predict(bundle_folder: Path, source: str, out: Path | None) -> dict[str, Any]:
+def predict(bundle_folder: Path, source: str, out: Path | None, cost: float | None = None) -> dict[str, Any]:
     """Writes ``{label, probability, probabilities, segments}`` a line for each text of ``source`` (a path, or ``-``).
 
     A table is read by the bundle's input column. Standard input is JSON lines if it begins with ``{``, else plain text,
-    a text a line. With ``out`` the file appears when it is whole. Returns how many texts were read and where they went.
+    a text a line. With ``out`` the file appears when it is whole. ``cost``: see Bundle.read.
+    Returns how many texts were read and where they went.
     """
     bundle = load(bundle_folder)
     texts = iter(inputs(source, bundle.input_column))
@@ -39,7 +40,7 @@ def predict(bundle_folder: Path, source: str, out: Path | None) -> dict[str, Any
                 ensure_ascii=False,
             )
             + "\n"
-            for reading in bundle.read(batch)
+            for reading in bundle.read(batch, cost)
         )
         if out:
             written.append(records)

@@ -47,6 +47,8 @@ def as_library(stack: Stack, kinds: Sequence[str] | None = None) -> Library:
 class KeywordMember:
     """A classifier of texts whose words are its segments: it has a table of word counts, and no randomness."""
 
+    conditioned = False
+
     def __init__(self, folder: Path) -> None:
         from safetensors.numpy import load_file
 
@@ -55,7 +57,7 @@ class KeywordMember:
         self.classes = tuple(read_json(folder / "config.json")["classes"])
         self.weights: NDArray[np.float32] = load_file(folder / "weights.safetensors")["weights"]  # (2, classes)
 
-    def read(self, texts: Sequence[str]) -> Predictions:
+    def read(self, texts: Sequence[str], cost: float | None = None) -> Predictions:
         words = [text.split() or [""] for text in texts]
         n_segments = np.array([len(w) for w in words])
         logits = np.zeros((len(texts), n_segments.max(), len(self.classes)), dtype=np.float32)

@@ -11,7 +11,7 @@ from sweepstack.models.files import read_json
 from sweepstack.models.linear import LinearBaseline
 from sweepstack.models.predictions import Predictions, metrics
 from sweepstack.models.settings import Reading, TrialSettings
-from sweepstack.search.company import control_settings, control_trials, fit_linear
+from sweepstack.search.company import control_settings, control_space, control_trials, fit_linear
 from sweepstack.search.study import Study
 
 READING = Reading(unit="words", segment=1, max_segments=4, cost=0.02)
@@ -87,3 +87,19 @@ def test_the_control_differs_in_nothing_but_its_algorithm() -> None:
 @pytest.mark.parametrize(("trials", "controls"), [(1, 1), (4, 1), (7, 1), (8, 2), (16, 4), (50, 12)])
 def test_the_control_has_a_quarter_of_the_trials_and_at_least_one(trials: int, controls: int) -> None:
     assert control_trials(trials) == controls
+
+
+def test_the_control_searches_the_same_space_less_what_supervised_training_does_not_use() -> None:
+    spec = {
+        "train.lr": [1e-3, 1e-2],
+        "train.gamma": [0.9, 1.0],
+        "train.algorithm": ["ppo", {"a2c": {"train.a2c.entropy": [0.0]}}],
+    }
+    space = control_space(spec, TrialSettings())
+    assert space is not None
+    assert space.paths() == ("train.lr",)
+
+
+def test_a_study_that_trains_supervised_anyway_has_no_control() -> None:
+    assert control_space({"train.lr": [1e-3]}, control_settings(TrialSettings())) is None
+    assert control_space({"train.algorithm": ["ppo", "supervised"]}, TrialSettings()) is None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sweepstack.models.settings import Reading, Train, TrialSettings
-from sweepstack.search.space import Space, SpaceError, searchable, settings_of
+from sweepstack.search.space import Space, SpaceError, searchable, settings_of, with_candidates
 
 BASE = TrialSettings()
 STEPS = {
@@ -218,3 +218,41 @@ def test_the_cost_of_reading_needs_reading() -> None:
     parse({"reading.cost": {"log": [1e-3, 1e-1]}})
     with pytest.raises(SpaceError, match="cannot be searched where reading is off"):
         parse({"reading.cost": [0.1]}, TrialSettings(reading="off"))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "void"),
+    [
+        ("exact", {"train.gae_lambda", "train.value_loss", "train.ppo.clip", "train.trpo.max_kl"}),
+        ("rloo", {"train.gae_lambda", "train.value_loss", "train.ppo.clip", "train.trpo.max_kl"}),
+        ("reinforce", {"train.gae_lambda", "train.ppo.clip", "train.trpo.max_kl"}),
+        ("a2c", {"train.ppo.clip", "train.trpo.max_kl"}),
+        ("ppo", {"train.trpo.max_kl"}),
+        ("trpo", {"train.ppo.clip"}),
+    ],
+)
+def test_what_an_algorithm_does_not_use_is_left_out_and_said(algorithm: str, void: set[str]) -> None:
+    spec = {
+        "train.lr": [1e-3, 1e-2],
+        "train.gamma": [0.9, 1.0],
+        "train.gae_lambda": [0.9, 0.95],
+        "train.value_loss": ["mse", "huber"],
+        "train.ppo.clip": [0.1, 0.2],
+        "train.trpo.max_kl": [0.01, 0.02],
+    }
+    space, notes = Space.of(spec, BASE.with_values({"train.algorithm": algorithm}))
+    assert set(spec) - set(space.paths()) == void
+    assert len(notes) == 1
+    assert notes[0].endswith(f"({algorithm} does not use them)")
+    searched = Space.of({**spec, "train.algorithm": ["ppo", "trpo"]}, BASE)
+    assert set(searched[0].paths()) == {*spec, "train.algorithm"}, "where it is searched, every setting may matter"
+
+
+def test_batch_sizes_can_be_derived_from_the_data() -> None:
+    spec = {"train.batch_size": "auto", "train.lr": [1e-3]}
+    few, many = (Space.of(with_candidates(spec, rows), BASE)[0].grid() for rows in (300, 30_000))
+    assert [point["train.batch_size"] for point in few] == [8, 16, 32, 64]
+    assert max(point["train.batch_size"] for point in many) > 64
+    assert "train.batch_size" in parse(spec).paths(), "valid before the data is known"
+    with pytest.raises(SpaceError, match="must be a list"):
+        parse({"train.lr": "auto"})

@@ -1,0 +1,80 @@
+"""Policy optimisation epoch by epoch, whatever is played: what the second stages of all tasks share.
+
+An epoch is a function of the weights, the optimiser and the reports of the epochs before it; its random numbers come
+from a seed of its own.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import Parameter
+
+from sweepstack.models.algorithms import make_algorithm, planned_steps, train_epoch
+from sweepstack.models.batching import next_batch_size
+from sweepstack.models.descent import Steps
+from sweepstack.models.episodes import Player
+from sweepstack.models.policy_gradient import PolicyGradient
+from sweepstack.models.predictions import DIRECTION
+from sweepstack.models.schedules import lr_factors
+from sweepstack.models.seeds import derive_seed
+from sweepstack.models.settings import Train
+from sweepstack.models.supervised import seeded
+
+Reports = Sequence[Mapping[str, float]]
+
+
+def batch_size_of(train: Train, reports: Reports, metric: str) -> int:
+    """Of the epoch after ``reports``."""
+    if isinstance(train.batch_size, int):
+        return train.batch_size
+    values = [DIRECTION[metric] * report[metric] for report in reports]
+    return next_batch_size(train.batch_size, reports, values, *train.batch_range)
+
+
+def rates(train: Train, epoch: int, steps: int) -> Iterator[float]:
+    """The learning rates of an epoch of so many optimiser steps, were all epochs of that size."""
+    factors = lr_factors(train, train.epochs * steps, train.epochs)
+    return iter((train.lr * factors[epoch * steps : (epoch + 1) * steps]).tolist())
+
+
+def so_far(reports: Reports, **more: float) -> dict[str, float]:
+    """Counts over all epochs."""
+    before = reports[-1] if reports else {}
+    return {name: before.get(name, 0.0) + count for name, count in more.items()}
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """A policy at play and what moves it. ``reference``: the policy as it was before the first epoch, where the
+    algorithm needs one."""
+
+    train: Train
+    player: Player
+    parameters: Sequence[Parameter]  # that the optimiser was made of
+    optimizer: torch.optim.Optimizer
+    reference: Player | None = None
+
+    @property
+    def samples(self) -> int:
+        """How often each episode of an epoch is played."""
+        return make_algorithm(self.train, reference=self.reference).samples
+
+    def epoch(self, number: int, reports: Reports, metric: str) -> dict[str, float]:
+        """Trains one, after those of ``reports``; returns what to log."""
+        train, device = self.train, self.parameters[0].device
+        before = reports[-1] if reports else {}
+        rollouts, kl = int(before.get("rollouts", 0)), before.get("kl_weight")
+        algorithm = make_algorithm(train, reference=self.reference, rollouts=rollouts, kl=kl)
+        size = batch_size_of(train, reports, metric)
+        lr = rates(train, number, planned_steps(algorithm, self.player, size))
+        steps = Steps(self.optimizer, self.parameters, lr, train.max_grad_norm)
+        seed = derive_seed(train.seed, train.algorithm, number)
+        random = torch.Generator(device=device)
+        random.manual_seed(seed)
+        with seeded(seed, device):
+            logs = train_epoch(algorithm, self.player, size, steps, random)
+        counts = so_far(reports, rollouts=logs.pop("rollouts"), updates=logs.pop("updates"))
+        if isinstance(algorithm, PolicyGradient) and self.reference is not None:
+            logs["kl_weight"] = algorithm.kl
+        return {**logs, **counts, "batch_size": float(size), "lr": self.optimizer.param_groups[0]["lr"]}
