@@ -6,7 +6,9 @@ error, and nothing is converted silently (but an integer where a float is meant)
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from sweepstack.models.environment_settings import PREFIX, is_environment, with_defaults
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -22,6 +24,26 @@ LRSchedule = Literal[
 ]
 Optimizer = Literal["sgd", "adam", "adamw", "rmsprop", "schedule_free", "lbfgs"]
 Algorithm = Literal["supervised", "exact", "reinforce", "rloo", "a2c", "ppo", "trpo"]
+
+
+class SettingError(ValueError):
+    """What is wrong with a setting that fits its type; ``path`` is its key's."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def _task(task: str) -> str:
+    if task == "classification" or (is_environment(task) and task != PREFIX):
+        return task
+    raise ValueError(f"must be classification or gym:ENV (gym:CartPole-v1, say), but got {task!r}")
+
+
+Task = Annotated[str, AfterValidator(_task)]
+
+PRECISION_FILE = "precision.json"
+"""In the folder of starts: what a calibration has measured, for a whole study."""
 
 
 class Settings(BaseModel):
@@ -112,6 +134,16 @@ class Reading(Settings):
     segment: Count = 5
     max_segments: Count = 16
     cost: NonNegative | Condition = 0.01
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The costs that a policy is told, if it is."""
+        return self.cost.condition if isinstance(self.cost, Condition) else None
+
+    @property
+    def score_cost(self) -> float:
+        """Of a READ, for scoring: the middle of an interval."""
+        return self.cost.middle if isinstance(self.cost, Condition) else self.cost
 
 
 class Model(Settings):
@@ -204,10 +236,13 @@ class TRPO(Settings):
 
 
 class Env(Settings):
-    """How an environment is played, under `task: gym:ENV`."""
+    """How an environment is played, under `task: gym:ENV`, whose other settings have defaults of their own.
+
+    There ``batch_size`` and ``ppo.minibatch`` count decisions; a rollout is as many over all copies.
+    """
 
     copies: Count = 8  # stepped side by side
-    steps: Count = 12_500  # decisions in an epoch of training, over all copies
+    steps: Count = 12_500  # decisions in an epoch of training, over all copies, rounded down to a multiple of them
     eval_episodes: Count = 20  # of which `reward` is the mean return
     normalize: bool = False  # observations to mean 0 and deviation 1, as seen so far
 
@@ -250,10 +285,17 @@ class Train(Descent):
         return self
 
 
+NOT_PLAYED = {  # algorithms, and what they need that an environment does not give
+    "supervised": "the right answers",
+    "exact": "the outcome of every action",
+    "rloo": "several episodes from the same beginning",
+}
+
+
 class TrialSettings(Settings):
     """Everything that one trial depends on besides the data."""
 
-    task: Literal["classification"] = "classification"
+    task: Task = "classification"
     reading: Reading | Literal["off"] = Reading()
     model: Model = Model()
     train: Train = Train()
@@ -261,13 +303,41 @@ class TrialSettings(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: whichever a short calibration finds faster
     compile: bool = False  # torch.compile of the Transformer: pays on a GPU and for long runs
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_its_task(cls, tree: Any) -> Any:
+        return with_defaults(tree) if isinstance(tree, dict) and is_environment(tree.get("task")) else tree
+
+    @model_validator(mode="after")
+    def _can_be_played(self) -> Self:
+        if self.environment is None:
+            return self
+        train, copies = self.train, self.train.env.copies
+        if train.algorithm in NOT_PLAYED:
+            raise SettingError(
+                "train.algorithm",
+                f"{train.algorithm} needs {NOT_PLAYED[train.algorithm]}, which an environment does not give; "
+                "use reinforce, a2c, ppo or trpo",
+            )
+        if isinstance(train.batch_size, int) and train.batch_size % copies:
+            raise SettingError(
+                "train.batch_size",
+                f"must be a multiple of train.env.copies, {copies}, but got {train.batch_size}; "
+                f"take {max(train.batch_size // copies, 1) * copies}",
+            )
+        return self
+
+    @property
+    def environment(self) -> str | None:
+        """The id of the environment that is played; None where texts are read."""
+        return self.task.removeprefix(PREFIX) if is_environment(self.task) else None
+
     @property
     def read_cost(self) -> float:
         """Of each READ, for scoring; nothing where the text is read at once, the middle of an interval of costs."""
         if self.reading == "off":
             return 0.0
-        cost = self.reading.cost
-        return cost.middle if isinstance(cost, Condition) else cost
+        return self.reading.score_cost
 
     def with_values(self, values: dict[str, Any]) -> "TrialSettings":
         """A copy with the settings at dotted paths replaced, e.g. ``{"train.lr": 1e-3}``.

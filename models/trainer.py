@@ -46,14 +46,15 @@ class Stage(Protocol):
 class Trainer:
     """Trains one epoch a :meth:`step`; in a folder that holds an unfinished trial it goes on from there.
 
-    ``metric`` says which epoch is the best one. ``cost`` of a READ is what valid is scored with, by default the
-    trial's own: where a study searches ``reading.cost``, trials must be compared by one.
+    ``data`` is what texts are read from; an environment has none. ``metric`` says which epoch is the best one.
+    ``cost`` of a READ is what valid is scored with, by default the trial's own: where a study searches
+    ``reading.cost``, trials must be compared by one.
     """
 
     def __init__(
         self,
         settings: TrialSettings,
-        data: TaskData,
+        data: TaskData | None,
         starts: Path,
         folder: Path,
         metric: str,
@@ -90,11 +91,19 @@ class Trainer:
 
     def _prepare(self) -> Stage:
         """The start, trained first if nobody has, and, of a trial that goes on, what it had come to."""
-        kind = ControlStage if self.settings.train.algorithm == "supervised" else PolicyStage
-        stage: Stage = kind(self.settings, self._data, self._starts, self.metric, self._cost)
+        stage = self._make()
         if self.reports:
             load_state(self._folder, stage.trained, stage.optimizer, len(self.reports))
         return stage
+
+    def _make(self) -> Stage:
+        if self.settings.environment is not None:
+            from sweepstack.models.environment_stage import EnvironmentStage  # gymnasium is an extra
+
+            return EnvironmentStage(self.settings, self.metric)
+        assert self._data is not None
+        kind = ControlStage if self.settings.train.algorithm == "supervised" else PolicyStage
+        return kind(self.settings, self._data, self._starts, self.metric, self._cost)
 
     def _check(self, stage: Stage, report: Mapping[str, float]) -> None:
         epoch = len(self.reports) + 1

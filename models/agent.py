@@ -1,0 +1,68 @@
+"""Trained policies of environments on disk: ``weights.safetensors`` and ``config.json``; no pickle."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from sweepstack.models.checkpoints import pick_device
+from sweepstack.models.environment import Spaces, make
+from sweepstack.models.errors import BundleError
+from sweepstack.models.files import read_json, write_atomic, write_json
+from sweepstack.models.mlp import ActorCritic, Interface
+from sweepstack.models.settings import Model
+
+FORMAT = 1
+
+
+def save_agent(folder: Path, policy: ActorCritic, environment: str) -> None:
+    write_json(
+        folder / "config.json",
+        {
+            "format": FORMAT,
+            "kind": "environment",
+            "environment": environment,
+            "interface": vars(policy.interface),
+            "model": policy.model.model_dump(),
+            "normalize": policy.moments is not None,
+        },
+    )
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in policy.state_dict().items()}
+    write_atomic(folder / "weights.safetensors", save(weights))
+
+
+class Agent:
+    """The policy of a checkpoint, to play on: it takes what the environment shows, and says what to do there."""
+
+    def __init__(self, policy: ActorCritic, environment: str) -> None:
+        self.policy, self.environment = policy, environment
+        made = make(environment)
+        self._spaces = Spaces(environment, made.observation_space, made.action_space)
+        made.close()
+
+    @torch.no_grad()
+    def act(self, observation: Any) -> Any:
+        """The likeliest action, as ``env.step`` takes it."""
+        device = next(self.policy.parameters()).device
+        shown = torch.from_numpy(self._spaces.encode(observation)).to(device)
+        if self.policy.moments is not None:
+            shown = self.policy.moments(shown)
+        return self._spaces.decode(self.policy.choose(shown, None).cpu().numpy())
+
+
+def load_agent(folder: Path, device: str = "auto") -> Agent:
+    """Raises BundleError where ``folder`` holds none, StudyError where its environment is not installed."""
+    try:
+        config = read_json(folder / "config.json")
+        if config["format"] != FORMAT or config["kind"] != "environment":
+            raise ValueError(f"format {config['format']!r} of kind {config['kind']!r} is not known")
+        model = Model.model_validate(config["model"])
+        policy = ActorCritic(Interface(**config["interface"]), model, normalize=config["normalize"])
+        policy.load_state_dict(load_file(folder / "weights.safetensors"))
+        environment = str(config["environment"])
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise BundleError(f"{folder} holds no policy that can be loaded ({reason}); copy or export it again") from error
+    return Agent(policy.to(pick_device(device)).eval(), environment)

@@ -1,0 +1,52 @@
+"""The one stage of a trial in an environment: a policy with nothing learned yet, and policy optimisation."""
+
+import copy
+from pathlib import Path
+
+from torch.nn import Parameter
+
+from sweepstack.models.agent import save_agent
+from sweepstack.models.algorithms import needs_reference
+from sweepstack.models.checkpoints import pick_device
+from sweepstack.models.environment import open_copies
+from sweepstack.models.environment_player import EnvironmentPlayer
+from sweepstack.models.mlp import new_actor_critic
+from sweepstack.models.optimizers import make_optimizer
+from sweepstack.models.second_stage import Optimisation, Reports, so_far
+from sweepstack.models.seeds import derive_seed
+from sweepstack.models.settings import TrialSettings
+
+
+class EnvironmentStage:
+    """A trainer.Stage; raises StudyError where the environment cannot be made."""
+
+    def __init__(self, settings: TrialSettings, metric: str) -> None:
+        assert settings.environment is not None
+        train, self._environment = settings.train, settings.environment
+        copies = open_copies(self._environment, train.env.copies)
+        seed = derive_seed(train.seed, "initial weights")
+        policy = new_actor_critic(copies.spaces.interface, settings.model, seed, normalize=train.env.normalize)
+        self._policy = policy.to(pick_device(settings.device))
+        self._metric, self._episodes = metric, train.env.eval_episodes
+        self._player = EnvironmentPlayer(self._policy, copies, train.env.steps)
+        learned = {name: p for name, p in self._policy.named_parameters() if p.requires_grad}
+        self.optimizer = make_optimizer(train, learned.values(), supervised=False)
+        reference = None
+        if needs_reference(train):
+            as_it_was = copy.deepcopy(self._policy).requires_grad_(False)
+            reference = EnvironmentPlayer(as_it_was, copies, train.env.steps)
+        self._optimisation = Optimisation(train, self._player, list(learned.values()), self.optimizer, reference)
+        counted = {name: p for name, p in self._policy.named_parameters() if not p.requires_grad}
+        self.trained: dict[str, Parameter] = {**learned, **counted}  # the optimiser's own first, in its order
+
+    def train(self, epoch: int, reports: Reports) -> dict[str, float]:
+        logs = self._optimisation.epoch(epoch, reports, self._metric)
+        returns, decisions = self._player.returns, sum(self._player.sizes(int(logs["batch_size"])))
+        played = {"train_reward": sum(returns) / len(returns)} if returns else {}
+        return {**logs, **played, **so_far(reports, episodes=len(returns), decisions=decisions)}
+
+    def score(self) -> dict[str, float]:
+        return self._player.score(self._episodes)
+
+    def keep(self, folder: Path) -> None:
+        save_agent(folder / "checkpoint", self._policy, self._environment)
