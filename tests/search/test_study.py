@@ -211,7 +211,7 @@ def test_a_wrong_override_is_named_not_the_file(tmp_path: Path, override: str, l
     ("text", "line"),
     [
         (MINIMAL + "train: {learning_rate: 1e-3}",
-         "train.learning_rate (with the value 0.001) is not a key of a study; nearest: train.lr; train has warm_start"),
+         "train.learning_rate (with the value 0.001) is not a key of a study; nearest: train.lr; train has optimizer"),
         (MINIMAL + "search: {stopper: pbt}", "search.stopper pbt is not available in this version; use none or asha"),
         (MINIMAL + "search: {stopper: halving}", "search.stopper: must be none, asha or {asha: "),
         (MINIMAL + "search: {sampler: grid}", "space.train.lr: the grid sampler needs points: n beside log"),
