@@ -203,6 +203,11 @@ class Display:
 
 def header(study: "Study", parts: Mapping[str, int], workers: int, classes: int | None) -> list[str]:
     """Name, question, sizes and workers of a run, as the pieces of its first line."""
+    at_work = f"{workers} worker{'s' * (workers != 1)}"
+    if study.data is None:
+        env, steps = study.train.env, study.train.epochs * study.train.env.steps
+        played = f"{fmt.count(steps)} decisions a trial in {env.copies} cop{'ies' if env.copies > 1 else 'y'}"
+        return [study.name, f"{study.task}  {played}", f"scored on {env.eval_episodes} episodes", at_work]
     kind = "languages" if study.data.train == "builtin:languages" else "labels"
     question = f"which of {classes} {kind} is it?" if classes else study.task
     if study.reading == "off":
@@ -211,7 +216,7 @@ def header(study: "Study", parts: Mapping[str, int], workers: int, classes: int 
         unit = {"characters": "letter", "words": "word", "tokens": "token"}[study.reading.unit]
         reads = f"reads {study.reading.segment} {unit}{'s' * (study.reading.segment > 1)} at a time"
     sizes = " · ".join(f"{fmt.count(size)} {name}" for name, size in parts.items())
-    return [study.name, f"{question}  {reads}", sizes, f"{workers} worker{'s' * (workers != 1)}"]
+    return [study.name, f"{question}  {reads}", sizes, at_work]
 
 
 def wrap(pieces: list[str], width: int) -> list[str]:

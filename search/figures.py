@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 RIVALS = (("gain_over_trial", "the best trial"), ("gain_over_linear", "the baseline"))
 
 
-def learning_curves(records: Sequence["TrialRecord"], best: int | None, metric: str) -> str:
-    picture = Picture(f"{fmt.metric_name(metric)} on valid after each epoch, a line a trial", 9.6, 3.6)
+def learning_curves(records: Sequence["TrialRecord"], best: int | None, metric: str, part: str = "valid") -> str:
+    picture = Picture(f"{fmt.metric_name(metric)} on {part} after each epoch, a line a trial", 9.6, 3.6)
     with picture as axes:
         longest = 1
         for record in sorted(records, key=lambda r: (r.number == best, r.state != "pruned")):
@@ -107,17 +107,21 @@ def dots(axes: "Axes", places: Any, found: Effect, best: int | None) -> None:
 
 
 def gamma_lambda(gamma: Effect, lam: Effect, best: int | None, metric: str) -> str:
-    """γ against λ, each on its scale; the deeper the colour, the better the trial."""
+    """γ against λ, each on its scale; the deeper the colour, the better the mean of the trials there."""
     picture = Picture(f"{fmt.metric_name(metric)} over γ and λ", 4.8, 3.6)
     with picture as axes:
-        at = {number: place for place, number in enumerate(lam.numbers)}
-        pairs = [(i, at[number]) for i, number in enumerate(gamma.numbers) if number in at]
-        x = gamma.positions()[[i for i, _ in pairs]]
-        y = lam.positions()[[j for _, j in pairs]]
-        goodness = DIRECTION[metric] * gamma.scores[[i for i, _ in pairs]]
+        of_lam = {number: place for place, number in enumerate(lam.numbers)}
+        pairs = [(i, of_lam[number]) for i, number in enumerate(gamma.numbers) if number in of_lam]
+        index = [i for i, _ in pairs]
+        each = np.stack([gamma.positions()[index], lam.positions()[[j for _, j in pairs]]])  # (2, trials)
+        places, place = np.unique(each, axis=1, return_inverse=True)
+        place = place.reshape(-1)
+        count = np.bincount(place, minlength=places.shape[1])
+        goodness = DIRECTION[metric] * np.bincount(place, gamma.scores[index], places.shape[1]) / count
         order = goodness.argsort().argsort()  # ranks: one bad trial must not wash out all other differences
         steps = np.minimum(order * STEPS // max(len(order), 1), STEPS - 1)
-        complete = gamma.complete[[i for i, _ in pairs]]
+        complete = np.bincount(place, gamma.complete[index], places.shape[1]) > 0
+        x, y = places
         axes.scatter(
             x,
             y,
@@ -127,9 +131,9 @@ def gamma_lambda(gamma: Effect, lam: Effect, best: int | None, metric: str) -> s
             linewidths=0.6,
             zorder=3,
         )
-        for place, (i, _) in enumerate(pairs):
+        for at, i in zip(place, index, strict=True):
             if gamma.numbers[i] == best:
-                axes.scatter(x[place], y[place], s=230, facecolors="none", edgecolors=COLOUR["best"], linewidths=2)
+                axes.scatter(x[at], y[at], s=230, facecolors="none", edgecolors=COLOUR["best"], linewidths=2)
         for axis, found in (("x", gamma), ("y", lam)):
             scale_ticks(axes, axis, found.axis)
         axes.set_xlabel("γ")

@@ -73,17 +73,21 @@ def control(records: Iterable["TrialRecord"], metric: str) -> Company | None:
 
 
 def leaderboard(
-    records: Sequence["TrialRecord"], company: Sequence[Company], paths: Sequence[str], metric: str = "reward"
+    records: Sequence["TrialRecord"],
+    company: Sequence[Company],
+    paths: Sequence[str],
+    metric: str = "reward",
+    metrics: Sequence[str] = METRICS,
 ) -> "pd.DataFrame":
     """One row a trial and one a company member, best first by ``metric``.
 
     Columns: number (nullable integer), name, role (trial, baseline, control), state, one for each searched path, the
-    epochs reported and the best of them, the valid metrics there, seconds, rung, reason.
+    epochs reported and the best of them, the valid ``metrics`` there, seconds, rung, reason.
     """
     import pandas as pd
 
     def row(values: Mapping[str, float], settings: Mapping[str, Any], **rest: Any) -> dict[str, Any]:
-        return {**rest, **{p: settings.get(p) for p in paths}, **{m: values.get(m) for m in METRICS}}
+        return {**rest, **{p: settings.get(p) for p in paths}, **{m: values.get(m) for m in metrics}}
 
     trials = [
         row(
@@ -105,10 +109,10 @@ def leaderboard(
         row(c.valid, c.settings or {}, name=c.name, role=c.role, state=c.state, seconds=c.seconds) for c in company
     ]
     rows = sorted(trials + others, key=lambda r: (r["state"] == "failed", rank(r[metric], metric)))
-    columns = ["number", "name", "role", "state", *paths, "epochs", "best_epoch", *METRICS, "seconds", "rung", "reason"]
+    columns = ["number", "name", "role", "state", *paths, "epochs", "best_epoch", *metrics, "seconds", "rung", "reason"]
     frame = pd.DataFrame(rows, columns=columns)
     numbers = ["number", "epochs", "best_epoch", "rung"]
-    return frame.astype({**dict.fromkeys(numbers, "Int64"), **dict.fromkeys([*METRICS, "seconds"], "float64")})
+    return frame.astype({**dict.fromkeys(numbers, "Int64"), **dict.fromkeys([*metrics, "seconds"], "float64")})
 
 
 def write_leaderboard(path: Path, frame: "pd.DataFrame") -> None:

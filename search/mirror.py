@@ -18,11 +18,12 @@ PARENT = "sweep"
 
 def parent_state(study: Study, status: Status, started: float, best: TrialRecord | None) -> RunState:
     searched = {f"space.{path}": str(axis) for path, axis in study.space.items()}
+    data = {} if study.data is None else {"data.train": study.data.train}
     summary = {} if best is None or best.value is None else {f"best_{study.search.metric}": best.value}
     return RunState(
         key=PARENT,
         name=study.name,
-        params={"task": study.task, "data.train": study.data.train, "search.sampler": study.search.sampler, **searched},
+        params={"task": study.task, **data, "search.sampler": study.search.sampler, **searched},
         metrics=((0, summary),) if summary and status != "running" else (),
         tags={"role": "sweep", "state": "running" if status == "running" else status},
         status=status,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sweepstack.models.encoding import TaskData
-from sweepstack.models.errors import StudyError
+from sweepstack.models.errors import StorageError, StudyError
 from sweepstack.models.settings import TrialSettings
 from sweepstack.models.trainer import Trainer
 from sweepstack.search import ensembling
@@ -21,10 +21,11 @@ from sweepstack.search.executor import Job, run_sweeps
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import write_leaderboard
 from sweepstack.search.mirror import member_state
-from sweepstack.search.result import Result
+from sweepstack.search.result import Result, no_ensembles
 from sweepstack.search.session import Session
 from sweepstack.search.study import Study
 from sweepstack.search.summary import print_results
+from sweepstack.search.tasks import Task
 from sweepstack.search.worker import Assignment
 
 
@@ -33,7 +34,7 @@ class MakeTrainer:
     """What a worker needs to train any trial of a sweep; the data comes out of Ray's object store."""
 
     settings: TrialSettings
-    data: Any  # a Ray ObjectRef of TaskData
+    data: Any  # a Ray ObjectRef of TaskData; None in an environment
     starts: Path
     folder: Callable[[int], Path]
     metric: str
@@ -42,7 +43,7 @@ class MakeTrainer:
     def __call__(self, trial: Assignment) -> Trainer:
         import ray
 
-        data: TaskData = ray.get(self.data)
+        data: TaskData | None = None if self.data is None else ray.get(self.data)
         settings = self.settings.with_values(trial.settings)
         return Trainer(settings, data, self.starts, self.folder(trial.number), self.metric, self.cost)
 
@@ -51,8 +52,14 @@ def run(study: Study, out: Path | None = None, *, address: str | None = None, js
     """Everything. Raises the errors of :meth:`Session.open`, and KeyboardInterrupt when it is told to stop."""
     with Session.open(study, out, address=address, json=json) as session:
         _search(session)
-        ensembling.build(session)
-    return _closed(session, json)
+        if study.environment is None:
+            ensembling.build(session)
+    result = _closed(session, json)
+    if study.environment is not None and result.best is None:
+        raise StorageError(
+            f"{result.folder.root} has no trial that came to a result; see the reasons in leaderboard.csv"
+        )
+    return result
 
 
 def search(study: Study, out: Path | None = None, *, address: str | None = None, json: bool = False) -> Result:
@@ -67,16 +74,20 @@ def ensemble(folder: Path, *, address: str | None = None, json: bool = False) ->
     stored = RunFolder(folder.absolute())
     if not stored.study.exists():
         raise StudyError(f"{folder} is not the folder of a run; sweepstack run STUDY makes one")
-    with Session.open(Study.load(stored.study), stored.root, address=address, json=json) as session:
+    study = Study.load(stored.study)
+    if study.environment is not None:
+        raise StudyError(no_ensembles(study, stored))
+    with Session.open(study, stored.root, address=address, json=json) as session:
         ensembling.build(session)
     return _closed(session, json)
 
 
 def _search(session: Session) -> None:
-    """Trials and control in one Tune run; the linear baseline is fitted on the side."""
+    """Trials and control in one Tune run; the linear baseline is fitted on the side. An environment has trials only."""
     reading, cost = session.settings.reading, session.cost
+    of_texts = session.study.environment is None
     linear = None
-    if session.ledger.attribute("linear") is None:
+    if of_texts and session.ledger.attribute("linear") is None:
         dataset = session.cluster.share(session.dataset)
         linear = session.cluster.submit(fit_linear, dataset, reading, cost, session.folder.linear)
     jobs = [
@@ -88,7 +99,7 @@ def _search(session: Session) -> None:
         ),
     ]
     if any(sweep.unfinished for sweep, *_ in jobs):
-        data = session.cluster.share(session.data)
+        data = session.cluster.share(session.data) if of_texts else None
         metric = session.study.search.metric
         run_sweeps(
             [
@@ -103,6 +114,13 @@ def _search(session: Session) -> None:
             resources=session.study.search.resources,
             on_change=session.changed,
         )
+    if of_texts:
+        session.decided()
+        _keep_linear(session, linear)
+
+
+def _keep_linear(session: Session, linear: Task | None) -> None:
+    """``linear``: the fit that was begun, or None where it was done before."""
     if linear is not None:
         session.display.stage("linear baseline")
         session.ledger.set_attribute("linear", linear.result())

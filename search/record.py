@@ -110,6 +110,7 @@ class BuiltEnsembles:
 
 
 def card(study: "Study", classes: tuple[str, ...], hashes: Mapping[str, str]) -> Card:
+    assert study.data is not None
     reading = None if study.reading == "off" else study.reading.model_dump()
     matrix = cost_matrix(study.data.costs, classes, study.data.train)
     costs = None if matrix is None else matrix.tolist()

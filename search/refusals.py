@@ -11,8 +11,7 @@ from pydantic_core import ErrorDetails
 from sweepstack.models.errors import StudyError
 
 LATER = {  # values of the contract that are not built yet, and what to use meanwhile
-    "task": (r"translation|generation|gym:.*", "classification"),
-    "train.algorithm": (r"exact|reinforce|rloo|a2c|trpo", "ppo or supervised"),
+    "task": (r"translation|generation", "classification or gym:ENV"),
     "search.sampler": (r"qmc|gp|cmaes|nsga2|bayes", "tpe, random or grid"),
     "search.stopper": (r"hyperband|median|pbt", "none or asha"),
     "ensembles.builders": (r"boosting", "average, selection, stacking or bagging"),

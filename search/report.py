@@ -80,6 +80,8 @@ def page(contents: Contents, now: datetime) -> dict[str, Any]:
         "metric": metric,
         "written": now.strftime("%Y-%m-%d %H:%M UTC"),
         "question": question(contents),
+        "played": contents.provenance.get("environment", {}),
+        "held_out": held_out(results),
         "chosen": row,
         "chosen_name": results.chosen,
         "reason": results.reason,
@@ -133,6 +135,12 @@ def question(contents: Contents) -> str:
     return header(study, {}, 1, classes)[1]
 
 
+def held_out(results: Results) -> str:
+    """What trials are scored on."""
+    study = results.study
+    return "valid" if study.environment is None else f"{study.train.env.eval_episodes} evaluated episodes"
+
+
 def tiles(contents: Contents) -> list[tuple[str, str, str]]:
     """(label, figure, remark) of what a reader wants to know first."""
     results, metric = contents.results, contents.results.study.search.metric
@@ -149,7 +157,8 @@ def tiles(contents: Contents) -> list[tuple[str, str, str]]:
             found.append((f"{part} accuracy", fmt.score(values["accuracy"]), after))
     if results.best is not None:
         at = best_metrics(results.best)
-        found.append((f"valid {name}, best trial", fmt.metric(metric, at.get(metric)), f"trial {results.best.number}"))
+        part = "valid" if results.study.environment is None else "mean"
+        found.append((f"{part} {name}, best trial", fmt.metric(metric, at.get(metric)), f"trial {results.best.number}"))
     ended = sum(r.state != "running" for r in contents.records)
     found.append(("trials", str(ended), f"of {results.study.search.trials}"))
     return found
@@ -160,14 +169,24 @@ def paired(row: "Row") -> list["Gain"]:
 
 
 def flattery(contents: Contents) -> str:
-    """How much the best of K trials on n rows may owe to luck, σ·√(2 ln K), where the metric is a share of the rows."""
+    """How much the best of K trials on n rows may owe to luck, σ·√(2 ln K), where the metric is a share of the rows, or
+    a mean over n episodes."""
     study, best = contents.results.study, contents.results.best
     rows = contents.provenance.get("data", {}).get("rows", {}).get("valid")
     trials = len(usable(contents.records))
-    if best is None or not rows or trials < 2 or study.search.metric not in ("reward", "accuracy", "accuracy_full"):
+    if best is None or trials < 2:
         return ""
-    accuracy = best_metrics(best).get("accuracy", 0.5)
-    luck = math.sqrt(accuracy * (1 - accuracy) / rows) * math.sqrt(2 * math.log(trials))
+    at, chance = best_metrics(best), math.sqrt(2 * math.log(trials))
+    if study.environment is not None:
+        luck = at.get("reward_std", 0.0) / math.sqrt(study.train.env.eval_episodes) * chance
+        return (
+            f"The best of {trials} trials on {held_out(contents.results)} may owe up to about "
+            f"{fmt.metric('reward', luck)} of its reward to having been chosen; play its checkpoint again elsewhere."
+        )
+    if not rows or study.search.metric not in ("reward", "accuracy", "accuracy_full"):
+        return ""
+    accuracy = at.get("accuracy", 0.5)
+    luck = math.sqrt(accuracy * (1 - accuracy) / rows) * chance
     return (
         f"The best of {trials} trials on {fmt.count(rows)} valid rows may owe up to about {fmt.score(luck)} of its "
         "valid score to having been chosen; quote test instead."
@@ -211,12 +230,12 @@ def pictures(contents: Contents) -> dict[str, Any]:
     by_path = {effect.axis.path: effect for effect in found}
     pair = [by_path.get(path) for path in ("train.gamma", "train.gae_lambda")]
     drawn: dict[str, Any] = {
-        "curves": figures.learning_curves(reported, best, metric) if reported else "",
+        "curves": figures.learning_curves(reported, best, metric, held_out(results)) if reported else "",
         "map": figures.gamma_lambda(pair[0], pair[1], best, metric) if pair[0] and pair[1] else "",
         "intervals": figures.intervals(results.rows, metric),
         "reading": ""
         if reading == "off" or not reported
-        else figures.reading(reported, contents.company, results.rows, best, reading.cost),
+        else figures.reading(reported, contents.company, results.rows, best, reading.score_cost),
     }
     safe: dict[str, Any] = {name: Markup(svg) for name, svg in drawn.items()}
     safe["effects"] = [Markup(figures.effect(effect, metric, best)) for effect in found]

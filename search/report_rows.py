@@ -32,6 +32,8 @@ def ensemble_row(row: "Row", metric: str, chosen: str | None) -> dict[str, Any]:
 def shown_metrics(results: Results) -> list[str]:
     """The study's metric first; a plain classifier reads everything, so its accuracies are one."""
     study = results.study
+    if study.environment is not None:
+        return list(study.metrics)
     rest = ["accuracy", "log_loss"] if study.reading == "off" else list(ROW_METRICS)
     return list(dict.fromkeys([study.search.metric, *rest]))
 

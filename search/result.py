@@ -86,7 +86,9 @@ class Result:
 
     @cached_property
     def built(self) -> BuiltEnsembles:
-        """Raises InputError where no ensemble has been built yet."""
+        """Raises InputError where no ensemble has been built yet, or ever will be."""
+        if self.study.environment is not None:
+            raise InputError(no_ensembles(self.study, self.folder))
         built = BuiltEnsembles.read(self.ledger, self.folder.root)
         if built is None:
             raise InputError(
@@ -101,7 +103,7 @@ class Result:
     def leaderboard(self) -> "pd.DataFrame":
         """A row a trial, best first, with the baseline and the control beside them."""
         paths = list(dict.fromkeys(path for record in self.trials for path in record.settings))
-        return leaderboard(self.trials, self.company, paths, self.study.search.metric)
+        return leaderboard(self.trials, self.company, paths, self.study.search.metric, self.study.metrics)
 
     def ensembles(self) -> "pd.DataFrame":
         """A row a builder, with the best trial, the baseline and the control beside them."""
@@ -118,12 +120,14 @@ class Result:
         metric = self.study.search.metric
         return {
             "name": self.study.name,
+            "task": self.study.task,
             "folder": str(self.folder.root),
             "trials": {"asked_for": self.study.search.trials, **{s: states[s] for s in STATES.values()}},
             "metric": metric,
             "best": None if self.best is None else {"trial": self.best.number, metric: self.best.value},
             "company": {each.name: dict(each.valid).get(metric) for each in self.company},
             "ensembles": {r.name: r.blend[metric] for r in self.built.choice.rows} if self.has_ensembles else {},
+            "checkpoint": None if self.best is None else str(self.folder.trial(self.best.number) / "checkpoint"),
             "exported": self.built.choice.chosen if self.folder.bundle.exists() and self.has_ensembles else None,
         }
 
@@ -144,14 +148,24 @@ class Result:
         if not self.has_ensembles:
             return Results(self.study, self.folder.root, self.best)
         choice = self.built.choice
-        example = EXAMPLES.get(self.study.data.train)
+        example = EXAMPLES.get(self.study.data.train) if self.study.data else None
         return Results(self.study, self.folder.root, self.best, choice.rows, choice.chosen, choice.reason, example)
 
     def write_report(self) -> Path:
         """Writes report.html and returns its path."""
-        spec = with_candidates(self.study.space, self.provenance["data"]["rows"]["policy"])
+        of_texts = self.study.environment is None
+        units = self.provenance["data"]["rows"]["policy"] if of_texts else self.study.train.env.steps
+        spec = with_candidates(self.study.space, units)
         space, _ = Space.of(spec, self.study.trial_settings())
         scorings = len(self.ledger.attribute("test_scorings") or [])
         contents = Contents(self.printable(), space, self.trials, self.company, self.provenance, scorings=scorings)
         write_report(self.folder.report, contents)
         return self.folder.report
+
+
+def no_ensembles(study: Study, folder: RunFolder) -> str:
+    """Why a run in an environment has no ensembles, and what it has."""
+    return (
+        f"{folder.root} has no ensembles, since task {study.task} has no texts to combine answers for; "
+        "its best trial's checkpoint is in trials/, and sweepstack status says which one that is"
+    )

@@ -17,8 +17,10 @@ from typing import Any, Self
 from sweepstack.ensembles.card import versions
 from sweepstack.models.data import Dataset, load_dataset
 from sweepstack.models.encoding import TaskData, encode
+from sweepstack.models.environment import describe
 from sweepstack.models.errors import DataError, StorageError, StudyError
 from sweepstack.models.files import read_json, write_atomic, write_json
+from sweepstack.models.settings import PRECISION_FILE, TrialSettings
 from sweepstack.search.capacity import slots
 from sweepstack.search.chatter import Chatter
 from sweepstack.search.company import control_space, control_trials
@@ -55,18 +57,29 @@ class Session:
             raise StudyError(
                 f"{folder.root} holds other files and is not the folder of a run; choose another with --out"
             )
-        dataset = load_dataset(study.data)
-        check_provenance(folder, dataset)
+        dataset = None
+        if study.data is not None:
+            dataset = load_dataset(study.data)
+            check_provenance(folder, dataset)
+        played = None if study.environment is None else describe(study.environment)
         if address is None:
             slots(study.search.concurrency, study.search.resources)
         elif address != "auto":
             check_address(address)
         check_tracking(study.tracking_uri)
         check_space(folder.root)
-        return cls(study, folder, dataset, address, json)
+        return cls(study, folder, dataset, played, address, json)
 
-    def __init__(self, study: Study, folder: RunFolder, dataset: Dataset, address: str | None, json: bool) -> None:
-        self.study, self.folder, self.dataset = study, folder, dataset
+    def __init__(
+        self,
+        study: Study,
+        folder: RunFolder,
+        dataset: Dataset | None,
+        played: dict[str, Any] | None,  # the environment, where there is no data
+        address: str | None,
+        json: bool,
+    ) -> None:
+        self.study, self.folder, self._dataset = study, folder, dataset
         try:
             folder.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -77,15 +90,16 @@ class Session:
         with ExitStack() as opened:  # what fails from here on leaves the folder to the next driver
             opened.callback(self.ledger.close)
             write_atomic(folder.study, study.dump())
-            write_json(folder.provenance, provenance(dataset, folder))
-            self.data: TaskData = encode(dataset, study.reading)
+            write_json(folder.provenance, provenance(dataset, played, folder))
+            self._data = None if dataset is None else encode(dataset, study.reading)
             self.settings = study.trial_settings()
-            spec = with_candidates(study.space, len(dataset.parts["policy"].labels))
+            units = study.train.env.steps if dataset is None else len(dataset.parts["policy"].labels)
+            spec = with_candidates(study.space, units)
             self.space, notes = Space.of(spec, self.settings)
-            self.notes = (*self.data.notes, *notes)
+            self.notes = (*(self._data.notes if self._data else ()), *notes)
             self.trials = self._sweep(MAIN, self.space, study.search.trials)
             self.control: Sweep | None = None
-            space = control_space(spec, self.settings)
+            space = None if dataset is None else control_space(spec, self.settings)
             if space is not None:
                 self.control = self._sweep(CONTROL, space, control_trials(study.search.trials))
             if self.ledger.attribute("sweep_id") is None:
@@ -95,6 +109,31 @@ class Session:
         self._json = json
         self._tracker: Tracker | None = None
         self._began = time.time()
+
+    @property
+    def dataset(self) -> Dataset:
+        """Raises RuntimeError where there is none: in an environment."""
+        if self._dataset is None:
+            raise RuntimeError(f"task {self.study.task} has no data")
+        return self._dataset
+
+    @property
+    def data(self) -> TaskData:
+        """The same, encoded."""
+        if self._data is None:
+            raise RuntimeError(f"task {self.study.task} has no data")
+        return self._data
+
+    def decided(self) -> TrialSettings:
+        """The settings with what trials have found out: the precision, which then stands in provenance.json, too."""
+        found = self.folder.starts / PRECISION_FILE
+        if self.settings.precision != "auto" or not found.exists():
+            return self.settings
+        measured = read_json(found)
+        known = read_json(self.folder.provenance)
+        if known.get("precision") != measured:
+            write_json(self.folder.provenance, {**known, "precision": measured})
+        return self.settings.with_values({"precision": measured["precision"]})
 
     @property
     def cost(self) -> float:
@@ -165,8 +204,9 @@ class Session:
             )
             opened.callback(self.cluster.close)
             self.workers = self.cluster.slots
-            sizes = {name: len(part.labels) for name, part in self.dataset.parts.items()}
-            classes = len(self.dataset.classes)
+            parts = self._dataset.parts if self._dataset else {}
+            sizes = {name: len(part.labels) for name, part in parts.items()}
+            classes = len(self._dataset.classes) if self._dataset else None
             self.display = Display(
                 self.study, self.space, sizes, self.workers, chatter.terminal, json=self._json, classes=classes
             )
@@ -202,20 +242,23 @@ class Session:
             )
 
 
-def provenance(dataset: Dataset, folder: RunFolder) -> dict[str, Any]:
-    """Versions, data hashes and what was noticed while loading, kept from the first session on."""
+def provenance(dataset: Dataset | None, played: dict[str, Any] | None, folder: RunFolder) -> dict[str, Any]:
+    """Versions, data hashes and what was noticed while loading, or the environment, kept from the first session on."""
     known = read_json(folder.provenance) if folder.provenance.exists() else {}
-    installed = versions(PACKAGES)
-    return {
-        "versions": installed,
-        "data": {
+    installed = versions(PACKAGES if dataset is not None else (*PACKAGES, "gymnasium"))
+    found: dict[str, Any] = {"versions": installed}
+    if dataset is not None:
+        found["data"] = {
             "hashes": dataset.hashes,
             "rows": {name: len(part.labels) for name, part in dataset.parts.items()},
             "classes": list(dataset.classes),
             "notes": list(dataset.notes),
-        },
-        "first_versions": known.get("first_versions", installed),
-    }
+        }
+    if played is not None:
+        found["environment"] = played
+    if "precision" in known:
+        found["precision"] = known["precision"]
+    return {**found, "first_versions": known.get("first_versions", installed)}
 
 
 def check_provenance(folder: RunFolder, dataset: Dataset) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from sweepstack.models.settings import TrialSettings
+from sweepstack.models.settings import SettingError, TrialSettings
 from sweepstack.search.refusals import rule
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ MOST_POINTS = 100_000  # of a grid
 MOST_CHECKED = 64  # whole numbers of one axis that are tried out one by one before a launch
 ONE_DECISION = ("train.gamma", "train.gae_lambda", "train.value_lambda", "train.lambda_alpha")
 """Void where an episode is a single decision."""
+DIVIDES = (("model.d_model", "model.heads"), ("train.batch_size", "train.env.copies"))
+"""The second must divide the first."""
 OWN = {name: f"train.{name}." for name in ("reinforce", "rloo", "a2c", "ppo", "trpo")}
 """Settings of one algorithm, void under the others."""
 VALUE = ("train.gae_lambda", "train.value_lambda", "train.lambda_alpha", "train.value_loss")
@@ -49,12 +51,8 @@ VOID = {
 """What each algorithm does not use, besides the others' own settings."""
 
 
-class SpaceError(ValueError):
+class SpaceError(SettingError):
     """An axis that cannot be; ``path`` is its key's path in the study file."""
-
-    def __init__(self, path: str, message: str) -> None:
-        super().__init__(message)
-        self.path = path
 
 
 @dataclass(frozen=True)
@@ -225,7 +223,8 @@ class Space:
             others = [prefix for name, prefix in OWN.items() if name != algorithm]
             named = "supervised training" if algorithm == "supervised" else algorithm
             leave_out((*VOID.get(algorithm, ()), *others), f"{named} does not use them")
-        if settings.reading == "off" or settings.reading.max_segments == 1:
+        one_segment = settings.reading == "off" or settings.reading.max_segments == 1
+        if one_segment and settings.environment is None:
             leave_out(ONE_DECISION, "an episode is one decision, so they cannot matter")
         return space, tuple(notes)
 
@@ -368,10 +367,9 @@ def _interval(path: str, value: dict[Any, Any], where: str) -> Interval:
 
 
 def _check(axis: Axis, space: Space, settings: TrialSettings) -> None:
-    """Tries the values of ``axis`` out on ``settings``. Heads must divide the width: those two are tried together."""
+    """Tries the values of ``axis`` out on ``settings``; where one of DIVIDES is searched, both are tried together."""
     tried = axis.tried()
-    pair = ("model.d_model", "model.heads")
-    if axis.path in pair:
+    for pair in (pair for pair in DIVIDES if axis.path in pair):
         others = [other for other in space.axes if other.path in pair and other is not axis]
         tried = [{**a, **b} for a in tried for other in others for b in other.tried()] or tried
     for values in tried:

@@ -16,12 +16,22 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    SerializerFunctionWrapHandler,
     Tag,
     ValidationError,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
+from sweepstack.models.environment_settings import (
+    METRICS,
+    given_foreign,
+    is_environment,
+    is_foreign,
+    with_defaults,
+    without_foreign,
+)
 from sweepstack.models.errors import StudyError
 from sweepstack.models.settings import (
     Count,
@@ -31,7 +41,9 @@ from sweepstack.models.settings import (
     Positive,
     Reading,
     Seed,
+    SettingError,
     Settings,
+    Task,
     Train,
     TrialSettings,
 )
@@ -50,6 +62,13 @@ DEFAULT_SPACE: dict[str, Any] = {
     "train.gamma": {"near_one": [0.9, 0.9999]},
     "train.gae_lambda": {"near_one": [0.5, 0.999]},
     "train.warm_start.seed": [0, 1, 2, 3],  # members from different starts make the better ensemble
+}
+ENVIRONMENT_SPACE: dict[str, Any] = {
+    "train.lr": {"log": [1e-4, 3e-3]},
+    "train.lr_schedule": ["constant", "linear"],
+    "train.batch_size": [256, 512, 1024, 2048],
+    "train.gamma": {"near_one": [0.9, 0.9999]},
+    "train.gae_lambda": {"near_one": [0.5, 0.999]},
 }
 OPTIONS: dict[str, dict[str, type]] = {  # what each builder of ensembles/ takes, all above 0
     "average": {"top": int},
@@ -188,8 +207,8 @@ class Tracking(Settings):
 class Study(Settings):
     version: Literal[1] = 1
     name: str  # the file's stem where it is left out
-    task: Literal["classification"]
-    data: Data
+    task: Task
+    data: Data | None = None  # an environment has none
     reading: Annotated[
         Annotated[Reading, Tag("<mapping>")] | Annotated[Literal["off"], Tag("<word>")],
         Discriminator(_word_or_mapping),
@@ -198,6 +217,8 @@ class Study(Settings):
     model: Model = Model()
     train: Train = Train()
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
     space: dict[str, Any] = DEFAULT_SPACE
     search: Search = Search()
     ensembles: Ensembles = Ensembles()
@@ -212,13 +233,42 @@ class Study(Settings):
             )
         return name
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_its_task(cls, tree: Any) -> Any:
+        """What is foreign to the task is refused, and what is left out has the task's own defaults."""
+        if not isinstance(tree, dict):
+            return tree
+        task = tree.get("task")
+        for path in given_foreign(tree):
+            raise SettingError(path, _foreign(task))
+        if is_environment(task):
+            return with_defaults({"space": ENVIRONMENT_SPACE, **tree, "reading": "off"})
+        return tree
+
     @model_validator(mode="after")
     def _can_be_searched(self) -> Self:
-        self.data.text.check(self.reading)
-        space, _ = Space.of(self.space, self.trial_settings())
+        if self.data is not None:
+            self.data.text.check(self.reading)
+        elif self.environment is None:
+            raise SettingError("data", "data is missing; a study needs task and data, and data needs train")
+        elif self.search.metric != "reward":
+            raise SettingError("search.metric", f"must be reward in an environment, but got {self.search.metric!r}")
+        try:
+            settings = self.trial_settings()
+        except ValidationError as error:  # settings that do not fit together
+            raise error.errors()[0]["ctx"]["error"] from None
+        for path in Space.parse(self.space, settings).paths():
+            if is_foreign(path, self.task):
+                raise SettingError(f"space.{path}", _foreign(self.task))
+        space, _ = Space.of(self.space, settings)
         if self.search.sampler == "grid":
             space.grid()
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_foreign(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_foreign(handler(self), self.task)
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> "Study":
@@ -251,11 +301,22 @@ class Study(Settings):
         """The resolved study as YAML; loading it gives an equal study."""
         return dump_yaml(self.model_dump())
 
+    @property
+    def environment(self) -> str | None:
+        """The id of the environment that is played; None where texts are read."""
+        return self.trial_settings().environment
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What a trial is scored by after each epoch."""
+        from sweepstack.models.predictions import DIRECTION  # brings numpy
+
+        return tuple(DIRECTION) if self.environment is None else METRICS
+
     def trial_settings(self) -> TrialSettings:
         """What a trial's settings are before a point of the space is put in."""
-        return TrialSettings(
-            task=self.task, reading=self.reading, model=self.model, train=self.train, device=self.device
-        )
+        own = ("task", "reading", "model", "train", "device", "precision", "compile")
+        return TrialSettings(**{name: getattr(self, name) for name in own})
 
     def in_folder(self, root: Path) -> "Study":
         """The study as it runs in the run folder ``root``: a tracking store that was not named is the mlflow.db beside
@@ -304,6 +365,12 @@ def check_extends(stored: Study, new: Study) -> None:
         )
 
 
+def _foreign(task: object) -> str:
+    if is_environment(task):
+        return f"is for texts, and task {task} plays an environment; take it out"
+    return "is for environments, task gym:ENV; take it out"
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
@@ -325,7 +392,7 @@ def _override(tree: dict[str, Any], text: str) -> str:
         lone = {name: lone}
     _make_absolute(lone, Path.cwd())
     if parents == ["space"] and "space" not in tree:
-        tree["space"] = dict(DEFAULT_SPACE)
+        tree["space"] = dict(ENVIRONMENT_SPACE if is_environment(tree.get("task")) else DEFAULT_SPACE)
     for name in parents:
         lone = lone[name]
         if tree.get(name) is None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from sweepstack.models.environment_settings import is_environment
 from sweepstack.search import format as fmt
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import best_metrics
@@ -58,8 +59,11 @@ def print_status(status: Mapping[str, Any], stream: TextIO) -> None:
     states = ", ".join(f"{number} {state}" for state, number in trials.items() if state != "asked_for" and number)
     lines = labelled("Trials", [f"{states or 'none yet'}; {trials['asked_for']} asked for"], width)
     if status["best"]:
-        text = f"#{status['best']['trial']}   valid {name} {fmt.metric(metric, status['best'][metric])}"
+        part = "" if is_environment(status["task"]) else "valid "
+        text = f"#{status['best']['trial']}   {part}{name} {fmt.metric(metric, status['best'][metric])}"
         lines += labelled("Best trial", [text], width)
+        if is_environment(status["task"]):
+            lines += labelled("Checkpoint", [shown_path(Path(status["checkpoint"]))], width)
     for label, part, found in (("Company", "valid", status["company"]), ("Ensembles", "blend", status["ensembles"])):
         if found:
             values = [f"{who} {fmt.metric(metric, value)}" for who, value in found.items()]
@@ -91,6 +95,12 @@ def _best(results: Results, width: int) -> list[str]:
     part, values = ("test", row.test) if row and row.test else ("valid", best_metrics(best))
     metric = results.study.search.metric
     pieces = [f"#{best.number}  {fmt.settings_words(best.settings)}".rstrip()]
+    if results.study.environment is not None:
+        played = f"reward {fmt.metric(metric, values.get(metric))} ± {fmt.metric(metric, values.get('reward_std'))}"
+        pieces.append(f"  {played} over {results.study.train.env.eval_episodes} episodes")
+        lines = labelled("Best trial", pieces, width)
+        checkpoint = RunFolder(results.folder).trial(best.number) / "checkpoint"
+        return [*lines, *labelled("Checkpoint", [shown_path(checkpoint)], width)]
     pieces.append(f"  {part} {fmt.metric_name(metric)} {fmt.metric(metric, values.get(metric))}")
     if "accuracy" in values and metric != "accuracy":
         pieces.append(f"accuracy {fmt.score(values['accuracy'])}")

@@ -88,6 +88,9 @@ class TrialTable:
         self.axes = axes_by_path(space.axes)
         self.names = fmt.short_names(self.axes)
         shown = ["accuracy", "log_loss"] if self.max_segments is None else ["reward", "accuracy", "segments"]
+        if study.environment is not None:
+            shown = list(study.metrics)
+        narrow = 5 if study.environment is None else 7  # returns have any size
         self.metrics = list(dict.fromkeys([self.metric, *shown]))
         headings = {name: "read" if name == "segments" else fmt.metric_name(name) for name in self.metrics}
         self.columns = [Column("trial", 5)]
@@ -98,7 +101,7 @@ class TrialTable:
             self.columns.append(Column(path, max(map(len, texts)), right, importance=max(8 - place // 2, 4)))
         self.columns.append(Column("epoch", 5, importance=7))
         for name in self.metrics:
-            width = len(f"{self.max_segments}.0/{self.max_segments}") if name == "segments" else 5
+            width = len(f"{self.max_segments}.0/{self.max_segments}") if name == "segments" else narrow
             importance = 9 if name == self.metric else 7 if name == "segments" else 6
             self.columns.append(Column(name, max(width, len(headings[name])), importance=importance))
         self.columns.append(Column("state", STATE, right=False))

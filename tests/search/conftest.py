@@ -151,6 +151,43 @@ def rows() -> tuple[Row, ...]:
     )
 
 
+PLAYED: dict[str, Any] = {
+    "name": "balance",
+    "task": "gym:CartPole-v1",
+    "train": {"epochs": 2, "batch_size": 32, "env": {"copies": 2, "steps": 64, "eval_episodes": 4}},
+    "space": {"train.lr": {"log": [1e-4, 3e-3]}, "train.gamma": [0.9, 0.99], "train.gae_lambda": [0.8, 0.95]},
+    "search": {"trials": 4, "stopper": "none"},
+}
+
+
+@pytest.fixture
+def environment_study() -> Study:
+    return Study.model_validate(PLAYED)
+
+
+@pytest.fixture
+def played_record() -> Callable[..., TrialRecord]:
+    """A trial with a mean return after each epoch."""
+
+    def make(number: int, returns: Sequence[float] = (), state: Any = "complete", **fields: Any) -> TrialRecord:
+        reports = tuple({"reward": r, "reward_std": 20.0, "length": r, "seconds": 1.5} for r in returns)
+        value = max(returns, default=None)
+        given: dict[str, Any] = {
+            "sweep": "trials",
+            "settings": {"train.lr": 1e-3, "train.gamma": 0.99, "train.gae_lambda": 0.8},
+            "value": value,
+            "best_epoch": None if value is None else list(returns).index(value) + 1,
+            "reason": None,
+            "attributes": {},
+            "started": 1000.0,
+            "ended": 1010.0,
+            "rung": None,
+        }
+        return TrialRecord(number=number, state=state, reports=reports, **{**given, **fields})
+
+    return make
+
+
 WORDS = {
     "animal": ("cat", "dog", "cow", "hen", "fox", "owl", "bee", "ant"),
     "colour": ("red", "blue", "green", "pink", "grey", "black", "white", "brown"),

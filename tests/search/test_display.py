@@ -201,3 +201,12 @@ def test_a_reader_that_has_gone_away_does_not_stop_the_sweep(study: Study, space
     display.finish()
     with pytest.raises(BrokenPipeError):
         stream.close()
+
+
+def test_the_header_of_an_environment_says_what_is_played(environment_study: Study) -> None:
+    assert header(environment_study, {}, 2, None) == [
+        "balance",
+        "gym:CartPole-v1  128 decisions a trial in 2 copies",
+        "scored on 4 episodes",
+        "2 workers",
+    ]

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from sweepstack.ensembles.choose import Row
+from sweepstack.models.settings import TrialSettings
 from sweepstack.search import figures
 from sweepstack.search.effects import effects
 from sweepstack.search.leaderboard import Company
@@ -115,3 +116,23 @@ def test_a_choice_of_numbers_has_them_as_ticks(space: Space) -> None:
 def test_ticks_have_two_decimals_or_three() -> None:
     assert [short_score(x) for x in (0.9, 0.895, 0.0, 1.5)] == [".90", ".895", "0", "1.50"]
     assert short_score(0.02, signed=True) == "+.02"
+
+
+def test_trials_at_one_place_of_the_map_stand_with_their_mean(make_record: Callable[..., TrialRecord]) -> None:
+    """Three seeds at each of two places: the luckiest trial is where the mean is worse, and keeps its ring."""
+    settings = TrialSettings(task="gym:CartPole-v1")
+    space = Space.parse({"train.gamma": [0.9, 0.99], "train.gae_lambda": [0.8, 0.95]}, settings)
+    scores = {(0.9, 0.8): [0.1, 0.2, 0.9], (0.99, 0.95): [0.5, 0.6, 0.7]}
+    records = []
+    for (gamma, lam), rewards in scores.items():
+        for reward in rewards:
+            place = {"train.gamma": gamma, "train.gae_lambda": lam}
+            records.append(make_record(len(records), [reward], settings=place))
+    gamma, lam = effects(records, space)
+    svg = figures.gamma_lambda(gamma, lam, 2, "reward")
+    check(svg)
+    drawn = re.findall(r'd="M ([\d.]+) [^"]*"[^>]*style="fill: var\(--step(\d)\)', svg)
+    assert [int(step) for _, step in sorted(drawn, key=lambda pair: float(pair[0]))] == [0, 2]
+    ring = re.findall(r'd="M ([\d.]+) [^"]*"[^>]*style="fill: none; stroke: var\(--best\)', svg)
+    assert len(ring) == 1
+    assert float(ring[0]) == min(float(x) for x, _ in drawn)

@@ -95,3 +95,14 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"cannot write .*leaderboard\.csv"):
         write_leaderboard(tmp_path / "file" / "leaderboard.csv", leaderboard([], [], PATHS))
+
+
+def test_an_environments_columns_are_its_own_metrics(played_record: Make) -> None:
+    records = [played_record(0, [20.0, 15.0]), played_record(1, [400.0])]
+    frame = leaderboard(records, [], ["train.lr"], "reward", ("reward", "reward_std", "length"))
+    assert list(frame.columns) == [
+        "number", "name", "role", "state", "train.lr", "epochs", "best_epoch", "reward", "reward_std", "length",
+        "seconds", "rung", "reason",
+    ]  # fmt: skip
+    assert list(frame["reward"]) == [400.0, 20.0]
+    assert list(frame["best_epoch"]) == [1, 1]

@@ -111,3 +111,10 @@ def test_what_was_not_measured_is_left_out(rows: tuple[Row, ...]) -> None:
 def test_an_ensemble_of_other_members_is_another_run(rows: tuple[Row, ...]) -> None:
     keys = {ensemble_state(row, digest, False, Path("/b")).key for row in rows for digest in ("abc", "def")}
     assert len(keys) == 2 * len(rows)
+
+
+def test_an_environments_parent_names_its_task_and_no_data(environment_study: Study, played_record: Make) -> None:
+    shown = parent_state(environment_study, "finished", 1000.0, played_record(3, [480.0]))
+    assert shown.params["task"] == "gym:CartPole-v1"
+    assert not any(name.startswith("data") for name in shown.params)
+    assert shown.metrics == ((0, {"best_reward": 480.0}),)

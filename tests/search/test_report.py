@@ -170,3 +170,27 @@ def test_the_file_is_written_whole(contents: Contents, tmp_path: Path) -> None:
     write_report(tmp_path / "out" / "report.html", contents, now=NOW)
     assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8") == render(contents, NOW)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.html"]
+
+
+def test_an_environments_page_shows_what_was_played_and_no_data(
+    environment_study: Study, played_record: Make, tmp_path: Path
+) -> None:
+    def settings(place: int) -> dict[str, float]:
+        return {"train.lr": 1e-4 * (place + 1), "train.gamma": 0.9 + 0.09 * (place % 2), "train.gae_lambda": 0.8}
+
+    records = [played_record(n, [20.0, 100.0 + n], settings=settings(n)) for n in range(8)]
+    space = Space.of(environment_study.space, environment_study.trial_settings())[0]
+    played = {"id": "CartPole-v1", "observation": "a vector of 4", "action": "one of 2", "max_episode_steps": 500}
+    results = Results(environment_study, tmp_path, records[7])
+    contents = Contents(results, space, records, provenance={"versions": {}, "environment": played})
+    page = Page(render(contents, NOW))
+    assert page.open == []
+    sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
+    assert sections == ["exported", "curves", "effects", "map", "leaderboard", "environment", "provenance"]
+    assert page.sections["exported"].split("#7")[0].strip() == "Best trial  Best trial"
+    assert "a vector of 4 and takes one of 2; an episode is cut off after 500 decisions" in page.sections["environment"]
+    assert "4 evaluated episodes after each epoch:" in page.sections["curves"]
+    assert "107.0" in page.sections["leaderboard"]
+    assert "valid" not in page.sections["leaderboard"] + page.sections[""]
+    # 20 · √(2 ln 8) / √4 episodes
+    assert "may owe up to about 20.4 of its reward to having been chosen" in flattery(contents)

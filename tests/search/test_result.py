@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from sweepstack.ensembles.bundle import load
-from sweepstack.models.errors import InputError, StorageError
+from sweepstack.models.errors import InputError, StorageError, StudyError
+from sweepstack.search import pipeline
 from sweepstack.search.result import Result
 from sweepstack.search.session import Session
 from sweepstack.search.study import Study
@@ -131,3 +132,23 @@ def test_reading_changes_nothing(finished_run: Path) -> None:
     result = Result.open(finished_run)
     result.summary(), result.leaderboard(), result.ensembles(), result.printable()
     assert {path: path.stat().st_mtime_ns for path in finished_run.rglob("*") if path.is_file()} == before
+
+
+def test_an_environment_has_no_ensembles_and_says_what_it_has(environment_study: Study, tmp_path: Path) -> None:
+    session = Session.open(environment_study, tmp_path / "run")
+    number = session.trials.ask().number  # type: ignore[union-attr]
+    for epoch, reward in ((1, 80.0), (2, 95.5)):
+        session.trials.report(number, epoch, {"reward": reward, "reward_std": 3.0, "length": reward, "seconds": 1.0})
+    session.trials.complete(number)
+    session.ledger.close()
+    result = Result.open(tmp_path / "run")
+    for ask in (result.ensembles, result.ensemble, lambda: result.ensemble("average")):
+        with pytest.raises(InputError, match="no ensembles, since task gym:CartPole-v1 has no texts"):
+            ask()
+    with pytest.raises(StudyError, match="no ensembles, since task gym:CartPole-v1 has no texts"):
+        pipeline.ensemble(tmp_path / "run")
+    assert list(result.leaderboard()["reward"]) == [95.5]
+    summary = result.summary()
+    assert summary["checkpoint"] == str(tmp_path / "run" / "trials" / str(number) / "checkpoint")
+    assert (summary["task"], summary["bundle"], summary["company"]) == ("gym:CartPole-v1", None, {})
+    assert "CartPole-v1" in result.write_report().read_text(encoding="utf-8")

@@ -281,3 +281,33 @@ def test_what_happens_is_mirrored_and_an_interruption_leaves_no_run_running(
     known = Result.open(tmp_path / "run").mlflow_runs
     assert known == {key: run.info.run_id for key, run in runs.items()}
     assert Result.open(tmp_path / "run").status()["trials"]["running"] == 1, "the ledger keeps it for the next session"
+
+
+def test_an_environment_has_trials_and_no_company(environment_study: Study, opened: Open, tmp_path: Path) -> None:
+    session = opened(environment_study, tmp_path / "run")
+    assert session.control is None
+    assert session.trials.budget == 4
+    found = read_json(session.folder.provenance)
+    assert found["environment"]["id"] == "CartPole-v1"
+    assert found["versions"]["gymnasium"][0] == "1"
+    assert "data" not in found
+    assert Study.load(session.folder.study) == session.study
+    for part in ("dataset", "data"):
+        with pytest.raises(RuntimeError, match="task gym:CartPole-v1 has no data"):
+            getattr(session, part)
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("gym:CartPole-v9", "is no environment that is installed; nearest: gym:CartPole-v"),
+        ("gym:os:CartPole-v1", "would import a module"),
+    ],
+)
+def test_an_environment_that_is_not_there_is_refused_and_nothing_is_written(
+    environment_study: Study, tmp_path: Path, task: str, words: str
+) -> None:
+    study = environment_study.model_copy(update={"task": task})
+    with pytest.raises(StudyError, match=words):
+        Session.open(study, tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []

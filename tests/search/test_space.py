@@ -256,3 +256,10 @@ def test_batch_sizes_can_be_derived_from_the_data() -> None:
     assert "train.batch_size" in parse(spec).paths(), "valid before the data is known"
     with pytest.raises(SpaceError, match="must be a list"):
         parse({"train.lr": "auto"})
+
+
+def test_an_environments_episodes_have_many_decisions() -> None:
+    settings = TrialSettings(task="gym:CartPole-v1", reading="off")
+    spec = {"train.gamma": [0.9, 0.99], "train.gae_lambda": [0.8, 0.9]}
+    space, notes = Space.of(spec, settings)
+    assert (space.paths(), notes) == (("train.gamma", "train.gae_lambda"), ())

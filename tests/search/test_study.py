@@ -11,7 +11,8 @@ import pytest
 from sweepstack.models.errors import StudyError
 from sweepstack.models.settings import TrialSettings
 from sweepstack.search.scalars import load_yaml
-from sweepstack.search.study import OPTIONS, Study, check_extends
+from sweepstack.search.space import Space
+from sweepstack.search.study import ENVIRONMENT_SPACE, OPTIONS, Study, check_extends
 
 EXAMPLE = """\
 version: 1
@@ -315,3 +316,75 @@ def test_importing_it_is_light() -> None:
     code = f"import sys, sweepstack.search.study; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+ENVIRONMENT = "task: gym:CartPole-v1\n"
+
+
+def test_a_study_of_an_environment_needs_nothing_but_its_task(tmp_path: Path) -> None:
+    study = Study.load(write(tmp_path, ENVIRONMENT))
+    assert (study.environment, study.data, study.metrics) == ("CartPole-v1", None, ("reward", "reward_std", "length"))
+    assert (study.train.lr, study.train.gamma, study.model.layers, study.model.activation) == (3e-4, 0.99, 2, "tanh")
+    assert study.trial_settings() == TrialSettings(task="gym:CartPole-v1", reading="off")
+    assert study.space == ENVIRONMENT_SPACE
+    space, notes = Space.of(study.space, study.trial_settings())
+    assert {"train.gamma", "train.gae_lambda"} <= set(space.paths())
+    assert notes == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ENVIRONMENT,
+        ENVIRONMENT + "train: {lr: 1e-2, env: {copies: 4, normalize: true}, algorithm: trpo}\nspace: {}",
+        ENVIRONMENT + "space: {train.batch_size: auto, model.d_model: [32, 64]}",
+    ],
+)
+def test_a_resolved_study_of_an_environment_can_be_run_and_holds_nothing_of_texts(tmp_path: Path, text: str) -> None:
+    study = Study.load(write(tmp_path, text))
+    resolved = study.dump()
+    assert Study.load(write(tmp_path, resolved, "resolved.yaml")) == study
+    for word in ("data:", "reading", "ensembles", "warm_start", "freeze", "heads", "dropout", "rloo", "cross_entropy"):
+        assert word not in resolved
+    check_extends(study, study)
+
+
+def test_a_resolved_study_of_texts_holds_nothing_of_environments(tmp_path: Path) -> None:
+    assert "env:" not in Study.load(write(tmp_path)).dump()
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("data.train=x.csv", "--set data.train: data: is for texts, and task gym:CartPole-v1 plays an environment; "),
+        ("reading=off", "--set reading: is for texts"),
+        ("ensembles.builders=[]", "--set ensembles.builders: ensembles: is for texts"),
+        ("train.freeze=none", "--set train.freeze: is for texts"),
+        ("train.warm_start.epochs=3", "--set train.warm_start.epochs: train.warm_start: is for texts"),
+        ("space.train.warm_start.seed=[0, 1]", "--set space.train.warm_start.seed: is for texts"),
+        ("train.algorithm=exact", "--set train.algorithm: exact needs the outcome of every action, which an "),
+        ("space.train.algorithm=[ppo, rloo]", "--set space.train.algorithm: rloo needs several episodes from the same"),
+        ("train.batch_size=100", "--set train.batch_size: must be a multiple of train.env.copies, 8, but got 100; "),
+        ("space.train.batch_size=[64, 100]", "--set space.train.batch_size: must be a multiple of train.env.copies, 8"),
+        ("search.metric=accuracy", "--set search.metric: must be reward in an environment, but got 'accuracy'"),
+        ("train.env.copy=3", "--set train.env.copy: train.env.copy (with the value 3) is not a key of a study; "),
+    ],
+)
+def test_what_an_environment_has_not_is_refused_in_one_line(tmp_path: Path, override: str, line: str) -> None:
+    assert refused(tmp_path, ENVIRONMENT, override).startswith(line)
+
+
+@pytest.mark.parametrize("override", ["train.env.copies=4", "space.train.env.copies=[4, 8]"])
+def test_what_texts_have_not_is_refused_in_one_line(tmp_path: Path, override: str) -> None:
+    assert refused(tmp_path, MINIMAL, override).endswith("is for environments, task gym:ENV; take it out")
+
+
+def test_an_axis_is_added_to_the_space_of_environments(tmp_path: Path) -> None:
+    study = Study.load(write(tmp_path, ENVIRONMENT), ["space.train.seed=[0, 1]"])
+    assert study.space == {**ENVIRONMENT_SPACE, "train.seed": [0, 1]}
+
+
+def test_copies_and_rollouts_are_searched_together(tmp_path: Path) -> None:
+    space = ENVIRONMENT + "space: {train.env.copies: [4, %d], train.batch_size: [96, 192]}"
+    Study.load(write(tmp_path, space % 6))
+    assert "must be a multiple of train.env.copies, 10, but got 96" in refused(tmp_path, space % 10)

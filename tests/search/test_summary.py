@@ -89,6 +89,7 @@ def test_status_says_where_a_run_stands(tmp_path: Path, monkeypatch: pytest.Monk
     out = io.StringIO()
     status = {
         "name": "quickstart",
+        "task": "classification",
         "folder": str(tmp_path / "runs/quickstart"),
         "trials": {"asked_for": 16, "running": 2, "complete": 5, "pruned": 0, "failed": 1},
         "metric": "reward",
@@ -110,3 +111,42 @@ def test_status_says_where_a_run_stands(tmp_path: Path, monkeypatch: pytest.Monk
     out = io.StringIO()
     print_status(empty, out)
     assert out.getvalue().splitlines() == ["quickstart   runs/quickstart", "Trials       none yet; 16 asked for"]
+
+
+def test_an_environment_ends_with_its_best_trial_and_where_that_is(
+    environment_study: Study, played_record: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = text(Results(environment_study, tmp_path / "runs/balance", played_record(3, [300.0, 487.25])))
+    assert lines == [
+        "Best trial   #3  lr 1.0e-3, γ .99, λ .80     reward 487.2 ± 20.0 over 4 episodes",
+        "Checkpoint   runs/balance/trials/3/checkpoint",
+        "Next         sweepstack ui runs/balance   every trial in MLflow",
+        "             runs/balance/report.html     what mattered, in pictures",
+    ]
+
+
+def test_the_status_of_an_environment_says_where_the_best_checkpoint_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = io.StringIO()
+    status = {
+        "name": "balance",
+        "task": "gym:CartPole-v1",
+        "folder": str(tmp_path / "runs/balance"),
+        "trials": {"asked_for": 4, "complete": 4},
+        "metric": "reward",
+        "best": {"trial": 3, "reward": 487.25},
+        "checkpoint": str(tmp_path / "runs/balance/trials/3/checkpoint"),
+        "company": {},
+        "ensembles": {},
+        "exported": None,
+    }
+    print_status(status, out)
+    assert out.getvalue().splitlines() == [
+        "balance   runs/balance",
+        "Trials       4 complete; 4 asked for",
+        "Best trial   #3   reward 487.2",
+        "Checkpoint   runs/balance/trials/3/checkpoint",
+    ]

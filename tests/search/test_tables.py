@@ -86,3 +86,14 @@ def test_a_trial_without_a_report_has_dashes(
 ) -> None:
     cells = TrialTable(study, space).cells(make_record(1, state=state))
     assert (cells["reward"], cells["segments"], cells["epoch"]) == ("–", "–", "0/4")
+
+
+def test_returns_of_any_size_fit_their_columns(
+    environment_study: Study, played_record: Callable[..., TrialRecord]
+) -> None:
+    space = Space.of(environment_study.space, environment_study.trial_settings())[0]
+    table = TrialTable(environment_study, space)
+    heading, rows = table.lines([played_record(0, [9.5, 487.25]), played_record(1, [-1234.56])], 120)
+    assert heading.split() == ["trial", "lr", "γ", "λ", "epoch", "reward", "reward", "std", "length", "state"]
+    assert rows[0].split() == ["0", "1.0e-03", ".9900", ".800", "2/2", "487.2", "20.0", "487.2", "complete"]
+    assert rows[1].split()[5:] == ["-1234.6", "20.0", "-1234.6", "complete"]
