@@ -65,6 +65,13 @@ def is_foreign(path: str, task: object) -> bool:
     return any(f"{path}.".startswith(f"{each}.") for each in foreign_to(task))
 
 
+def say_foreign(task: object) -> str:
+    """What is said of a foreign setting that is given all the same."""
+    if is_environment(task):
+        return f"is for texts, and task {task} plays an environment; take it out"
+    return f"is for environments, task {PREFIX}ENV; take it out"
+
+
 def given_foreign(tree: Mapping[str, Any]) -> Iterator[str]:
     """The paths in a study's raw ``tree`` that are foreign to its task."""
     for path in foreign_to(tree.get("task")):

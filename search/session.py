@@ -25,13 +25,14 @@ from sweepstack.search.capacity import slots
 from sweepstack.search.chatter import Chatter
 from sweepstack.search.company import control_space, control_trials
 from sweepstack.search.display import Display
+from sweepstack.search.extending import check_extends
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import best
 from sweepstack.search.ledger import MAIN, Ledger, Sweep, TrialRecord
 from sweepstack.search.mirror import parent_state, trial_state
 from sweepstack.search.runtime import Cluster, check_address
 from sweepstack.search.space import Space, with_candidates
-from sweepstack.search.study import Study, check_extends
+from sweepstack.search.study import Study
 from sweepstack.search.tracking import Tracker, check_tracking
 from sweepstack.search.tracking_mirror import Status
 

@@ -1,4 +1,4 @@
-"""The study file, version 1: its models, its loading, and what may change when a run is gone on with.
+"""The study file, version 1: its models and its loading.
 
 ``Study.load`` gives an object whose every value has been checked, or a StudyError of one line. Values that the file
 leaves out have the defaults below; paths are absolute, so that ``Study.dump`` can be run from anywhere.
@@ -29,6 +29,7 @@ from sweepstack.models.environment_settings import (
     given_foreign,
     is_environment,
     is_foreign,
+    say_foreign,
     with_defaults,
     without_foreign,
 )
@@ -78,7 +79,6 @@ OPTIONS: dict[str, dict[str, type]] = {  # what each builder of ensembles/ takes
 }
 Library = Literal["trials", "linear", "supervised"]
 Builder = str | dict[str, dict[str, float]]
-MAY_DIFFER = ("search.concurrency", "search.resources.", "ensembles.", "tracking.")  # and search.trials may grow
 
 
 def _word_or_mapping(value: Any) -> str:
@@ -241,7 +241,7 @@ class Study(Settings):
             return tree
         task = tree.get("task")
         for path in given_foreign(tree):
-            raise SettingError(path, _foreign(task))
+            raise SettingError(path, say_foreign(task))
         if is_environment(task):
             return with_defaults({"space": ENVIRONMENT_SPACE, **tree, "reading": "off"})
         return tree
@@ -260,7 +260,7 @@ class Study(Settings):
             raise error.errors()[0]["ctx"]["error"] from None
         for path in Space.parse(self.space, settings).paths():
             if is_foreign(path, self.task):
-                raise SettingError(f"space.{path}", _foreign(self.task))
+                raise SettingError(f"space.{path}", say_foreign(self.task))
         space, _ = Space.of(self.space, settings)
         if self.search.sampler == "grid":
             space.grid()
@@ -344,33 +344,6 @@ class Study(Settings):
         return pipeline.run(self, None if out is None else Path(out), address=address, json=json)
 
 
-def check_extends(stored: Study, new: Study) -> None:
-    """Raises StudyError, naming the keys, where ``new`` is not ``stored`` with more trials or other resources,
-    concurrency, ensembles or tracking."""
-    before, after = _flat(stored.model_dump()), _flat(new.model_dump())
-    differing = [
-        f"{key} (stored {_short(before.get(key))}, now {_short(after.get(key))})"
-        for key in dict.fromkeys([*before, *after])
-        if before.get(key, ...) != after.get(key, ...) and key != "search.trials" and not key.startswith(MAY_DIFFER)
-    ]
-    if differing:
-        raise StudyError(
-            f"the run folder holds a study that differs in {', '.join(differing)}; "
-            "put it back, or start afresh with another name or --out"
-        )
-    if new.search.trials < stored.search.trials:
-        raise StudyError(
-            f"search.trials can only be raised: the run folder has {stored.search.trials}, but got "
-            f"{new.search.trials}; start afresh with another name or --out"
-        )
-
-
-def _foreign(task: object) -> str:
-    if is_environment(task):
-        return f"is for texts, and task {task} plays an environment; take it out"
-    return "is for environments, task gym:ENV; take it out"
-
-
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
@@ -422,19 +395,3 @@ def _make_absolute(tree: dict[str, Any], folder: Path) -> None:
 
 def _absolute(path: str, folder: Path) -> str:
     return os.path.abspath(folder / Path(path).expanduser())
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every value by its key path; an axis of the space is one value."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict) and value and prefix != "space.":
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def _short(value: Any) -> str:
-    text = "null" if value is None else str(value)
-    return text if len(text) <= 60 else text[:57] + "..."

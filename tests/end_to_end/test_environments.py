@@ -3,11 +3,14 @@
 import csv
 import json
 import shutil
+import signal
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import processes_of, sweepstack
+from command_line import command, marked, processes_of, sweepstack
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
@@ -146,6 +149,26 @@ def test_what_cannot_be_played_is_refused_before_anything_starts(
     assert len(done.stderr.splitlines()) == 1
     assert words in done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"balance.yaml"}
+
+
+def test_a_killed_run_goes_on_to_the_same_end(finished: Path, tmp_path: Path) -> None:
+    write(tmp_path)
+    process = subprocess.Popen(
+        command("run", "balance.yaml"), cwd=tmp_path, env=marked(tmp_path), stdout=subprocess.DEVNULL
+    )
+    trials = tmp_path / "runs" / "balance" / "trials"
+    until = time.monotonic() + 300
+    while not list(trials.glob("*/resume-*.safetensors")) and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, "it was killed while a trial was under way"
+    done = sweepstack("run", "balance.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    ours, theirs = ({n: {**row, "seconds": ""} for n, row in table(each).items()} for each in (tmp_path, finished))
+    assert ours == theirs
+    for number in ours:
+        weights = Path("runs", "balance", "trials", number, "checkpoint", "weights.safetensors")
+        assert (tmp_path / weights).read_bytes() == (finished / weights).read_bytes()
 
 
 def test_no_process_is_left_behind(finished: Path) -> None:

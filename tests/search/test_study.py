@@ -1,4 +1,4 @@
-"""The study file: the design's example, defaults, paths, overrides, errors, and what may change between two runs."""
+"""The study file: the design's example, defaults, paths, overrides and errors."""
 
 import dataclasses
 import os
@@ -10,9 +10,10 @@ import pytest
 
 from sweepstack.models.errors import StudyError
 from sweepstack.models.settings import TrialSettings
+from sweepstack.search.extending import check_extends
 from sweepstack.search.scalars import load_yaml
 from sweepstack.search.space import Space
-from sweepstack.search.study import ENVIRONMENT_SPACE, OPTIONS, Study, check_extends
+from sweepstack.search.study import ENVIRONMENT_SPACE, OPTIONS, Study
 
 EXAMPLE = """\
 version: 1
@@ -242,40 +243,6 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"name: caf\xe9\n")
     with pytest.raises(StudyError, match="not UTF-8 text at byte 9; save it as UTF-8"):
         Study.load(tmp_path / "latin.yaml")
-
-
-def test_more_trials_and_other_resources_extend_a_study(tmp_path: Path) -> None:
-    stored = Study.load(write(tmp_path))
-    for override in (
-        "search.trials=17",
-        "search.concurrency=3",
-        "search.resources={cpu: 2}",
-        "ensembles={builders: [average], library: [trials]}",
-        "tracking.uri=http://localhost:5000",
-    ):
-        check_extends(stored, Study.load(tmp_path / "s.yaml", [override]))
-
-
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("search.trials=15", "search.trials can only be raised: the run folder has 16, but got 15"),
-        (
-            "train.lr=0.5",
-            r"differs in train\.lr \(stored 0\.003, now 0\.5\); .*start afresh with another name or --out",
-        ),
-        ("space.train.lr=[0.5]", r"space\.train\.lr \(stored \{'log': \[0\.0003, 0\.03\]\}, now \[0\.5\]\)"),
-        ("space={train.lr: [0.5]}", r"space\.train\.gamma \(stored \{'near_one'.*, now null\)"),
-        ("search.stopper=none", r"search\.stopper\.asha\.min_epochs \(stored 1, now null\)"),
-        ("reading=off", r"reading \(stored null, now off\)"),
-        ("name=other", r"name \(stored s, now other\)"),
-        ("data.seed=1", r"data\.seed"),
-    ],
-)
-def test_any_other_difference_is_refused_with_its_key(tmp_path: Path, override: str, message: str) -> None:
-    stored = Study.load(write(tmp_path))
-    with pytest.raises(StudyError, match=message):
-        check_extends(stored, Study.load(tmp_path / "s.yaml", [override]))
 
 
 def test_the_options_of_builders_are_those_of_the_builders() -> None:
