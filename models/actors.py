@@ -47,7 +47,7 @@ def frozen_parts(policy: ReadingPolicy, data: TaskData, start: str) -> dict[str,
 @torch.no_grad()
 def freeze(policy: ReadingPolicy, part: EncodedPart) -> FrozenPart:
     device = next(policy.parameters()).device
-    states = torch.zeros((*part.tokens.shape[:2], policy.model.d_model), device=device)
+    states = torch.zeros((*part.tokens.shape[:2], policy.state_size), device=device)
     order = np.argsort(part.n_segments, kind="stable")
     for begin in range(0, len(order), CHUNK):
         index = order[begin : begin + CHUNK]

@@ -32,7 +32,7 @@ from sweepstack.models.predictions import (
 from sweepstack.models.settings import Model, Reading, TrialSettings
 from sweepstack.models.text import WHOLE, TextReader
 
-FORMAT = 1
+FORMAT = 2
 CHUNK = 512  # rows predicted at a time
 
 

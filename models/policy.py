@@ -2,8 +2,8 @@
 
 The encoder is causal over segments (a token sees the tokens of its own and of earlier segments) and the decoder takes
 one step a segment (it sees its own earlier steps and the segments up to its own), so one forward pass gives the
-decision after every segment, and none depends on what comes later. Heads give the label logits, the logit of READ and
-the value of the state.
+decision after every segment, and none depends on what comes later. Beside the Transformer runs a linear model of the
+same text. Heads give the label logits, the logit of READ and the value of the state.
 """
 
 from collections.abc import Callable
@@ -18,9 +18,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sweepstack.models.precision import Precision, autocast
 from sweepstack.models.settings import Condition, Model, Reading
+from sweepstack.models.wide import ALONE, CLASSES, DROPPED, HASHED, LONGEST, Wide, hashed_ngrams
 
 UNKNOWN = 1
-HASHED = 8192  # rows of the table of hashed pairs, and of that of triples
 CONFIDENT = 3.0  # log-odds of the top label at which an untrained policy is as likely to answer as to read on
 FEATURES = 7
 ODDS_SCALE = 0.25  # log-odds reach 12
@@ -105,6 +105,16 @@ class Block(nn.Module):
         return out
 
 
+class LabelHead(nn.Linear):
+    """A linear map of the Transformer's state, plus the wide logits, if any, that stand behind it in a policy's."""
+
+    def forward(self, states: Tensor) -> Tensor:
+        """(…, d) or (…, d + K) → (…, K)"""
+        d = self.in_features
+        logits: Tensor = super().forward(states[..., :d])
+        return logits if states.shape[-1] == d else logits + states[..., d:]
+
+
 class ReadingPolicy(nn.Module):
     """``precision`` is that of the Transformer's matrix products, ``compiled`` whether torch.compile makes its code;
     both are set by whoever trains it, and a checkpoint knows neither."""
@@ -124,12 +134,17 @@ class ReadingPolicy(nn.Module):
         self.encoder = nn.ModuleList(Block(model, cross=False) for _ in range(model.layers))
         self.decoder = nn.ModuleList(Block(model, cross=True) for _ in range(model.layers))
         self.norm = nn.LayerNorm(d)
-        self.label_head = nn.Linear(d, shape.classes)
+        self.wide = None
+        if shape.classes <= CLASSES:
+            dropped = DROPPED if model.dropout else 0.0
+            self.wide = Wide(shape.vocab_size, shape.classes, LONGEST[reading.unit], dropped)
+        self.state_size = d if self.wide is None else d + shape.classes
+        self.label_head = LabelHead(d, shape.classes)
         self.condition = reading.cost if isinstance(reading.cost, Condition) else None
         told = 1 if self.conditioned else 0
-        features = FEATURES + (d if model.read_head == "state" else 0)
+        features = FEATURES + (self.state_size if model.read_head == "state" else 0)
         self.read_head = nn.Sequential(nn.Linear(features + told, 32), nn.Tanh(), nn.Linear(32, 1))
-        self.value_head = nn.Sequential(nn.Linear(FEATURES + d + told, 32), nn.Tanh(), nn.Linear(32, 1))
+        self.value_head = nn.Sequential(nn.Linear(FEATURES + self.state_size + told, 32), nn.Tanh(), nn.Linear(32, 1))
         self._initialise(model)
 
     def _initialise(self, model: Model) -> None:
@@ -145,6 +160,8 @@ class ReadingPolicy(nn.Module):
                 nn.init.zeros_(module.bias)
             elif isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=model.d_model**-0.5)
+        if self.wide is not None:
+            self.wide.reset()
         with torch.no_grad():
             self.tokens.weight[0].zero_()
         nn.init.normal_(self.positions, std=0.02)
@@ -162,7 +179,8 @@ class ReadingPolicy(nn.Module):
         return self.heads(self.states(tokens), cost)
 
     def states(self, tokens: Tensor) -> Tensor:
-        """The decoder's state after every segment: (B, S, W) → (B, S, d), in float32."""
+        """The state after every segment, in float32: (B, S, W) → (B, S, state_size), the decoder's d dimensions and the
+        wide logits."""
         transform = compiled_transform() if self.compiled else ReadingPolicy._transform
         with autocast(self.precision, tokens.device):
             return transform(self, tokens).float()
@@ -176,10 +194,8 @@ class ReadingPolicy(nn.Module):
             flat = torch.where(hidden & there, UNKNOWN, flat)
         x = self.tokens(flat) + self.positions[: s * w]
         if self.ngrams is not None:
-            before = F.pad(flat, (1, 0))[:, :-1]
-            pair = flat * 31_337 + before * 7_919
-            triple = pair * 17 + F.pad(flat, (2, 0))[:, :-2] * 104_729
-            x = x + self.ngrams[0](pair % HASHED) + self.ngrams[1](triple % HASHED)
+            for table, ngram in zip(self.ngrams, hashed_ngrams(flat, 3), strict=True):
+                x = x + table(ngram)
         if self.training and self.model.dropout:
             # Of embeddings alone, the same features of a whole text: more of it cost time and gained nothing.
             x = x * F.dropout(torch.ones_like(x[:, :1]), self.model.dropout)
@@ -195,16 +211,24 @@ class ReadingPolicy(nn.Module):
         y = self.steps[:s] + shown / there.view(b, s, w).sum(2).clamp(min=1)[..., None]  # its own segment's mean first
         for block in self.decoder:
             y = block(y, causal, x, sees)
-        out: Tensor = self.norm(y)
-        return out
+        y = self.norm(y)  # (B, S, d)
+        if self.wide is None:
+            return torch.as_tensor(y)
+        wide = self.wide(tokens)  # hiding units from it as well made it less accurate
+        if self.training and self.model.dropout:  # else the one that learns faster leaves the other nothing to learn
+            share = torch.rand((b, 1, 1), device=y.device)
+            deep_alone, wide_alone = share < ALONE, share > 1 - ALONE
+            y = y * torch.where(deep_alone, 2.0, torch.where(wide_alone, 0.0, 1.0))
+            wide = wide * torch.where(wide_alone, 2.0, torch.where(deep_alone, 0.0, 1.0))
+        return torch.cat([y, wide], dim=-1)
 
     def heads(self, states: Tensor, cost: Tensor | float | None = None) -> PolicyOutput:
-        """(B, S, d) → logits and values. ``cost`` of a READ, as in :meth:`judge`."""
+        """(B, S, state_size) → logits and values. ``cost`` of a READ, as in :meth:`judge`."""
         label_logits = self.label_head(states)
         return PolicyOutput(label_logits, *self.judge(self.observe(states, label_logits), cost))
 
     def observe(self, states: Tensor, label_logits: Tensor) -> Tensor:
-        """What READ and value are judged from, (B, S, FEATURES + d): how sure the policy is, and the states.
+        """What READ and value are judged from, (B, S, FEATURES + state_size): how sure it is, and its states.
 
         The first FEATURES are the log-odds and the probability of the top label, the same one segment earlier, the
         entropy, the gap to the second label, and the share of segments read, scaled to the order of one.
@@ -221,7 +245,7 @@ class ReadingPolicy(nn.Module):
         return torch.cat([features, states], dim=-1)
 
     def judge(self, observations: Tensor, cost: Tensor | float | None = None) -> tuple[Tensor, Tensor]:
-        """(…, FEATURES + d) → READ logits and values, each (…).
+        """(…, FEATURES + state_size) → READ logits and values, each (…).
 
         ``cost`` of a READ, a number or of the first dimensions of …, is for a conditioned policy alone: without it the
         interval's middle counts, and beyond the interval its end.

@@ -66,7 +66,8 @@ def test_at_picks_the_decisions_asked_for(policy: ReadingPolicy, topics: SimpleN
         ("learns labels", {"read_head", "value_head", "label_head"}),
         (
             "whole",
-            {"read_head", "value_head", "label_head", "tokens", "encoder", "decoder", "norm", "positions", "steps"},
+            {"read_head", "value_head", "label_head", "tokens", "encoder", "decoder", "norm", "positions", "steps"}
+            | {"wide"},
         ),
     ],
 )

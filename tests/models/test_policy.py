@@ -36,8 +36,8 @@ def make(reading: Reading, reader: TextReader, seed: int = 0, **model: object) -
     torch.manual_seed(seed)
     chosen = Model.model_validate({"d_model": 16, "heads": 2, "layers": 2, **model})
     policy = ReadingPolicy(Shape(reader.vocab_size, 5), reading, chosen).eval()
-    for parameter in policy.parameters():
-        torch.nn.init.normal_(parameter, std=0.4)
+    for name, parameter in policy.named_parameters():
+        torch.nn.init.normal_(parameter, std=0.1 if name.startswith("wide") else 0.4)
     return policy
 
 
@@ -152,7 +152,7 @@ def test_confidence_alone_decides_and_not_the_state(case: tuple[TextReader, Read
         policy = make(reading, reader, read_head=read_head)
         with torch.no_grad():
             policy.label_head.weight[:, 0] = 0
-            states = torch.randn(1, 3, 16, generator=torch.Generator().manual_seed(1))
+            states = torch.randn(1, 3, policy.state_size, generator=torch.Generator().manual_seed(1))
             moved = states.clone()
             moved[..., 0] += 1
             read_logits[read_head] = policy.heads(states).read_logits - policy.heads(moved).read_logits
