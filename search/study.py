@@ -26,6 +26,7 @@ from pydantic import (
 
 from sweepstack.models.environment_settings import (
     METRICS,
+    PREFIX,
     given_foreign,
     is_environment,
     is_foreign,
@@ -304,7 +305,7 @@ class Study(Settings):
     @property
     def environment(self) -> str | None:
         """The id of the environment that is played; None where texts are read."""
-        return self.trial_settings().environment
+        return self.task.removeprefix(PREFIX) if is_environment(self.task) else None
 
     @property
     def metrics(self) -> tuple[str, ...]:
