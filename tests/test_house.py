@@ -54,3 +54,10 @@ def test_every_file_is_importable_under_its_mapped_name(path: Path) -> None:
 def test_the_rooms_are_flat() -> None:
     nested = [p for room in ROOMS for p in (ROOT / room).iterdir() if p.is_dir() and p.name != "__pycache__"]
     assert not nested, "a nested package would have to be listed by hand in pyproject.toml"
+
+
+def test_the_map_in_the_readme_has_every_file() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = readme[readme.index("<!-- map -->") : readme.index("<!-- /map -->")]
+    missing = [f"{p.parent.name}/{p.name}" for p in FILES if p.stem != "__init__" and f"| {p.name} |" not in shown]
+    assert not missing
