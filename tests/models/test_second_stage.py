@@ -1,25 +1,42 @@
-"""Rates, batch sizes and counts are functions of the epoch and the reports before it."""
+"""Batch sizes and learning rates of an epoch follow from the settings and the reports of those before it, alone."""
 
 import pytest
 
+from sweepstack.models.schedules import lr_factors
 from sweepstack.models.second_stage import batch_size_of, rates, so_far
 from sweepstack.models.settings import Train
 
 
-def test_the_epochs_rates_are_one_schedule() -> None:
-    train = Train(lr=0.5, lr_schedule="linear", epochs=4)
-    found = [rate for epoch in range(4) for rate in rates(train, epoch, 3)]
-    assert found == pytest.approx([0.5 * (1 - step / 12) for step in range(12)])
+def test_a_batch_size_that_is_given_stays() -> None:
+    assert batch_size_of(Train(batch_size=96), [{"reward": 0.1}] * 3, "reward") == 96
+
+
+def test_adaptive_doubles_on_a_plateau_of_the_metric_that_counts() -> None:
+    train = Train(batch_size="adaptive", batch_range=(32, 100))
+    reports = [{"reward": 0.5, "log_loss": 0.9}, {"reward": 0.6, "log_loss": 0.9}, {"reward": 0.6, "log_loss": 0.8}]
+    assert [batch_size_of(train, reports[:n], "reward") for n in range(4)] == [32, 32, 32, 64]
+    assert [batch_size_of(train, reports[:n], "log_loss") for n in range(4)] == [32, 32, 64, 64]
+    assert batch_size_of(train, [{"reward": 0.5}] * 9, "reward") == 100
+
+
+def test_the_noise_of_the_gradient_is_followed_by_factors_of_two() -> None:
+    train = Train(batch_size="noise_scale", batch_range=(32, 256))
+    reports = [{"reward": 0.5, "noise_scale": 1000.0}] * 2 + [{"reward": 0.5, "noise_scale": 3.0}] * 5
+    assert [batch_size_of(train, reports[:n], "reward") for n in range(6)] == [32, 64, 128, 64, 32, 32]
+
+
+def test_the_rates_of_all_epochs_are_the_schedule() -> None:
+    train = Train(epochs=3, lr=0.5, lr_schedule="cosine", lr_warmup=0.1)
+    together = [rate for epoch in range(3) for rate in rates(train, epoch, 7)]
+    assert together == pytest.approx((0.5 * lr_factors(train, 21, 3)).tolist())
+
+
+def test_where_an_epoch_has_other_steps_the_course_is_kept() -> None:
+    """The second half of a linear schedule begins at a half, however many steps either half has."""
+    train = Train(epochs=2, lr=1.0, lr_schedule="linear")
+    assert next(iter(rates(train, 1, 4))) == pytest.approx(next(iter(rates(train, 1, 400))))
 
 
 def test_counts_go_on_from_the_last_report() -> None:
-    assert so_far([], updates=3) == {"updates": 3.0}
-    assert so_far([{"updates": 1.0}, {"updates": 5.0}], updates=3, rollouts=2) == {"updates": 8.0, "rollouts": 2.0}
-
-
-def test_a_batch_size_follows_the_reports_where_it_is_to() -> None:
-    assert batch_size_of(Train(batch_size=7), [{"reward": 1.0}], "reward") == 7
-    train = Train(batch_size="adaptive", batch_range=(16, 64))
-    rising, falling = ([{"reward": r, "log_loss": r} for r in rewards] for rewards in ((1.0, 2.0), (2.0, 1.0)))
-    assert [batch_size_of(train, reports, "reward") for reports in ([], rising, falling)] == [16, 16, 32]
-    assert [batch_size_of(train, reports, "log_loss") for reports in (rising, falling)] == [32, 16]
+    assert so_far([], updates=3) == {"updates": 3}
+    assert so_far([{"updates": 3.0, "reward": 1.0}], updates=4, episodes=5) == {"updates": 7.0, "episodes": 5.0}
