@@ -53,6 +53,15 @@ def metric(name: str, value: float | None) -> str:
     return f"{value:.1f}" if name in ("segments", "length") or abs(value) >= 10 else score(value)
 
 
+def spread(mean: float | None, deviation: float | None) -> str:
+    """``487.2 ± 9.6``, ``-.050 ± .950``: both to the same decimals."""
+    if mean is None or deviation is None or not (known(mean) and known(deviation)):
+        return DASH
+    if max(abs(mean), abs(deviation)) >= 10:
+        return f"{mean:.1f} ± {deviation:.1f}"
+    return f"{score(mean)} ± {score(deviation)}"
+
+
 def metric_name(name: str) -> str:
     return name.replace("_", " ")
 

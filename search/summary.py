@@ -96,8 +96,8 @@ def _best(results: Results, width: int) -> list[str]:
     metric = results.study.search.metric
     pieces = [f"#{best.number}  {fmt.settings_words(best.settings)}".rstrip()]
     if results.study.environment is not None:
-        played = f"reward {fmt.metric(metric, values.get(metric))} ± {fmt.metric(metric, values.get('reward_std'))}"
-        pieces.append(f"  {played} over {results.study.train.env.eval_episodes} episodes")
+        played = fmt.spread(values.get("reward"), values.get("reward_std"))
+        pieces.append(f"  reward {played} over {results.study.train.env.eval_episodes} episodes")
         lines = labelled("Best trial", pieces, width)
         checkpoint = RunFolder(results.folder).trial(best.number) / "checkpoint"
         return [*lines, *labelled("Checkpoint", [shown_path(checkpoint)], width)]

@@ -97,3 +97,17 @@ def test_states_say_where_and_why() -> None:
 def test_sizes_have_three_figures_at_most() -> None:
     assert [fmt.decimal(x) for x in (0.94, 99.9, 1234.5, None)] == ["0.9", "99.9", "1,234", "–"]
     assert fmt.count(4500) == "4,500"
+
+
+def test_a_mean_and_its_deviation_have_the_same_decimals() -> None:
+    assert fmt.spread(487.24, 9.6) == "487.2 ± 9.6"
+    assert fmt.spread(-0.05, 0.95) == "-.050 ± .950"
+    assert fmt.spread(9.0, 12.0) == "9.0 ± 12.0"
+    assert fmt.spread(None, 1.0) == fmt.spread(1.0, float("nan")) == fmt.DASH
+
+
+def test_returns_beyond_ten_and_lengths_are_counted_in_tenths() -> None:
+    assert [fmt.metric("reward", value) for value in (0.5, -9.99, 487.25, -1234.56)] == [
+        ".500", "-9.990", "487.2", "-1234.6"
+    ]  # fmt: skip
+    assert fmt.metric("length", 9.0) == "9.0"

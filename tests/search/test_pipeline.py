@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from sweepstack.ensembles.bundle import load
-from sweepstack.models.errors import StudyError
+from sweepstack.models.errors import StorageError, StudyError
 from sweepstack.search import pipeline
 from sweepstack.search.result import Result
 from sweepstack.search.session import Session
@@ -120,3 +120,37 @@ def test_a_small_study_is_trained_on_ray_from_end_to_end(study_file: Callable[..
     again = study.run(tmp_path / "run", json=True)
     assert again.trials == result.trials
     assert again.built.choice.rows == result.built.choice.rows
+
+
+def test_an_environment_ends_without_ensembles(
+    environment_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def play(session: Session) -> None:
+        while (record := session.trials.ask()) is not None:
+            values = {"reward": 20.0 + record.number, "reward_std": 1.0, "length": 20.0, "seconds": 1.0}
+            session.trials.report(record.number, 1, values)
+            session.trials.complete(record.number)
+
+    monkeypatch.setattr(pipeline, "_search", play)
+    result = pipeline.run(environment_study, tmp_path / "runs" / "balance")
+    assert result.best is not None
+    assert result.best.value == 23.0
+    assert not result.has_ensembles
+    printed = capsys.readouterr().out
+    assert "reward 23.0 ± 1.0 over 4 episodes" in printed
+    assert "Exported" not in printed
+
+
+def test_an_environment_without_a_result_is_an_error_after_all_was_written(
+    environment_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(session: Session) -> None:
+        while (record := session.trials.ask()) is not None:
+            session.trials.fail(record.number, "it fell over")
+
+    monkeypatch.setattr(pipeline, "_search", fail)
+    folder = tmp_path / "runs" / "balance"
+    with pytest.raises(StorageError, match=f"{folder} has no trial that came to a result; see .* leaderboard.csv"):
+        pipeline.run(environment_study, folder, json=True)
+    assert set(pd.read_csv(folder / "leaderboard.csv")["reason"]) == {"it fell over"}
+    assert "it fell over" in (folder / "report.html").read_text(encoding="utf-8")
