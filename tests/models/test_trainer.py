@@ -270,7 +270,7 @@ def test_one_segment_is_a_classifier_whose_labels_are_learned(
 ) -> None:
     """A start of one epoch knows little; PPO goes on from there, and no READ is ever paid for."""
     data: TaskData = encode(topics.dataset, reading)
-    values = {"train.warm_start.epochs": 2, "train.freeze": freeze, "train.epochs": 8, "train.lr": 1e-2}
+    values = {"train.warm_start.epochs": 1, "train.freeze": freeze, "train.epochs": 8, "train.lr": 1e-2}
     settings = TrialSettings.model_validate({**topics.settings.model_dump(), "reading": reading}).with_values(
         {**values, "train.batch_size": 32, "train.lr_schedule": "linear"}
     )
