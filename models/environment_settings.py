@@ -44,6 +44,8 @@ OF_TEXTS = (
     "train.token_budget",
     "train.rloo",
     "train.ppo.cross_entropy",
+    "precision",
+    "compile",
     "ensembles",
 )
 """Sections and settings that say nothing of an environment."""

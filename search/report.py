@@ -179,6 +179,8 @@ def flattery(contents: Contents) -> str:
     at, chance = best_metrics(best), math.sqrt(2 * math.log(trials))
     if study.environment is not None:
         luck = at.get("reward_std", 0.0) / math.sqrt(study.train.env.eval_episodes) * chance
+        if luck == 0:
+            return ""
         return (
             f"The best of {trials} trials on {held_out(contents.results)} may owe up to about "
             f"{fmt.metric('reward', luck)} of its reward to having been chosen; play its checkpoint again elsewhere."
