@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sweepstack.models.precision import autocast
 
-HASHED = 8192  # rows of a table of hashed pairs, and of one of triples
+HASHED = 8192  # rows for hashed pairs, and as many for triples
 LONGEST = {"words": 2, "characters": 3, "tokens": 2}  # units in an n-gram: as in the linear baseline
 SCALE = 10.0  # what multiplies its weights, and so the learning rate that it shares with the Transformer
 DROPPED = 0.5  # share of the n-grams that are left out in training: it overfits otherwise
@@ -20,12 +20,12 @@ CLASSES = 64  # at most: with more labels its table would outgrow the Transforme
 ALONE = 0.3  # share of the texts that one of the two, wide or deep, has to answer without the other in training
 
 
-def hashed_ngrams(flat: Tensor, longest: int) -> Iterator[Tensor]:
-    """Of token ids (B, T): the pair that ends at each place, then the triple …, as rows of a table; each (B, T)."""
+def hashed_ngrams(flat: Tensor, longest: int, rows: int) -> Iterator[Tensor]:
+    """Of token ids (B, T): the pair that ends at each place, then the triple, as one of ``rows``; each (B, T)."""
     ngram = flat
     for back, factor in zip(range(1, longest), (7_919, 104_729), strict=False):
         ngram = ngram * 31_337 + F.pad(flat, (back, 0))[:, :-back] * factor
-        yield (ngram ^ (ngram >> 13)) % HASHED
+        yield (ngram ^ (ngram >> 13)) % rows
 
 
 class Wide(nn.Module):
@@ -46,7 +46,7 @@ class Wide(nn.Module):
         b, s, w = tokens.shape
         flat = tokens.reshape(b, s * w).long()
         there = flat != 0
-        ngrams = enumerate(hashed_ngrams(flat, self.longest))
+        ngrams = enumerate(hashed_ngrams(flat, self.longest, HASHED))
         rows = torch.stack([flat, *(ngram + self.vocab_size + i * HASHED for i, ngram in ngrams)], dim=-1)
         weights = self.table(rows)  # (B, T, longest, K)
         if self.training and self.dropped:

@@ -58,7 +58,7 @@ def test_ngrams_are_spread_over_the_table() -> None:
     flat = torch.stack([units.repeat(40), units.repeat_interleave(40)], dim=1)
     flat = torch.cat([torch.full((1600, 1), 7), flat], dim=1)
     expected = HASHED * (1 - (1 - 1 / HASHED) ** 1600)
-    for ngrams in hashed_ngrams(flat, 3):
+    for ngrams in hashed_ngrams(flat, 3, HASHED):
         last = ngrams[:, -1]
         assert 0 <= int(last.min()) <= int(last.max()) < HASHED
         assert len(last.unique()) > 0.9 * expected
