@@ -68,8 +68,13 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         """x (B, T, d) looks at memory (B, U, d) where mask (B or 1, T, U) is true."""
         b, t, d = x.shape
-        query = self.query(x).view(b, t, self.heads, -1).transpose(1, 2)  # (B, H, T, d/H)
-        key, value = self.key_value(memory).view(b, memory.shape[1], 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        if memory is x:  # one product instead of two
+            weight = torch.cat([self.query.weight, self.key_value.weight])
+            joint = F.linear(x, weight, torch.cat([self.query.bias, self.key_value.bias]))
+            query, key, value = joint.view(b, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (B, H, T, d/H)
+        else:
+            query = self.query(x).view(b, t, self.heads, -1).transpose(1, 2)
+            key, value = self.key_value(memory).view(b, memory.shape[1], 2, self.heads, -1).permute(2, 0, 3, 1, 4)
         mixed = attend(query, key, value, mask[:, None])
         out: Tensor = self.out(mixed.transpose(1, 2).reshape(b, t, d))  # (B, T, d)
         return out
