@@ -215,9 +215,11 @@ def caution(contents: Contents) -> str:
         if trials < FEW
         else ""
     )
-    return (
-        few + "The sampler looked where trials were good, and pruned trials stand with the value that they had reached."
-    )
+    search = contents.results.study.search
+    looked = "The sampler looked where trials were good" if search.sampler == "tpe" else ""
+    pruned = "" if search.stopper == "none" else "pruned trials stand with the value that they had reached"
+    said = ", and ".join(each for each in (looked, pruned) if each)
+    return few + (f"{said[0].upper()}{said[1:]}." if said else "")
 
 
 def pictures(contents: Contents) -> dict[str, Any]:

@@ -42,7 +42,9 @@ def main(folder: Path) -> None:
             found = cells[gamma, gae_lambda]
             mean = means[gamma, gae_lambda]
             spread = (sum((x - mean) ** 2 for x in found) / max(len(found) - 1, 1)) ** 0.5
-            row.append(f"{f'{mean:.4g} ± {spread:.2g}' + ('*' if (gamma, gae_lambda) == best else ''):^20}")
+            digits = 1 if abs(mean) >= 10 else 4
+            mark = "*" if (gamma, gae_lambda) == best else ""
+            row.append(f"{f'{mean:.{digits}f} ± {spread:.{digits}f}{mark}':^20}")
         print(f"{gamma:8g}  " + "".join(row))
 
 

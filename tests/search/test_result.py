@@ -103,7 +103,7 @@ def test_any_ensemble_can_be_exported_by_its_name(finished_run: Path, tmp_path: 
     bundle = load(result.ensemble("stacking").export(tmp_path / "mine"))
     assert bundle.metadata["method"] == "stacking"
     assert bundle.classes == ("animal", "colour", "number")
-    assert bundle.predict(["cat dog cow", "red blue", "seven"]) == ["animal", "colour", "number"]
+    assert bundle.predict(["cat dog cow", "red blue", "seven two one"]) == ["animal", "colour", "number"]
     assert result.ensemble().name == result.built.choice.chosen
     with pytest.raises(InputError, match="no ensemble 'bagging'; there are"):
         result.ensemble("bagging")
