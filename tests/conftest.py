@@ -1,4 +1,4 @@
-"""For all tests: time limits are pytest-timeout's, since a busy machine would make hypothesis's deadline a coin toss."""
+"""For all tests: time limits are pytest-timeout's; on a busy machine hypothesis's deadline would be a coin toss."""
 
 from hypothesis import settings
 
