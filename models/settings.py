@@ -42,7 +42,7 @@ def _task(task: str) -> str:
 
 Task = Annotated[str, AfterValidator(_task)]
 
-PRECISION_FILE = "precision.json"
+PRECISION_FILE = ".precision.json"
 """In the folder of starts: what a calibration has measured, for a whole study."""
 
 

@@ -22,10 +22,11 @@ from sweepstack.models.checkpoints import load_policy, new_policy, predict
 from sweepstack.models.costs import Costs
 from sweepstack.models.encoding import TaskData, resample
 from sweepstack.models.errors import TrainingError
+from sweepstack.models.files import read_json
 from sweepstack.models.optimizers import make_optimizer, to_training
 from sweepstack.models.policy import PolicyOutput, ReadingPolicy
 from sweepstack.models.predictions import metrics
-from sweepstack.models.settings import Descent, LRSchedule, Optimizer
+from sweepstack.models.settings import PRECISION_FILE, Descent, LRSchedule, Optimizer
 from sweepstack.models.supervised import (
     class_weights,
     cross_entropy,
@@ -35,6 +36,7 @@ from sweepstack.models.supervised import (
     steps_in,
     train_epoch,
     train_start,
+    with_precision,
 )
 
 CPU = torch.device("cpu")
@@ -405,3 +407,21 @@ def test_a_loss_that_is_not_a_number_is_said(topics: SimpleNamespace) -> None:
     optimizer = torch.optim.AdamW(policy.parameters())
     with pytest.raises(TrainingError, match=r"not a number .*; lower the learning rate"):
         train_epoch(policy, topics.data.parts["warm"], optimizer, Descent(), 16, 0, iter([1e-3] * 99))
+
+
+def test_the_first_who_asks_decides_the_precision_for_all(
+    topics: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """auto is measured once, whatever a second measurement would say; what a study asks for is not measured."""
+    asked = topics.settings.with_values({"precision": "auto"})
+    first = with_precision(asked, topics.data, tmp_path)
+    assert first.precision in ("float32", "bfloat16")
+    assert read_json(tmp_path / PRECISION_FILE)["precision"] == first.precision
+    other = "bfloat16" if first.precision == "float32" else "float32"
+    monkeypatch.setattr(supervised, "calibrate_precision", lambda *given: {"precision": other})
+    assert with_precision(asked, topics.data, tmp_path) == first
+    assert with_precision(asked, topics.data, tmp_path / "another study").precision == other
+    monkeypatch.undo()
+    told = topics.settings.with_values({"precision": "float32"})
+    assert with_precision(told, topics.data, tmp_path / "told") == told
+    assert not (tmp_path / "told").exists()
