@@ -228,8 +228,8 @@ def ensure_start(settings: TrialSettings, data: TaskData, starts: Path) -> Path:
 def with_precision(settings: TrialSettings, data: TaskData, starts: Path) -> TrialSettings:
     """The settings with a precision that is decided: where it is auto, by the first process that asks, for all trials.
 
-    The measurement stands in ``starts/.precision.json`` from then on. Raises TrainingError where the device has not what
-    the settings want.
+    The measurement stands in ``starts/.precision.json`` from then on. Raises TrainingError where the device has not
+    what the settings want.
     """
     decided = starts / PRECISION_FILE
     if settings.precision == "auto" and not decided.exists():

@@ -1,4 +1,4 @@
-"""What a study may ask of training, from its file to predictions: one policy for many costs, other algorithms, tokens."""
+"""What a study may ask of training, from its file to predictions: a policy for many costs, other algorithms, tokens."""
 
 import json
 from pathlib import Path
