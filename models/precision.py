@@ -7,13 +7,15 @@ and on a CPU attention, whose backward pass in bfloat16 is several times slower 
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from statistics import median
 from typing import Literal, TypedDict
 
 import torch
 
 Precision = Literal["float32", "bfloat16"]
 SECONDS = 0.4  # of measuring, for both together, after a first step of each that may still build things
-MARGIN = 0.9  # bfloat16 costs accuracy, so it has to gain at least a tenth
+MARGIN = 0.75  # bfloat16 costs accuracy, so it has to gain at least a quarter,
+AGREED = 0.8  # and in so many of the pairs of measurements: a busy machine must not decide
 
 
 class Calibration(TypedDict):
@@ -37,25 +39,28 @@ def supports_bfloat16(device: torch.device) -> bool:
 def calibrate(step: Callable[[Precision], object], device: torch.device) -> Calibration:
     """Measures ``step``, one training step in the precision it is given; takes a second at most where steps are short.
 
-    The two take turns, and the fastest of each counts, so that other work on the machine favours neither.
+    The two take turns, and each pair says which is faster by MARGIN; the times returned are medians.
     """
     if not supports_bfloat16(device):
         return Calibration(precision="float32", float32_ms=None, bfloat16_ms=None)
-    best: dict[Precision, float] = {"float32": float("inf"), "bfloat16": float("inf")}
-    for precision in best:
+    taken: dict[Precision, list[float]] = {"float32": [], "bfloat16": []}
+    for precision in taken:
         step(precision)
     end = time.perf_counter() + SECONDS
-    while True:
-        for precision in best:
+    while not taken["float32"] or time.perf_counter() < end:
+        for precision, seconds in taken.items():
             _wait(device)
             began = time.perf_counter()
             step(precision)
             _wait(device)
-            best[precision] = min(best[precision], time.perf_counter() - began)
-        if time.perf_counter() >= end:
-            break
-    faster: Precision = "bfloat16" if best["bfloat16"] < MARGIN * best["float32"] else "float32"
-    return Calibration(precision=faster, float32_ms=best["float32"] * 1e3, bfloat16_ms=best["bfloat16"] * 1e3)
+            seconds.append(time.perf_counter() - began)
+    pairs = list(zip(taken["float32"], taken["bfloat16"], strict=True))
+    agreed = sum(bf16 < MARGIN * fp32 for fp32, bf16 in pairs) >= AGREED * len(pairs)
+    return Calibration(
+        precision="bfloat16" if agreed else "float32",
+        float32_ms=median(taken["float32"]) * 1e3,
+        bfloat16_ms=median(taken["bfloat16"]) * 1e3,
+    )
 
 
 def _wait(device: torch.device) -> None:

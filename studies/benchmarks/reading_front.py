@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sweepstack.ensembles.comparison import gain
+from sweepstack.ensembles.comparison import Sample, gain
 from sweepstack.models.checkpoints import load_member
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import load_dataset
@@ -44,10 +44,11 @@ def main(folder: Path) -> None:
         costs = Costs(cost, dataset.costs)
         rows = [policy.read(test.inputs, cost), sure_enough(of_policy, costs), sure_enough(of_linear, costs)]
         each = [scores(row, test.labels, costs) for row in rows]
+        over_linear = gain(Sample.mean_of(each[0]["reward"]), Sample.mean_of(each[2]["reward"]))
         shown = "".join(
             f"{np.mean(s['accuracy']):8.4f}{np.mean(s['segments']):8.2f}{np.mean(s['reward']):8.4f}  " for s in each
         )
-        print(f"{cost:<8g}{shown}  {gain(each[0]['reward'], each[2]['reward'])}", flush=True)
+        print(f"{cost:<8g}{shown}  {over_linear}", flush=True)
 
 
 if __name__ == "__main__":

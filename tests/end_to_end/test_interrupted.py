@@ -36,7 +36,7 @@ def start(folder: Path, *options: object) -> subprocess.Popen[str]:
 def workplace(folder: Path, phrases: str) -> Path:
     folder.mkdir()
     (folder / "phrases.jsonl").write_text(phrases, encoding="utf-8")
-    write_study(folder)
+    write_study(folder, precision="float32")  # where it is measured, another run may come to another one
     return folder
 
 
