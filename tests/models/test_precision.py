@@ -76,7 +76,7 @@ def test_the_faster_is_chosen(
     now = [0.0]
     monkeypatch.setattr(precision, "supports_bfloat16", lambda device: True)
     monkeypatch.setattr(precision.time, "perf_counter", lambda: now[0])
-    noise = iter([50.0, 0.0, 0.0, 0.0, 0.0, 7.0, 0.0, 0.0, 0.0, 0.0, 0.0] * 100)
+    noise = iter([50.0, *[0.0] * 10] * 100)
 
     def step(which: Precision) -> None:
         now[0] += 1e-3 * ((float32 if which == "float32" else bfloat16) + next(noise))
