@@ -327,6 +327,25 @@ class TrialSettings(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _is_used(self) -> Self:
+        """What would change nothing is refused and not ignored."""
+        train = self.train
+        if self.environment is not None or train.freeze == "none" or train.algorithm == "supervised":
+            return self
+        if train.dropout:
+            raise SettingError(
+                "train.dropout",
+                "is true, but a frozen Transformer drops nothing; set train.freeze: none, or dropout: false",
+            )
+        answers_only = self.reading == "off" or self.reading.max_segments == 1
+        if train.algorithm == "ppo" and train.ppo.cross_entropy and not answers_only:
+            raise SettingError(
+                "train.ppo.cross_entropy",
+                f"must be 0 where labels do not learn, but got {train.ppo.cross_entropy:g}; set train.freeze: none",
+            )
+        return self
+
     @property
     def environment(self) -> str | None:
         """The id of the environment that is played; None where texts are read."""

@@ -86,3 +86,17 @@ def test_data_needs_a_source() -> None:
     assert Data(train="a.jsonl").input == "text"
     with pytest.raises(ValidationError, match="train"):
         Data.model_validate({})
+
+
+@pytest.mark.parametrize(
+    ("train", "path"),
+    [({"dropout": True}, "train.dropout"), ({"ppo": {"cross_entropy": 0.3}}, "train.ppo.cross_entropy")],
+)
+def test_what_would_change_nothing_is_refused(train: dict[str, Any], path: str) -> None:
+    """Under a frozen Transformer nothing drops and no label learns; where everything trains, or in a plain classifier
+    whose labels learn, the same is fine."""
+    with pytest.raises(ValidationError) as caught:
+        TrialSettings.model_validate({"train": train})
+    assert caught.value.errors()[0]["ctx"]["error"].path == path
+    TrialSettings.model_validate({"train": {**train, "freeze": "none"}})
+    TrialSettings.model_validate({"train": {**train, "algorithm": "supervised"}})
