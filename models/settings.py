@@ -6,7 +6,17 @@ error, and nothing is converted silently (but an integer where a float is meant)
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from sweepstack.models.environment_settings import PREFIX, is_environment, with_defaults
 
@@ -44,6 +54,21 @@ Task = Annotated[str, AfterValidator(_task)]
 
 PRECISION_FILE = ".precision.json"
 """In the folder of starts: what a calibration has measured, for a whole study."""
+
+
+def _word_or_number(value: Any) -> str:
+    """Which member of a union a value means to be, so that an error speaks of that one alone."""
+    return "<word>" if isinstance(value, str) else "<number>"
+
+
+def _mapping_or_number(value: Any) -> str:
+    return "<mapping>" if isinstance(value, dict | BaseModel) else "<number>"
+
+
+def _batch_size(value: Any) -> Any:
+    if value not in ("adaptive", "noise_scale") and not isinstance(value, int | float):
+        raise ValueError(f"must be an integer, adaptive or noise_scale, but got {value!r}")
+    return value
 
 
 class Settings(BaseModel):
@@ -133,7 +158,10 @@ class Reading(Settings):
     unit: Literal["words", "characters", "tokens"] = "words"
     segment: Count = 5
     max_segments: Count = 16
-    cost: NonNegative | Condition = 0.01
+    cost: Annotated[
+        Annotated[NonNegative, Tag("<number>")] | Annotated[Condition, Tag("<mapping>")],
+        Discriminator(_mapping_or_number),
+    ] = 0.01
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -253,7 +281,11 @@ class Train(Descent):
     reward: Literal["task", "constant"] = "task"  # constant: the control that shows what the reward itself brings
     freeze: Literal["encoder", "none"] = "encoder"  # what policy optimisation leaves as the start trained it
     epochs: Count = 8  # one epoch is one pass over the policy part
-    batch_size: Count | Literal["adaptive", "noise_scale"] = 256  # episodes rolled out for one update
+    batch_size: Annotated[
+        Annotated[Count, Tag("<number>")] | Annotated[Literal["adaptive", "noise_scale"], Tag("<word>")],
+        Discriminator(_word_or_number),
+        BeforeValidator(_batch_size),
+    ] = 256  # episodes rolled out for one update
     batch_range: tuple[Count, Count] = (64, 1024)  # within which adaptive and noise_scale choose
     gamma: UnitInterval = 1.0
     gae_lambda: UnitInterval = 0.95
