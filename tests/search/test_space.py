@@ -184,7 +184,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a section": ({"train.ppo": [1]}, "nearest: train.ppo"),
     "not a path": ({3: [1]}, "is not a setting"),
     "unknown inner path": ({"train.lr_schedule": [{"step": {"train.step": [1]}}]}, "is not a setting"),
-    "value of another type": ({"train.batch_size": [64, "many"]}, "must be an integer, adaptive or noise_scale, but got 'many'"),
+    "value of another type": (
+        {"train.batch_size": [64, "many"]}, "must be an integer, adaptive or noise_scale, but got 'many'",
+    ),
     "value out of bounds": ({"train.gamma": [0.9, 1.5]}, "must be at most 1, but got 1.5"),
     "bound out of bounds": ({"model.dropout": {"range": [0, 1]}}, "must be below 1, but got 1"),
     "range of an integer": ({"train.batch_size": {"range": [64, 128]}}, "must be an integer, but got 64.0"),
