@@ -73,3 +73,9 @@ class Player(Protocol):
     def value_parameters(self) -> Sequence[Parameter]:
         """What nothing but the value depends on."""
         ...
+
+
+def policy_parameters(player: Player, parameters: Sequence[Parameter]) -> list[Parameter]:
+    """Those of ``parameters`` that the policy depends on: all but what nothing but the value does."""
+    of_value = {id(p) for p in player.value_parameters()}
+    return [p for p in parameters if id(p) not in of_value]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sweepstack.models.descent import Steps
-from sweepstack.models.episodes import Player
+from sweepstack.models.episodes import Player, policy_parameters
 from sweepstack.models.gradient_noise import PIECES, noise_of
 
 
@@ -44,8 +44,7 @@ class Exact:
         noise: dict[str, Tensor] = {}
         if measure and len(batch) >= 2:
             parts = torch.chunk(batch, PIECES)
-            value = {id(p) for p in player.value_parameters()}
-            policy = [p for p in steps.parameters if id(p) not in value]
+            policy = policy_parameters(player, steps.parameters)
             gradients = [
                 torch.autograd.grad(-player.expected_rewards(part).mean(), policy, allow_unused=True) for part in parts
             ]

@@ -17,7 +17,7 @@ from torch.distributions import kl_divergence
 
 from sweepstack.models.advantages import Advantages, diagnosed
 from sweepstack.models.descent import Steps
-from sweepstack.models.episodes import Evaluation, Player, Rollout
+from sweepstack.models.episodes import Evaluation, Player, Rollout, policy_parameters
 from sweepstack.models.gradient_noise import PIECES, noise_of
 
 KL_GAIN = 0.1  # of the adaptive weight of the divergence (Ziegler et al. 2019, arXiv 1909.08593), a rollout
@@ -172,8 +172,7 @@ class PolicyGradient:
     ) -> dict[str, Tensor]:
         """How much the gradient of the policy's loss varies between parts of this rollout, before it moves."""
         size = -(-units // PIECES)
-        value = {id(p) for p in player.value_parameters()}
-        policy = [p for p in steps.parameters if id(p) not in value]
+        policy = policy_parameters(player, steps.parameters)
         gradients, sizes = [], []
         for i, index in enumerate(player.minibatches(learned.rollout, size, random)):
             count = int(learned.rollout.counted[index].sum())

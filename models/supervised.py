@@ -25,6 +25,7 @@ from sweepstack.models.checkpoints import calibrate_precision, new_policy, save_
 from sweepstack.models.encoding import EncodedPart, TaskData
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.files import locked, read_json, write_json
+from sweepstack.models.gradient_noise import PIECES
 from sweepstack.models.optimizers import make_optimizer, set_lr, to_evaluation
 from sweepstack.models.policy import PolicyOutput, ReadingPolicy
 from sweepstack.models.schedules import lr_factors
@@ -34,7 +35,6 @@ from sweepstack.models.settings import PRECISION_FILE, Condition, Descent, Trial
 Rows = NDArray[np.int64]
 
 FORMAT = 1
-PIECES = 8  # of which the gradient's noise is measured
 
 
 def cross_entropy(

@@ -17,7 +17,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from sweepstack.models.advantages import diagnosed, estimated
 from sweepstack.models.descent import Steps
-from sweepstack.models.episodes import Player
+from sweepstack.models.episodes import Player, policy_parameters
 from sweepstack.models.policy_gradient import Learned, surrogate_of
 from sweepstack.models.settings import Train
 
@@ -42,8 +42,7 @@ class TRPO:
         estimate = estimated(rollout, self._train, whiten=self._settings.whiten)
         learned = Learned(rollout, estimate.advantages, estimate.targets, rollout.at(rollout.values))
         of_value = list(player.value_parameters())
-        known = {id(p) for p in of_value}
-        logs = self._move(player, learned, [p for p in steps.parameters if id(p) not in known])
+        logs = self._move(player, learned, policy_parameters(player, steps.parameters))
         losses = []
         loss_of = F.huber_loss if self._train.value_loss == "huber" else F.mse_loss
         for _ in range(self._settings.value_epochs):
