@@ -4,7 +4,7 @@ import math
 from typing import Literal
 
 from sweepstack.models.errors import StudyError
-from sweepstack.search.study import Resources
+from sweepstack.search.search_settings import Resources
 
 
 def cpus() -> int:

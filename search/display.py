@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
-    from sweepstack.search.ledger import TrialRecord
     from sweepstack.search.space import Space
     from sweepstack.search.study import Study
+    from sweepstack.search.trial_record import TrialRecord
 
 BAR = 24  # columns of the progress bar
 TOP = 20  # rows of the leaderboard that are printed; leaderboard.csv has them all
@@ -50,7 +50,7 @@ class Display:
         self._stream = Stream(stream)
         self._silent = json
         self._table = TrialTable(study, space)
-        self._progress = Progress(study.search.trials, study.train.epochs, workers, study.search.metric, clock)
+        self._progress = Progress(study.search.trials, study.train.epochs, workers, study.search.objective, clock)
         self._headed = False
         self._closing = threading.Lock()
         self._live: Live | None = None

@@ -16,8 +16,8 @@ from sweepstack.search.tables import axes_by_path
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-    from sweepstack.search.ledger import TrialRecord
     from sweepstack.search.space import Space
+    from sweepstack.search.trial_record import TrialRecord
 
 Floats = NDArray[np.float64]
 FEWEST = 8  # trials below which a trend or an importance would be noise alone

@@ -27,10 +27,10 @@ from sweepstack.models.costs import Costs
 from sweepstack.models.errors import StorageError
 from sweepstack.models.files import read_json, write_atomic
 from sweepstack.search.leaderboard import best, ranked
-from sweepstack.search.ledger import TrialRecord
 from sweepstack.search.mirror import ensemble_state, member_state
 from sweepstack.search.record import BuiltEnsembles, card
 from sweepstack.search.session import Session
+from sweepstack.search.trial_record import TrialRecord
 
 LATENCY_TEXTS = 20
 KINDS: dict[str, Kind] = {"trials": "trial", "linear": "baseline", "supervised": "control"}
@@ -38,7 +38,7 @@ KINDS: dict[str, Kind] = {"trials": "trial", "linear": "baseline", "supervised":
 
 def build(session: Session) -> None:
     """Refits, builders, choice, score, export, MLflow runs; raises StorageError where there is nothing to combine."""
-    objective = Objective(session.study.search.metric, Costs(session.cost, session.data.costs))
+    objective = Objective(session.study.search.objective, Costs(session.cost, session.data.costs))
     builders = [make(spec) for spec in session.study.builder_specs()]
     usable = [r for r in session.trials.trials() if r.state in ("complete", "pruned")]
     if not usable:
@@ -63,7 +63,7 @@ def _members(session: Session, usable: Sequence[TrialRecord]) -> list[Member]:
     """Every trial that came to a result, then the company, in a fixed order."""
     members = [Member(f"trial-{r.number}", "trial", session.folder.trial(r.number)) for r in usable]
     members.append(Member("linear", "baseline", session.folder.linear))
-    control = best(session.control_records(), session.study.search.metric)
+    control = best(session.control_records(), session.study.search.objective)
     if control is not None:
         folder = session.folder.supervised(control.number)
         members.append(Member(f"supervised-{control.number}", "control", folder))
@@ -72,7 +72,7 @@ def _members(session: Session, usable: Sequence[TrialRecord]) -> list[Member]:
 
 def _refitted(session: Session, usable: Sequence[TrialRecord], builders: Sequence[Builder]) -> list[Member]:
     """The members that bagging asks for, trained on Ray where they are not there yet; each has an MLflow run."""
-    order = ranked(usable, session.study.search.metric)
+    order = ranked(usable, session.study.search.objective)
     members: dict[str, Member] = {}
     for bagging in (each for each in builders if isinstance(each, Bagging)):
         settings = [session.decided().with_values(record.settings) for record in order[: bagging.top]]
@@ -80,7 +80,7 @@ def _refitted(session: Session, usable: Sequence[TrialRecord], builders: Sequenc
         jobs = refit_jobs(settings, bagging.members, seed, session.data.hashes, session.folder.refits)
         missing = sum(not job.marker.exists() for job in jobs)
         data = session.cluster.share(session.data) if missing else None
-        metric, executor = session.study.search.metric, session.cluster.executor(session.study.search.resources)
+        metric, executor = session.study.search.objective, session.cluster.executor(session.study.search.resources)
         session.display.stage("bagging refits", len(jobs) - missing, len(jobs))
         for done, result in enumerate(refits(jobs, data, metric, executor), start=1):
             session.display.stage("bagging refits", max(done, len(jobs) - missing), len(jobs))
@@ -99,11 +99,12 @@ def _track_refit(session: Session, name: str, folder: Path, reports: Sequence[di
 
 def _digest(session: Session, members: Sequence[Member], builders: Sequence[Builder]) -> str:
     """Of everything that the choice depends on: the trials' values stand for their predictions."""
+    study = session.study
     values = {f"trial-{r.number}": (r.state, r.best_epoch, r.value) for r in session.trials.trials()}
     identity = [
         [(member.name, values.get(member.name)) for member in members],
         [repr(each) for each in builders],
-        [session.study.search.metric, session.cost, session.study.search.seed, list(session.study.ensembles.library)],
+        [study.search.objective, session.cost, study.search.seed, list(study.ensembles.library)],
         session.data.hashes,
     ]
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]

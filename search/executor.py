@@ -14,9 +14,10 @@ from sweepstack.models.errors import StorageError
 from sweepstack.search.worker import Assignment, Make, TrialWorker
 
 if TYPE_CHECKING:
-    from sweepstack.search.ledger import Sweep, TrialRecord
     from sweepstack.search.runtime import Cluster
-    from sweepstack.search.study import Resources
+    from sweepstack.search.search_settings import Resources
+    from sweepstack.search.sweep import Sweep
+    from sweepstack.search.trial_record import TrialRecord
 
 RETRIES = 2  # new workers for a trial whose worker process died
 log = logging.getLogger(__name__)

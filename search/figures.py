@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from sweepstack.ensembles.choose import Row
-    from sweepstack.search.ledger import TrialRecord
+    from sweepstack.search.trial_record import TrialRecord
 
 RIVALS = (("gain_over_trial", "the best trial"), ("gain_over_linear", "the baseline"))
 

@@ -16,7 +16,7 @@ from sweepstack.models.predictions import DIRECTION
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sweepstack.search.ledger import TrialRecord
+    from sweepstack.search.trial_record import TrialRecord
 
 METRICS = tuple(DIRECTION)
 

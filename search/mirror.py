@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from sweepstack.ensembles.choose import Row
-from sweepstack.search.ledger import MAIN, TrialRecord
+from sweepstack.search.ledger import MAIN
 from sweepstack.search.study import Study
 from sweepstack.search.tracking_mirror import RunState, Status
+from sweepstack.search.trial_record import TrialRecord
 
 PARENT = "sweep"
 
@@ -19,7 +20,7 @@ PARENT = "sweep"
 def parent_state(study: Study, status: Status, started: float, best: TrialRecord | None) -> RunState:
     searched = {f"space.{path}": str(axis) for path, axis in study.space.items()}
     data = {} if study.data is None else {"data.train": study.data.train}
-    summary = {} if best is None or best.value is None else {f"best_{study.search.metric}": best.value}
+    summary = {} if best is None or best.value is None else {f"best_{study.search.objective}": best.value}
     return RunState(
         key=PARENT,
         name=study.name,

@@ -100,7 +100,7 @@ def _search(session: Session) -> None:
     ]
     if any(sweep.unfinished for sweep, *_ in jobs):
         data = session.cluster.share(session.data) if of_texts else None
-        metric = session.study.search.metric
+        metric = session.study.search.objective
         run_sweeps(
             [
                 Job(

@@ -13,7 +13,7 @@ from sweepstack.search import format as fmt
 from sweepstack.search.leaderboard import best
 
 if TYPE_CHECKING:
-    from sweepstack.search.ledger import TrialRecord
+    from sweepstack.search.trial_record import TrialRecord
 
 SWEEP = "trials"  # the sweep whose trials count; the supervised control's own is shown as a stage
 

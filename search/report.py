@@ -23,8 +23,8 @@ from sweepstack.search.summary import Results, gains, quoted, shown_path
 if TYPE_CHECKING:
     from sweepstack.ensembles.choose import Row
     from sweepstack.ensembles.comparison import Gain
-    from sweepstack.search.ledger import TrialRecord
     from sweepstack.search.space import Space
+    from sweepstack.search.trial_record import TrialRecord
 
 TEMPLATE = "report.html"
 USES = {
@@ -71,7 +71,7 @@ def render(contents: Contents, now: datetime) -> str:
 def page(contents: Contents, now: datetime) -> dict[str, Any]:
     """Everything that the template shows, by name; values are text already."""
     results = contents.results
-    study, metric = results.study, results.study.search.metric
+    study, metric = results.study, results.study.search.objective
     data = contents.provenance.get("data", {})
     row = results.row(results.chosen)
     ended = [r for r in contents.records if r.state != "running"]
@@ -143,7 +143,7 @@ def held_out(results: Results) -> str:
 
 def tiles(contents: Contents) -> list[tuple[str, str, str]]:
     """(label, figure, remark) of what a reader wants to know first."""
-    results, metric = contents.results, contents.results.study.search.metric
+    results, metric = contents.results, contents.results.study.search.objective
     name = fmt.metric_name(metric)
     found = []
     row = results.row(results.chosen)
@@ -185,7 +185,7 @@ def flattery(contents: Contents) -> str:
             f"The best of {trials} trials on {held_out(contents.results)} may owe up to about "
             f"{fmt.metric('reward', luck)} of its reward to having been chosen; play its checkpoint again elsewhere."
         )
-    if not rows or study.search.metric not in ("reward", "accuracy", "accuracy_full"):
+    if not rows or study.search.objective not in ("reward", "accuracy", "accuracy_full"):
         return ""
     accuracy = at.get("accuracy", 0.5)
     luck = math.sqrt(accuracy * (1 - accuracy) / rows) * chance
@@ -197,7 +197,7 @@ def flattery(contents: Contents) -> str:
 
 def shares(contents: Contents) -> list[tuple[str, str, float]]:
     """(path, percent, share of the largest) for the bars."""
-    found = importances(contents.records, contents.space, DIRECTION[contents.results.study.search.metric])
+    found = importances(contents.records, contents.space, DIRECTION[contents.results.study.search.objective])
     names = fmt.short_names(contents.space.paths())
     largest = max(found.values(), default=1.0) or 1.0
     return [
@@ -226,7 +226,7 @@ def pictures(contents: Contents) -> dict[str, Any]:
     """SVG by name, safe to stand in the page as it is; empty text where there is nothing to draw."""
     from markupsafe import Markup
 
-    results, metric = contents.results, contents.results.study.search.metric
+    results, metric = contents.results, contents.results.study.search.objective
     reading = results.study.reading
     best = results.best.number if results.best else None
     reported = [r for r in contents.records if r.reports and r.state != "failed"]

@@ -10,7 +10,7 @@ from sweepstack.search.summary import MARKS, Results, ensemble_cells
 
 if TYPE_CHECKING:
     from sweepstack.ensembles.choose import Row
-    from sweepstack.search.ledger import TrialRecord
+    from sweepstack.search.trial_record import TrialRecord
 
 
 def ensemble_row(row: "Row", metric: str, chosen: str | None) -> dict[str, Any]:
@@ -35,14 +35,14 @@ def shown_metrics(results: Results) -> list[str]:
     if study.environment is not None:
         return list(study.metrics)
     rest = ["accuracy", "log_loss"] if study.reading == "off" else list(ROW_METRICS)
-    return list(dict.fromkeys([study.search.metric, *rest]))
+    return list(dict.fromkeys([study.search.objective, *rest]))
 
 
 def board(
     results: Results, records: Sequence["TrialRecord"], company: Sequence[Company], paths: Sequence[str]
 ) -> list[dict[str, Any]]:
     """The leaderboard's rows, trials and company together, best first, failed trials last."""
-    metric, shown = results.study.search.metric, shown_metrics(results)
+    metric, shown = results.study.search.objective, shown_metrics(results)
     best = results.best.number if results.best else None
     rows: list[tuple[tuple[bool, float], dict[str, Any]]] = []
     for record in ranked(records, metric):

@@ -11,13 +11,14 @@ from sweepstack.models.errors import InputError
 from sweepstack.models.files import read_json
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import Company, best, control, leaderboard
-from sweepstack.search.ledger import MAIN, STATES, Ledger, TrialRecord
+from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.record import BuiltEnsembles, card
 from sweepstack.search.report import Contents, write_report
 from sweepstack.search.session import CONTROL, MLFLOW_RUN
 from sweepstack.search.space import Space, with_candidates
 from sweepstack.search.study import Study
 from sweepstack.search.summary import Results
+from sweepstack.search.trial_record import STATES, TrialRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,13 +67,13 @@ class Result:
 
     @cached_property
     def best(self) -> TrialRecord | None:
-        return best(self.trials, self.study.search.metric)
+        return best(self.trials, self.study.search.objective)
 
     @cached_property
     def company(self) -> list[Company]:
         linear = self.ledger.attribute("linear")
         found = [Company("linear", "baseline", linear["valid"], linear["seconds"])] if linear else []
-        supervised = control(self.ledger.records(CONTROL), self.study.search.metric)
+        supervised = control(self.ledger.records(CONTROL), self.study.search.objective)
         return found + ([supervised] if supervised else [])
 
     @cached_property
@@ -103,7 +104,7 @@ class Result:
     def leaderboard(self) -> "pd.DataFrame":
         """A row a trial, best first, with the baseline and the control beside them."""
         paths = list(dict.fromkeys(path for record in self.trials for path in record.settings))
-        return leaderboard(self.trials, self.company, paths, self.study.search.metric, self.study.metrics)
+        return leaderboard(self.trials, self.company, paths, self.study.search.objective, self.study.metrics)
 
     def ensembles(self) -> "pd.DataFrame":
         """A row a builder, with the best trial, the baseline and the control beside them."""
@@ -117,7 +118,7 @@ class Result:
     def status(self) -> dict[str, Any]:
         """Where the run stands, as JSON values."""
         states = Counter(record.state for record in self.trials)
-        metric = self.study.search.metric
+        metric = self.study.search.objective
         return {
             "name": self.study.name,
             "task": self.study.task,

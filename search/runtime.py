@@ -23,7 +23,7 @@ from sweepstack.search.capacity import cpus, slots, trials_on
 from sweepstack.search.chatter import gather
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.interrupts import Interrupts
-from sweepstack.search.study import Resources
+from sweepstack.search.search_settings import Resources
 from sweepstack.search.tasks import RayExecutor, Task
 
 ENVIRONMENT = {

@@ -28,13 +28,15 @@ from sweepstack.search.display import Display
 from sweepstack.search.extending import check_extends
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import best
-from sweepstack.search.ledger import MAIN, Ledger, Sweep, TrialRecord
+from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.mirror import parent_state, trial_state
 from sweepstack.search.runtime import Cluster, check_address
 from sweepstack.search.space import Space, with_candidates
 from sweepstack.search.study import Study
+from sweepstack.search.sweep import Sweep
 from sweepstack.search.tracking import Tracker, check_tracking
 from sweepstack.search.tracking_mirror import Status
+from sweepstack.search.trial_record import TrialRecord
 
 CONTROL = "supervised"
 MLFLOW_RUN = "mlflow_run"  # the attribute that holds a run's id
@@ -151,12 +153,9 @@ class Session:
         return self.ledger.sweep(
             name,
             space=space,
-            sampler=search.sampler,
-            stopper=search.stopper,
-            metric=search.metric,
+            search=search,
             epochs=self.study.train.epochs,
             trials=trials,
-            seed=search.seed,
         )
 
     @property
@@ -235,7 +234,7 @@ class Session:
             if record.state == "running":
                 self.track(record, interrupted=True)
         status: Status = "finished" if good else "killed"
-        leader = best(self.trials.trials(), self.study.search.metric)
+        leader = best(self.trials.trials(), self.study.search.objective)
         self._tracker.put(parent_state(self.study, status, self._began, leader))
         if not self._tracker.close(TRACKER_SECONDS[good]) and good:
             self.display.note(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from sweepstack.search.study import ASHAStopper, StopperSettings
+from sweepstack.search.search_settings import ASHAStopper, StopperSettings
 
 
 class Stopper(Protocol):
@@ -54,10 +54,10 @@ class ASHA:
         return sum(other > value for other in others) < places
 
 
-def make_stopper(settings: StopperSettings | Stopper) -> Stopper:
-    """The stopper that a study file names; one that is made already is returned as it is."""
+def make_stopper(settings: StopperSettings) -> Stopper:
+    """The stopper that a study file names."""
     if settings == "none":
         return NoStopper()
     if isinstance(settings, ASHAStopper):
         return ASHA(settings.asha.min_epochs, settings.asha.reduction)
-    return settings
+    raise ValueError(f"there is no stopper {settings!r}")

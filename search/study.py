@@ -36,13 +36,9 @@ from sweepstack.models.environment_settings import (
 )
 from sweepstack.models.errors import StudyError
 from sweepstack.models.settings import (
-    Count,
     Data,
     Model,
-    NonNegative,
-    Positive,
     Reading,
-    Seed,
     SettingError,
     Settings,
     Task,
@@ -51,6 +47,7 @@ from sweepstack.models.settings import (
 )
 from sweepstack.search.refusals import fail, refusal, refuse_later, shown
 from sweepstack.search.scalars import dump_yaml, load_yaml, parse_override
+from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
 
 if TYPE_CHECKING:
@@ -86,21 +83,6 @@ def _word_or_mapping(value: Any) -> str:
     return "<word>" if isinstance(value, str) else "<mapping>"
 
 
-def _stopper(value: Any) -> Any:
-    """``asha`` is short for ``{asha: {}}``."""
-    if value == "asha" or value == {"asha": None}:
-        return {"asha": {}}
-    if value != "none" and not isinstance(value, dict | ASHAStopper):
-        raise ValueError(f"must be none, asha or {{asha: {{min_epochs: 1, reduction: 2}}}}, but got {shown(value)}")
-    return value
-
-
-def _concurrency(value: Any) -> Any:
-    if value != "auto" and (not isinstance(value, int) or isinstance(value, bool)):
-        raise ValueError(f"must be auto or an integer, but got {shown(value)}")
-    return value
-
-
 def _reading(value: Any) -> Any:
     if value != "off" and not isinstance(value, dict | Reading):
         raise ValueError(
@@ -130,54 +112,6 @@ def _builder(value: Any) -> Builder:
             kind = "an integer" if wanted is int else "a number"
             raise ValueError(f"{name}.{option} must be {kind} above 0, but got {shown(number)}")
     return {name: dict(options)} if options else name
-
-
-class ASHA(Settings):
-    min_epochs: Count = 1  # before the first rung
-    reduction: Annotated[int, Field(ge=2)] = 2  # one trial in so many goes on from each rung
-
-
-class ASHAStopper(Settings):
-    asha: ASHA = ASHA()
-
-
-StopperSettings = Literal["none"] | ASHAStopper
-
-
-class Resources(Settings):
-    """What one trial occupies."""
-
-    cpu: Positive = 1.0
-    gpu: NonNegative = 0.0
-
-
-class Search(Settings):
-    sampler: Literal["tpe", "random", "grid"] = "tpe"
-    stopper: Annotated[
-        Annotated[Literal["none"], Tag("<word>")] | Annotated[ASHAStopper, Tag("<mapping>")],
-        Discriminator(_word_or_mapping),
-        BeforeValidator(_stopper),
-    ] = ASHAStopper()
-    trials: Count = 16
-    metric: str = "reward"
-    concurrency: Annotated[
-        Annotated[Literal["auto"], Tag("<word>")] | Annotated[Count, Tag("<mapping>")],
-        Discriminator(_word_or_mapping),
-        BeforeValidator(_concurrency),
-    ] = "auto"  # trials at a time; auto: as many as the resources allow
-    resources: Resources = Resources()
-    seeds: Literal[1] = 1  # repetitions of each configuration
-    seed: Seed = 0
-    storage: None = None  # the run folder's ledger.log
-
-    @field_validator("metric")
-    @classmethod
-    def _is_reported(cls, metric: str) -> str:
-        from sweepstack.models.predictions import DIRECTION  # brings numpy
-
-        if metric not in DIRECTION:
-            raise ValueError(f"must be one of {', '.join(DIRECTION)}, but got {metric!r}")
-        return metric
 
 
 class Budget(Settings):
@@ -253,7 +187,7 @@ class Study(Settings):
             self.data.text.check(self.reading)
         elif self.environment is None:
             raise SettingError("data", "data is missing; a study needs task and data, and data needs train")
-        elif self.search.metric != "reward":
+        elif self.search.objectives != ("reward",):
             raise SettingError("search.metric", f"must be reward in an environment, but got {self.search.metric!r}")
         try:
             settings = self.trial_settings()

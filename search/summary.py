@@ -16,8 +16,8 @@ from sweepstack.search.tables import Column, fit, labelled, line
 
 if TYPE_CHECKING:
     from sweepstack.ensembles.choose import Row
-    from sweepstack.search.ledger import TrialRecord
     from sweepstack.search.study import Study
+    from sweepstack.search.trial_record import TrialRecord
 
 MARKS = {"trial": "(best trial)", "baseline": "(baseline)", "control": "(control)"}
 BOLD, DIM, GOOD = "1", "2", "1;32"  # SGR codes
@@ -93,7 +93,7 @@ def _best(results: Results, width: int) -> list[str]:
         )
     row = results.best_row()
     part, values = ("test", row.test) if row and row.test else ("valid", best_metrics(best))
-    metric = results.study.search.metric
+    metric = results.study.search.objective
     pieces = [f"#{best.number}  {fmt.settings_words(best.settings)}".rstrip()]
     if results.study.environment is not None:
         played = fmt.spread(values.get("reward"), values.get("reward_std"))
@@ -148,7 +148,7 @@ def ensemble_cells(row: "Row", metric: str) -> dict[str, str]:
 def _ensembles(results: Results, width: int) -> list[tuple[str, str]]:
     if not results.rows:
         return []
-    metric = results.study.search.metric
+    metric = results.study.search.objective
     columns, gap = fit(ensemble_columns(results.rows, metric, results.study.reading != "off"), width, indent=2)
     head = line(columns, gap, {c.name: c.name for c in columns if c.name not in ("name", "mark")}, indent=2)
     lines = [("Ensembles" + head[len("Ensembles") :], BOLD)]

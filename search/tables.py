@@ -13,9 +13,9 @@ from sweepstack.search.leaderboard import best_metrics
 from sweepstack.search.space import Interval
 
 if TYPE_CHECKING:
-    from sweepstack.search.ledger import TrialRecord
     from sweepstack.search.space import Axis, Space
     from sweepstack.search.study import Study
+    from sweepstack.search.trial_record import TrialRecord
 
 STATE = len("pruned at rung 2")
 RUNNING = "▸ running"
@@ -82,7 +82,7 @@ class TrialTable:
     """How trials are shown as rows: number, what was searched, epoch, metrics of the best epoch, state."""
 
     def __init__(self, study: "Study", space: "Space") -> None:
-        self.metric = study.search.metric
+        self.metric = study.search.objective
         self.epochs = study.train.epochs
         self.max_segments = None if study.reading == "off" else study.reading.max_segments
         self.axes = axes_by_path(space.axes)

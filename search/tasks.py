@@ -6,7 +6,7 @@ from typing import Any
 
 from sweepstack.models.errors import SweepstackError
 from sweepstack.search.interrupts import Interrupts
-from sweepstack.search.study import Resources
+from sweepstack.search.search_settings import Resources
 
 RETRIES = 2  # new workers for a call whose worker process died
 

@@ -21,8 +21,8 @@ from sweepstack.models.costs import Costs
 from sweepstack.models.data import load_dataset
 from sweepstack.models.predictions import Ints, Predictions, answer_above, fit_threshold, metrics
 from sweepstack.models.seeds import derive_seed
-from sweepstack.search.ledger import TrialRecord
 from sweepstack.search.result import Result
+from sweepstack.search.trial_record import TrialRecord
 
 SEED = "train.seed"
 LR = "train.lr"
@@ -64,7 +64,7 @@ def spread(values: list[float]) -> str:
 
 def main(folder: Path) -> None:
     result = Result.open(folder)
-    study, metric = result.study, result.study.search.metric
+    study, metric = result.study, result.study.search.objective
     dataset = load_dataset(study.data)
     costs = Costs(study.trial_settings().read_cost, dataset.costs)
     test, valid = dataset.parts["test"], dataset.parts["valid"]

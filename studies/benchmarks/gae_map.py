@@ -17,7 +17,7 @@ GAMMA, LAMBDA = "train.gamma", "train.gae_lambda"
 
 def main(folder: Path) -> None:
     result = Result.open(folder)
-    study, metric = result.study, result.study.search.metric
+    study, metric = result.study, result.study.search.objective
     values = {trial.number: trial.value for trial in result.trials if trial.value is not None}
     what = f"{metric} of evaluation"
     if study.data is not None:

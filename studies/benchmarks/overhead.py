@@ -81,6 +81,7 @@ def ours(trials: int, folder: Path, *, tracking: bool) -> list[float]:
     from sweepstack.search.ledger import MAIN, Ledger
     from sweepstack.search.mirror import parent_state, trial_state
     from sweepstack.search.runtime import Cluster
+    from sweepstack.search.search_settings import Search
     from sweepstack.search.space import Space
     from sweepstack.search.study import Study
     from sweepstack.search.tracking import Tracker
@@ -95,12 +96,9 @@ def ours(trials: int, folder: Path, *, tracking: bool) -> list[float]:
             sweep = ledger.sweep(
                 MAIN,
                 space=space,
-                sampler="tpe",
-                stopper="none",
-                metric="reward",
+                search=Search(sampler="tpe", stopper="none"),
                 epochs=EPOCHS,
                 trials=trials,
-                seed=0,
             )
             ends: list[float] = []
             tracker = None

@@ -17,13 +17,13 @@ import pytest
 from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.comparison import Gain
 from sweepstack.models.costs import Costs
-from sweepstack.search.ledger import TrialRecord
 from sweepstack.search.space import Space
 from sweepstack.search.study import Study
+from sweepstack.search.trial_record import TrialRecord
 
 if TYPE_CHECKING:
-    from sweepstack.search.ledger import Sweep
     from sweepstack.search.session import Session
+    from sweepstack.search.sweep import Sweep
 
 SETTINGS = {
     "train.lr": 8.1e-3,

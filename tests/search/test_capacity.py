@@ -5,7 +5,7 @@ import pytest
 from sweepstack.models.errors import StudyError
 from sweepstack.search import capacity
 from sweepstack.search.capacity import slots, trials_on
-from sweepstack.search.study import Resources
+from sweepstack.search.search_settings import Resources
 
 
 @pytest.mark.parametrize(

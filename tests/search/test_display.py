@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from sweepstack.search.display import Display, choose_rows, header, wrap
-from sweepstack.search.ledger import TrialRecord
 from sweepstack.search.space import Space
 from sweepstack.search.study import Study
+from sweepstack.search.trial_record import TrialRecord
 
 Make = Callable[..., TrialRecord]
 PARTS = {"warm": 4500, "policy": 3000, "valid": 750, "blend": 750, "test": 1500}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sweepstack.search.effects import effects, importances, known_to, trend
-from sweepstack.search.ledger import TrialRecord
 from sweepstack.search.space import Choice, Interval, Space
 from sweepstack.search.study import Study
+from sweepstack.search.trial_record import TrialRecord
 
 Make = Callable[..., TrialRecord]
 

@@ -20,11 +20,12 @@ from sweepstack.models.settings import TrialSettings
 from sweepstack.search.executor import Job, run_sweeps
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.interrupts import Interrupts
-from sweepstack.search.ledger import MAIN, Ledger, Sweep, TrialRecord
+from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.runtime import Cluster
+from sweepstack.search.search_settings import ASHAStopper, Resources, Search, StopperSettings
 from sweepstack.search.space import Space
-from sweepstack.search.stoppers import ASHA, NoStopper, Stopper
-from sweepstack.search.study import Resources
+from sweepstack.search.sweep import Sweep
+from sweepstack.search.trial_record import TrialRecord
 from sweepstack.search.worker import Assignment
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
@@ -110,16 +111,13 @@ class Run:
         self.cluster, self.ledger, self.folder = cluster, ledger, folder
         self.changes: list[TrialRecord] = []
 
-    def sweep(self, trials: int, name: str = MAIN, stopper: Stopper | None = None) -> Sweep:
+    def sweep(self, trials: int, name: str = MAIN, stopper: StopperSettings = "none") -> Sweep:
         return self.ledger.sweep(
             name,
             space=SPACE,
-            sampler="random",
-            stopper=stopper or NoStopper(),
-            metric="reward",
+            search=Search(sampler="random", stopper=stopper),
             epochs=EPOCHS,
             trials=trials,
-            seed=0,
         )
 
     def __call__(
@@ -189,7 +187,7 @@ def test_a_trial_that_diverges_is_a_failed_row_and_the_sweep_goes_on(run: Run) -
 
 
 def test_the_stoppers_verdict_ends_a_trial(run: Run) -> None:
-    sweep = run.sweep(4, stopper=ASHA(min_epochs=1, reduction=2))
+    sweep = run.sweep(4, stopper=ASHAStopper())
     sweep.ask()
     sweep.report(0, 1, {"reward": 99.0})  # nobody is better
     sweep.fail(0, "only to be beaten by")
@@ -244,7 +242,7 @@ def test_an_adopted_trial_whose_checkpoint_is_ahead_is_replayed_not_trained(run:
 
 
 def test_a_replay_that_is_judged_trains_no_more(run: Run) -> None:
-    sweep = run.sweep(2, stopper=ASHA(min_epochs=1, reduction=2))
+    sweep = run.sweep(2, stopper=ASHAStopper())
     sweep.ask()
     trainer = Notes(run.folder / MAIN / "0", 0, "works")
     trainer.step()
@@ -252,7 +250,7 @@ def test_a_replay_that_is_judged_trains_no_more(run: Run) -> None:
     for epoch in (1, 2, 3):
         sweep.report(1, epoch, {"reward": 99.0})
     sweep.complete(1)
-    again = run.sweep(2, stopper=ASHA(min_epochs=1, reduction=2))
+    again = run.sweep(2, stopper=ASHAStopper())
     run(again)
     assert (again.record(0).state, again.record(0).rung) == ("pruned", 1)
     assert [epoch for epoch, *_ in run.steps(0)] == [1]

@@ -10,9 +10,9 @@ from sweepstack.models.settings import TrialSettings
 from sweepstack.search import figures
 from sweepstack.search.effects import effects
 from sweepstack.search.leaderboard import Company
-from sweepstack.search.ledger import TrialRecord
 from sweepstack.search.space import Space
 from sweepstack.search.svg import COLOUR, Picture, scale_ticks, short_score
+from sweepstack.search.trial_record import TrialRecord
 
 Make = Callable[..., TrialRecord]
 

@@ -18,7 +18,7 @@ from sweepstack.search.leaderboard import (
     seconds,
     write_leaderboard,
 )
-from sweepstack.search.ledger import TrialRecord
+from sweepstack.search.trial_record import TrialRecord
 
 Make = Callable[..., TrialRecord]
 PATHS = ("train.lr", "train.lr_schedule", "train.gamma")

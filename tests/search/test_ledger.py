@@ -12,9 +12,11 @@ import pytest
 from sweepstack.models.errors import StorageError
 from sweepstack.models.seeds import derive_seed
 from sweepstack.models.settings import TrialSettings
-from sweepstack.search.ledger import MAIN, Ledger, Sweep, TrialRecord
+from sweepstack.search.ledger import MAIN, Ledger
+from sweepstack.search.search_settings import ASHAStopper, Search, StopperSettings
 from sweepstack.search.space import Space
-from sweepstack.search.stoppers import ASHA, NoStopper, Stopper
+from sweepstack.search.sweep import Sweep
+from sweepstack.search.trial_record import TrialRecord
 
 SPACE = Space.parse(
     {
@@ -31,8 +33,8 @@ def sweep_of(
     *,
     name: str = MAIN,
     space: Space = SPACE,
-    sampler: str = "random",
-    stopper: Stopper | None = None,
+    sampler: Any = "random",
+    stopper: StopperSettings = "none",
     metric: str = "reward",
     epochs: int = 4,
     trials: int = 6,
@@ -41,12 +43,9 @@ def sweep_of(
     return ledger.sweep(
         name,
         space=space,
-        sampler=sampler,
-        stopper=stopper or NoStopper(),
-        metric=metric,
+        search=Search(sampler=sampler, stopper=stopper, metric=metric, seed=seed),
         epochs=epochs,
         trials=trials,
-        seed=seed,
     )
 
 
@@ -123,7 +122,7 @@ def test_the_best_epoch_follows_the_direction_of_the_metric(ledger: Ledger) -> N
 
 
 def test_asha_prunes_with_the_rung_and_optuna_knows(ledger: Ledger) -> None:
-    sweep = sweep_of(ledger, stopper=ASHA(1, 2))
+    sweep = sweep_of(ledger, stopper=ASHAStopper())
     verdicts: dict[int, list[str]] = {}
     for number, reward in enumerate([0.5, 0.4, 0.6, 0.55]):
         sweep.ask()
@@ -148,7 +147,7 @@ def test_asha_prunes_with_the_rung_and_optuna_knows(ledger: Ledger) -> None:
 def test_a_verdict_stands_when_it_is_asked_for_again(tmp_path: Path) -> None:
     path = tmp_path / "ledger.log"
     with Ledger.open(path) as ledger:
-        sweep = sweep_of(ledger, stopper=ASHA(1, 2))
+        sweep = sweep_of(ledger, stopper=ASHAStopper())
         for reward in (0.1, 0.9, 0.8):
             record = sweep.ask()
             assert record is not None
@@ -156,7 +155,7 @@ def test_a_verdict_stands_when_it_is_asked_for_again(tmp_path: Path) -> None:
         assert sweep.report(0, 1, {"reward": 0.1}) == "continue", "it was the first then"
         before = path.read_bytes()
     with Ledger.open(path) as ledger:
-        sweep = sweep_of(ledger, stopper=ASHA(1, 2))
+        sweep = sweep_of(ledger, stopper=ASHAStopper())
         assert sweep.report(0, 1, {"reward": 0.1}) == "continue"
         assert [record.state for record in sweep.trials()] == ["running", "running", "pruned"]
         assert path.read_bytes() == before, "replays append nothing"
@@ -255,7 +254,7 @@ def test_a_searched_number_of_epochs_is_the_trials_own(ledger: Ledger) -> None:
 
 
 def test_threads_may_ask_and_report_at_once(ledger: Ledger) -> None:
-    sweep = sweep_of(ledger, sampler="tpe", stopper=ASHA(1, 2), trials=24)
+    sweep = sweep_of(ledger, sampler="tpe", stopper=ASHAStopper(), trials=24)
     failures: list[BaseException] = []
 
     def work() -> None:
@@ -285,8 +284,8 @@ def test_optuna_reads_the_file_with_its_own_backend(tmp_path: Path) -> None:
     assert "1-train.gamma" in study.trials[0].params
 
 
-@pytest.mark.parametrize("stopper", [NoStopper(), ASHA(1, 2)])
-def test_killed_at_any_byte_it_ends_as_if_undisturbed(tmp_path: Path, stopper: Stopper) -> None:
+@pytest.mark.parametrize("stopper", ["none", ASHAStopper()])
+def test_killed_at_any_byte_it_ends_as_if_undisturbed(tmp_path: Path, stopper: StopperSettings) -> None:
     """Trials run one after the other here, so that even the stopper's verdicts must be the same."""
 
     def run(path: Path) -> list[dict[str, Any]]:
@@ -311,7 +310,7 @@ def test_what_a_kill_left_half_made_is_settled_at_the_next_opening(tmp_path: Pat
     """Each cut is one append short of an end that the ledger can reach by itself."""
     path = tmp_path / "ledger.log"
 
-    def last_append_lost(work: Callable[[Sweep], object], stopper: Stopper) -> TrialRecord:
+    def last_append_lost(work: Callable[[Sweep], object], stopper: StopperSettings) -> TrialRecord:
         path.unlink(missing_ok=True)
         with Ledger.open(path) as ledger:
             sweep = sweep_of(ledger, stopper=stopper, epochs=2)
@@ -324,16 +323,16 @@ def test_what_a_kill_left_half_made_is_settled_at_the_next_opening(tmp_path: Pat
         with Ledger.open(path) as ledger:
             return sweep_of(ledger, stopper=stopper, epochs=2).trials()[1]
 
-    failed = last_append_lost(lambda sweep: sweep.fail(1, "no memory"), NoStopper())
+    failed = last_append_lost(lambda sweep: sweep.fail(1, "no memory"), "none")
     assert (failed.state, failed.reason) == ("failed", "no memory")
-    pruned = last_append_lost(lambda sweep: sweep.report(1, 1, {"reward": 0.1}), ASHA(1, 2))
+    pruned = last_append_lost(lambda sweep: sweep.report(1, 1, {"reward": 0.1}), ASHAStopper())
     assert (pruned.state, pruned.rung) == ("pruned", 1)
 
     def two_epochs(sweep: Sweep) -> None:
         sweep.report(1, 1, {"reward": 0.1})
         sweep.report(1, 2, {"reward": 0.3})
 
-    complete = last_append_lost(two_epochs, NoStopper())
+    complete = last_append_lost(two_epochs, "none")
     assert (complete.state, complete.value, len(complete.reports)) == ("complete", 0.3, 2)
 
 

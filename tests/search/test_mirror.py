@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from sweepstack.ensembles.choose import Row
-from sweepstack.search.ledger import TrialRecord
 from sweepstack.search.mirror import PARENT, ensemble_state, member_state, parent_state, trial_state
 from sweepstack.search.study import Study
+from sweepstack.search.trial_record import TrialRecord
 
 Make = Callable[..., TrialRecord]
 FOLDER = Path("/runs/quickstart/trials/7")

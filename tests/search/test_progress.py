@@ -2,8 +2,8 @@ from collections.abc import Callable
 
 import pytest
 
-from sweepstack.search.ledger import TrialRecord
 from sweepstack.search.progress import Progress
+from sweepstack.search.trial_record import TrialRecord
 
 Make = Callable[..., TrialRecord]
 

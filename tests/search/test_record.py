@@ -18,13 +18,14 @@ from sweepstack.models.predictions import DIRECTION
 from sweepstack.search.ledger import Ledger
 from sweepstack.search.record import ATTRIBUTE, BuiltEnsembles, card
 from sweepstack.search.result import Result
+from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
 
 
 @pytest.fixture
 def ledger(tmp_path: Path, space: Space) -> Ledger:
     ledger = Ledger.open(tmp_path / "ledger.log")
-    ledger.sweep("trials", space=space, sampler="random", stopper="none", metric="reward", epochs=1, trials=1, seed=0)
+    ledger.sweep("trials", space=space, search=Search(sampler="random", stopper="none"), epochs=1, trials=1)
     return ledger
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from sweepstack.ensembles.choose import Row
 from sweepstack.search.leaderboard import Company
-from sweepstack.search.ledger import TrialRecord
 from sweepstack.search.report import Contents, caution, flattery, render, write_report
 from sweepstack.search.space import Space
 from sweepstack.search.study import Study
 from sweepstack.search.summary import Results
+from sweepstack.search.trial_record import TrialRecord
 
 Make = Callable[..., TrialRecord]
 NOW = datetime(2026, 11, 24, 3, 4, tzinfo=UTC)

@@ -17,7 +17,7 @@ from ray import cloudpickle
 from sweepstack.models.errors import InputError, SweepstackError, TrainingError
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.runtime import Cluster
-from sweepstack.search.study import Resources
+from sweepstack.search.search_settings import Resources
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sweepstack.search.search_settings import ASHA as ASHASettings
+from sweepstack.search.search_settings import ASHAStopper
 from sweepstack.search.stoppers import ASHA, NoStopper, Stopper, make_stopper
-from sweepstack.search.study import ASHA as ASHASettings
-from sweepstack.search.study import ASHAStopper
 
 values = st.floats(-10, 10)
 
@@ -53,4 +53,3 @@ def test_the_study_files_words() -> None:
     assert make_stopper("none") == NoStopper()
     assert make_stopper(ASHAStopper()) == ASHA(1, 2)
     assert make_stopper(ASHAStopper(asha=ASHASettings(min_epochs=2, reduction=3))) == ASHA(2, 3)
-    assert make_stopper(ASHA(5, 5)) == ASHA(5, 5)

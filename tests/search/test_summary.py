@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from sweepstack.ensembles.choose import Row
-from sweepstack.search.ledger import TrialRecord
 from sweepstack.search.study import Study
 from sweepstack.search.summary import Results, print_results, print_status, quoted, result_lines, shown_path
+from sweepstack.search.trial_record import TrialRecord
 
 Make = Callable[..., TrialRecord]
 Rows = tuple[Row, ...]

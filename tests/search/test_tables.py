@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweepstack.search.ledger import TrialRecord
 from sweepstack.search.space import Space
 from sweepstack.search.study import Study
 from sweepstack.search.tables import Column, TrialTable, axes_by_path, fit, labelled, line
+from sweepstack.search.trial_record import TrialRecord
 
 
 def test_space_goes_first_and_then_the_least_important_column() -> None:

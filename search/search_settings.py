@@ -1,0 +1,164 @@
+"""The `search:` section of a study file: where the next trial looks, when one is stopped, and when all of them end."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
+
+from sweepstack.models.settings import Count, NonNegative, Positive, Seed, Settings
+from sweepstack.search.refusals import shown
+
+STOPPERS = ("none", "asha", "hyperband", "median", "pbt")
+
+
+class ASHA(Settings):
+    min_epochs: Count = 1  # before the first rung
+    reduction: Annotated[int, Field(ge=2)] = 2  # one trial in so many goes on from each rung
+
+
+class Hyperband(Settings):
+    """Brackets of successive halving with the trials shared out among them, each beginning a rung later."""
+
+    min_epochs: Count = 1
+    reduction: Annotated[int, Field(ge=2)] = 3
+
+
+class Median(Settings):
+    min_epochs: Count = 1  # a trial is not judged before
+    min_trials: Count = 4  # nor before so many others have come as far
+
+
+class PBT(Settings):
+    """Population-based training: ``search.trials`` is the population times the generations."""
+
+    population: Annotated[int, Field(ge=2)] = 4
+    interval: Count = 1  # epochs of a generation
+    quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25  # so many at the bottom go on from so many at the top
+    resample: Annotated[float, Field(ge=0, le=1)] = 0.25  # how often a value is drawn anew instead of perturbed
+
+
+class ASHAStopper(Settings):
+    asha: ASHA = ASHA()
+
+
+class HyperbandStopper(Settings):
+    hyperband: Hyperband = Hyperband()
+
+
+class MedianStopper(Settings):
+    median: Median = Median()
+
+
+class PBTStopper(Settings):
+    pbt: PBT = PBT()
+
+
+StopperSettings = Literal["none"] | ASHAStopper | HyperbandStopper | MedianStopper | PBTStopper
+
+
+def _stopper(value: Any) -> Any:
+    """``asha`` is short for ``{asha: {}}``, and so for the others."""
+    if isinstance(value, Settings) or value == "none":
+        return value
+    name, options = value, None
+    if isinstance(value, dict) and len(value) == 1:
+        ((name, options),) = value.items()
+    if name == "none" or name not in STOPPERS:
+        raise ValueError(
+            f"must be one of {', '.join(STOPPERS)}, alone or with its options as in "
+            f"{{asha: {{min_epochs: 1, reduction: 2}}}}, but got {shown(value)}"
+        )
+    return {name: {} if options is None else options}
+
+
+def _kind_of_stopper(value: Any) -> str:
+    """pydantic's tag of the stopper that ``value`` is; in < > it is left out of the path of an error."""
+    if isinstance(value, Settings):
+        return f"<{next(iter(type(value).model_fields))}>"
+    return "<none>" if isinstance(value, str) else f"<{next(iter(value))}>"
+
+
+def _word_or_count(value: Any) -> str:
+    return "<word>" if isinstance(value, str) else "<count>"
+
+
+def _one_of(*words: str) -> BeforeValidator:
+    def check(value: Any) -> Any:
+        if value not in words and (not isinstance(value, int) or isinstance(value, bool)):
+            raise ValueError(f"must be {' or '.join((*words, 'an integer'))}, but got {shown(value)}")
+        return value
+
+    return BeforeValidator(check)
+
+
+class Resources(Settings):
+    """What one trial occupies."""
+
+    cpu: Positive = 1.0
+    gpu: NonNegative = 0.0
+
+
+class Keep(Settings):
+    """What may stay on the disk."""
+
+    disk_gb: Positive | None = None  # of trials/; the weights of those that nothing can use go first. null: all stay
+
+
+class Search(Settings):
+    sampler: Literal["grid", "random", "qmc", "tpe", "gp", "cmaes", "nsga2", "bayes"] = "tpe"
+    start: list[dict[str, Any]] = Field([])  # points that are tried first: searched values by path
+    start_from: str | None = None  # the folder of another run, whose best points are tried first
+    stopper: Annotated[
+        Annotated[Literal["none"], Tag("<none>")]
+        | Annotated[ASHAStopper, Tag("<asha>")]
+        | Annotated[HyperbandStopper, Tag("<hyperband>")]
+        | Annotated[MedianStopper, Tag("<median>")]
+        | Annotated[PBTStopper, Tag("<pbt>")],
+        Discriminator(_kind_of_stopper),
+        BeforeValidator(_stopper),
+    ] = ASHAStopper()
+    trials: Count = 16
+    wall_time: Positive | None = None  # seconds, of search and ensembles together
+    total_epochs: Count | None = None  # of all trials together
+    target: float | None = None  # no new trial once one has come to it
+    patience: Count | None = None  # no new trial after so many without a better one
+    metric: str | list[str] = "reward"  # several: a Pareto front
+    metric_per: Literal["seconds"] | None = None  # expected gain by predicted cost
+    concurrency: Annotated[
+        Annotated[Literal["auto"], Tag("<word>")] | Annotated[Count, Tag("<count>")],
+        Discriminator(_word_or_count),
+        _one_of("auto"),
+    ] = "auto"  # trials at a time; auto: as many as the resources allow
+    packing: Annotated[
+        Annotated[Literal["auto", "off"], Tag("<word>")] | Annotated[Count, Tag("<count>")],
+        Discriminator(_word_or_count),
+        _one_of("auto", "off"),
+    ] = "auto"  # trials trained as one program; auto: as many as a calibration finds to be worth it
+    resources: Resources = Resources()
+    seeds: Count = 1  # repetitions of each configuration
+    seed: Seed = 0
+    keep: Keep = Keep()
+    storage: None = None  # the run folder's ledger.log
+
+    @field_validator("metric")
+    @classmethod
+    def _is_reported(cls, metric: str | list[str]) -> str | list[str]:
+        from sweepstack.models.predictions import DIRECTION  # brings numpy
+
+        names = [metric] if isinstance(metric, str) else metric
+        known = (*DIRECTION, "seconds") if len(names) > 1 else DIRECTION
+        for name in names:
+            if name not in known:
+                raise ValueError(f"must be one of {', '.join(known)}, but got {name!r}")
+        if len(set(names)) < len(names) or not names:
+            raise ValueError(f"must name one metric, or several once each, but got {shown(metric)}")
+        return names[0] if len(names) == 1 else metric
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """What trials are compared by; more than one make a Pareto front."""
+        return (self.metric,) if isinstance(self.metric, str) else tuple(self.metric)
+
+    @property
+    def objective(self) -> str:
+        """The first of them: what trials are stopped and ranked by."""
+        return self.objectives[0]
