@@ -4,6 +4,7 @@ Every step is one or a few appends in such an order that a kill between any two 
 
     report    attribute report:<epoch> (all metrics), then the intermediate value, then the verdict of the stopper
     verdict   attribute promoted:<rung>, or attribute rung and then the state PRUNED
+    race      attribute raced:<repetition>, true where another seed follows, or false and then the state COMPLETE
     failure   attribute reason, then the state FAIL
 """
 
@@ -13,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from sweepstack.models.predictions import DIRECTION
+from sweepstack.search.objectives import direction
+from sweepstack.search.racing import may_be_best
 from sweepstack.search.samplers import most_trials
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
 from sweepstack.search.stoppers import make_stopper
-from sweepstack.search.trial_record import LATE, TrialRecord, late_attributes, record_of
+from sweepstack.search.trial_record import LATE, REPETITION, TrialRecord, late_attributes, record_of
 
 if TYPE_CHECKING:
     from sweepstack.search.ledger import Ledger
@@ -32,8 +34,8 @@ class Sweep:
     ) -> None:
         self.name = study.study_name
         self.space = space
-        self.metric = search.objective
-        self.epochs = epochs
+        self.metric, self.objectives = search.objective, search.objectives
+        self.epochs, self.seeds = epochs, search.seeds
         self.budget = min(trials, most_trials(search.sampler, space) or trials)  # whatever becomes of the trials
         self._ledger, self._study, self._stopper = ledger, study, make_stopper(search.stopper)
         self._storage, self._lock = ledger.storage, ledger.lock
@@ -58,10 +60,10 @@ class Sweep:
             return self.record(trial.number)
 
     def report(self, number: int, epoch: int, metrics: dict[str, float]) -> Literal["continue", "stop"]:
-        """Records the metrics after ``epoch`` (from 1) and answers whether the trial goes on.
+        """Records the metrics after ``epoch`` (from 1, over all repetitions) and answers whether the trial goes on.
 
-        A replay changes nothing. A trial whose objective is not finite fails; one that the stopper ends is pruned.
-        Raises ValueError if an epoch is skipped.
+        A replay changes nothing. A trial with an objective that is not finite fails; one that the stopper ends is
+        pruned; one that has lost the race of repetitions is complete. Raises ValueError if an epoch is skipped.
         """
         with self._lock:
             trial = self._frozen(number)
@@ -72,22 +74,26 @@ class Sweep:
                 if epoch != len(values) + 1:
                     raise ValueError(f"trial {number} reports epoch {epoch} after {len(values)} epochs")
                 value = float(metrics[self.metric])
-                if not math.isfinite(value):
-                    self.fail(number, f"{self.metric} is not a number after epoch {epoch}")
-                    return "stop"
+                for name in self.objectives:
+                    if not math.isfinite(metrics[name]):
+                        self.fail(number, f"{name} is not a number after epoch {epoch}")
+                        return "stop"
                 if f"report:{epoch}" not in trial.user_attrs:
                     plain = {name: float(metric) for name, metric in metrics.items()}
+                    if self.seeds > 1:
+                        plain[REPETITION] = (epoch - 1) // self.repetition_epochs_of(number) + 1.0
                     self._storage.set_trial_user_attr(trial._trial_id, f"report:{epoch}", plain)
                 self._storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
             return self._judge(self._frozen(number), epoch)
 
     def complete(self, number: int) -> None:
-        """Ends a trial that has done all its epochs with the value of its best one."""
+        """Ends a trial that has done all its epochs with the objectives at its best one, of several repetitions with
+        their means over these."""
         with self._lock:
-            value = self.record(number).value
-            if value is None:
+            found = self._record_of(self._frozen(number), whole=True).objectives
+            if not found:
                 raise ValueError(f"trial {number} cannot be complete: it has not reported yet")
-            self._tell(number, TrialState.COMPLETE, value)
+            self._tell(number, TrialState.COMPLETE, [found[name] for name in self.objectives])
 
     def fail(self, number: int, reason: str) -> None:
         """Ends a trial that cannot go on; ``reason`` is one line for the leaderboard."""
@@ -125,25 +131,41 @@ class Sweep:
             return len(trials) < self.budget or any(not trial.state.is_finished() for trial in trials)
 
     def epochs_of(self, number: int) -> int:
-        """How many epochs a trial has: its own number, where ``train.epochs`` is searched."""
-        return int(self._frozen(number).params.get("train.epochs", self.epochs))
+        """How many epochs a trial has at most, all its repetitions together."""
+        return self.seeds * self.repetition_epochs_of(number)
+
+    def repetition_epochs_of(self, number: int) -> int:
+        """How many of them a repetition has: the trial's own number, where ``train.epochs`` is searched."""
+        return self._length(self._frozen(number))
+
+    def _length(self, trial: FrozenTrial) -> int:
+        return int(trial.params.get("train.epochs", self.epochs))
 
     def _record(self, trial: FrozenTrial) -> TrialRecord:
         known = self._finished.get(trial.number)
         if known is not None:
             return known
-        record = record_of(self.name, trial, self._late.get(trial.number, {}), DIRECTION[self.metric] > 0)
+        record = self._record_of(trial)
         if trial.state.is_finished():
             self._finished[trial.number] = record
         return record
 
+    def _record_of(self, trial: FrozenTrial, *, whole: bool = False) -> TrialRecord:
+        late = self._late.get(trial.number, {})
+        return record_of(self.name, trial, late, direction(self.metric) > 0, self.objectives, whole=whole)
+
     def _judge(self, trial: FrozenTrial, epoch: int) -> Literal["continue", "stop"]:
         """The verdict after ``epoch``; one that was given stands, whatever other trials have reported since."""
-        rung = self._stopper.rung(epoch, self.epochs_of(trial.number))
+        length = self._length(trial)
+        if epoch % length == 0 and epoch < self.seeds * length:
+            return self._race(trial, epoch // length)
+        if epoch > length:  # the stopper judges within the first repetition, as that is what all trials have
+            return "continue"
+        rung = self._stopper.rung(epoch, length)
         if rung is None or f"promoted:{rung}" in trial.user_attrs:
             return "continue"
         if "rung" not in trial.user_attrs:
-            sign = DIRECTION[self.metric]
+            sign = direction(self.metric)
             others = [
                 sign * other.intermediate_values[epoch]
                 for other in self._frozen_trials()
@@ -157,6 +179,25 @@ class Sweep:
             self._storage.set_trial_user_attr(trial._trial_id, "rung", rung)
         self._tell(trial.number, TrialState.PRUNED)
         return "stop"
+
+    def _race(self, trial: FrozenTrial, repetition: int) -> Literal["continue", "stop"]:
+        """The verdict at the end of a repetition that is not the last one; one that was given stands."""
+        goes_on = trial.user_attrs.get(f"raced:{repetition}")
+        if goes_on is None:
+            rivals = [t for t in self._frozen_trials() if t.number != trial.number and t.state != TrialState.FAIL]
+            others = [scores for scores in map(self._scores, rivals) if scores]
+            goes_on = may_be_best(self._scores(trial), others)
+            self._storage.set_trial_user_attr(trial._trial_id, f"raced:{repetition}", goes_on)
+        if goes_on:
+            return "continue"
+        self.complete(trial.number)
+        return "stop"
+
+    def _scores(self, trial: FrozenTrial) -> list[float]:
+        """The first objective of each repetition that has come to its end; more is better."""
+        sign, length = direction(self.metric), self._length(trial)
+        values = [sign * value for _, value in sorted(trial.intermediate_values.items())]
+        return [max(values[end - length : end]) for end in range(length, len(values) + 1, length)]
 
     def _settle(self, trial: FrozenTrial) -> None:
         """Completes what a kill interrupted, as far as the ledger alone can."""
@@ -172,9 +213,9 @@ class Sweep:
         if verdict == "continue" and epochs >= self.epochs_of(trial.number):
             self.complete(trial.number)
 
-    def _tell(self, number: int, state: TrialState, value: float | None = None) -> None:
+    def _tell(self, number: int, state: TrialState, values: list[float] | None = None) -> None:
         if not self._frozen(number).state.is_finished():
-            self._study.tell(number, value, state=state)
+            self._study.tell(number, values, state=state)
 
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)

@@ -3,61 +3,145 @@
 A finished Optuna trial takes no more attributes, so what comes later (an MLflow run id) is kept with its sweep's study.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
+from sweepstack.search.objectives import SECONDS
 from sweepstack.search.space import settings_of
 
-State = Literal["running", "complete", "pruned", "failed"]
+State = Literal["waiting", "running", "complete", "pruned", "failed"]
 STATES: dict[TrialState, State] = {
     TrialState.RUNNING: "running",
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
+    TrialState.WAITING: "waiting",  # queued by hand
 }
+BY_HAND = "by_hand"  # the attribute of a trial that a person asked for
 LATE = "trial:"  # begins the name of a finished trial's attribute in its sweep's study
+REPETITION = "repetition"  # in the reports of a trial with several seeds: which one, from 1
+VERDICTS = ("report:", "promoted:", "raced:")  # begin the names of what is no attribute to a reader
 
 
 @dataclass(frozen=True)
 class TrialRecord:
+    """A trial with several seeds goes through one repetition after another, and its epochs count on.
+
+    Those that count are the repetitions that are finished, or the first as long as it is not.
+    """
+
     sweep: str
     number: int
     state: State
     settings: dict[str, Any]  # the searched values by path
     reports: tuple[dict[str, float], ...]  # the metrics after each epoch
-    value: float | None  # the objective at its best epoch so far
-    best_epoch: int | None  # from 1; the first of equals
+    value: float | None  # the first objective at its best epoch so far; of several repetitions their mean
+    best_epoch: int | None  # from 1; the first of equals; of several repetitions that of the best one
     reason: str | None  # why it failed
     attributes: dict[str, Any]
     started: float  # seconds since 1970
     ended: float | None
     rung: int | None  # where the stopper ended it
 
+    @property
+    def has_ended(self) -> bool:
+        return self.state not in ("waiting", "running")
 
-def record_of(sweep: str, trial: FrozenTrial, late: dict[str, Any], maximize: bool) -> TrialRecord:
-    """What an Optuna trial says; ``late`` are the attributes that came after its end."""
-    steps = sorted(trial.intermediate_values)
+    @property
+    def by_hand(self) -> bool:
+        """Whether a person asked for it: it stands beside the budgets and the sampler's own sequence."""
+        return bool(self.attributes.get(BY_HAND))
+    objectives: dict[str, float] = field(default_factory=dict)  # all of them by name, means over repetitions
+    best_epochs: tuple[int, ...] = ()  # of each repetition that counts
+    scores: tuple[float, ...] = ()  # the first objective there
+
+    @property
+    def seeds(self) -> int:
+        """How many repetitions its value is the mean of."""
+        return max(1, len(self.scores))
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation of the value over repetitions (n - 1); None for one."""
+        return statistics.stdev(self.scores) if len(self.scores) > 1 else None
+
+    @property
+    def best_repetition(self) -> int:
+        """From 0; its checkpoint and predictions stand for the trial."""
+        return self.best_epochs.index(self.best_epoch) if self.best_epoch in self.best_epochs else 0
+
+
+def record_of(
+    sweep: str,
+    trial: FrozenTrial,
+    late: dict[str, Any],
+    maximize: bool,
+    objectives: Sequence[str] = (),
+    *,
+    whole: bool = False,
+) -> TrialRecord:
+    """What an Optuna trial says; ``late`` are the attributes that came after its end. ``whole``: its last repetition
+    has come to its end, though nothing else says so yet."""
+    values = trial.intermediate_values
+    steps = sorted(values)
+    reports = tuple(trial.user_attrs[f"report:{step}"] for step in steps)
     choose: Callable[..., int] = max if maximize else min
-    best = choose(steps, key=trial.intermediate_values.__getitem__) if steps else None
-    own = {name: value for name, value in trial.user_attrs.items() if not name.startswith(("report:", "promoted:"))}
+    counting = _counting(trial, reports, whole or trial.state == TrialState.COMPLETE)
+    best_epochs = tuple(choose(epochs, key=values.__getitem__) for epochs in counting)
+    scores = tuple(values[epoch] for epoch in best_epochs)
+    own = {name: value for name, value in trial.user_attrs.items() if not name.startswith(VERDICTS)}
     rung, reason = own.pop("rung", None), own.pop("reason", None)
     return TrialRecord(
         sweep=sweep,
         number=trial.number,
         state=STATES[trial.state],
         settings=settings_of(trial.params),
-        reports=tuple(trial.user_attrs[f"report:{step}"] for step in steps),
-        value=None if best is None else trial.intermediate_values[best],
-        best_epoch=best,
+        reports=reports,
+        value=statistics.fmean(scores) if scores else None,
+        best_epoch=choose(best_epochs, key=values.__getitem__) if best_epochs else None,
         reason=reason,
         attributes={**own, **late},
         started=trial.datetime_start.timestamp() if trial.datetime_start else 0.0,
         ended=trial.datetime_complete.timestamp() if trial.datetime_complete else None,
         rung=rung,
+        objectives=objective_values(reports, counting, best_epochs, objectives),
+        best_epochs=best_epochs,
+        scores=scores,
     )
+
+
+def _counting(trial: FrozenTrial, reports: Sequence[Mapping[str, float]], whole: bool) -> list[list[int]]:
+    """The epochs (from 1) of each repetition that counts."""
+    repetitions: dict[int, list[int]] = {}
+    for epoch, report in enumerate(reports, start=1):
+        repetitions.setdefault(int(report.get(REPETITION, 1)), []).append(epoch)
+    last = len(repetitions)
+    if last > 1 and not whole and f"raced:{last}" not in trial.user_attrs:
+        del repetitions[last]
+    return list(repetitions.values())
+
+
+def objective_values(
+    reports: Sequence[Mapping[str, float]],
+    counting: Sequence[Sequence[int]],
+    best_epochs: Sequence[int],
+    objectives: Sequence[str],
+) -> dict[str, float]:
+    """The objectives at the best epochs, means over the repetitions that count; seconds are those of a repetition."""
+    if not counting:
+        return {}
+    worked = math.fsum(reports[epoch - 1].get(SECONDS, 0.0) for epochs in counting for epoch in epochs)
+    return {
+        name: worked / len(counting)
+        if name == SECONDS
+        else statistics.fmean(reports[epoch - 1][name] for epoch in best_epochs)
+        for name in objectives
+    }
 
 
 def late_attributes(attributes: dict[str, Any]) -> dict[int, dict[str, Any]]:

@@ -1,0 +1,38 @@
+"""What trials are compared by: one metric, or several at once, and then by their Pareto front.
+
+Objectives are undiscounted metrics of held-out inputs. Beside them may stand ``seconds``: what training one repetition
+of a setting took.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from sweepstack.models.predictions import DIRECTION
+
+SECONDS = "seconds"
+
+
+def direction(objective: str) -> int:
+    """+1 where more is better, -1 where less is."""
+    return -1 if objective == SECONDS else DIRECTION[objective]
+
+
+def dominates(a: Sequence[float], b: Sequence[float]) -> bool:
+    """Whether ``a`` is nowhere worse than ``b`` and somewhere better; more is better in every place."""
+    return all(x >= y for x, y in zip(a, b, strict=True)) and any(x > y for x, y in zip(a, b, strict=True))
+
+
+def pareto_front(points: Mapping[int, Mapping[str, float]], objectives: Sequence[str]) -> tuple[int, ...]:
+    """The keys of the points that no other dominates, best first by the first objective; equal points all stand.
+
+    Points sorted by all their values can only be dominated by one before them, and then by one of the front so far
+    (Kung, Luccio and Preparata 1975).
+    """
+    keys = list(points)
+    values = np.array([[direction(o) * points[key][o] for o in objectives] for key in keys]).reshape(len(keys), -1)
+    front: list[int] = []
+    for place in np.lexsort(tuple(-values.T[::-1])).tolist():
+        if not any(dominates(values[other].tolist(), values[place].tolist()) for other in front):
+            front.append(place)
+    return tuple(keys[place] for place in front)
