@@ -15,7 +15,8 @@ from sweepstack.models.files import read_json, write_json
 from sweepstack.models.linear import LinearBaseline
 from sweepstack.models.predictions import metrics
 from sweepstack.models.settings import Reading, TrialSettings
-from sweepstack.search.space import Choice, Space
+from sweepstack.search.axes import Choice
+from sweepstack.search.space import Space
 
 CONTROL_SHARE = 4  # the control has a quarter of the trials
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sweepstack.search.space import Axis, Interval
+from sweepstack.search.axes import Axis, Interval
 from sweepstack.search.tables import axes_by_path
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import numpy as np
 
 from sweepstack.models.predictions import DIRECTION
 from sweepstack.search import format as fmt
+from sweepstack.search.axes import Choice
 from sweepstack.search.effects import Effect, trend
 from sweepstack.search.leaderboard import Company, best_metrics
-from sweepstack.search.space import Choice
 from sweepstack.search.svg import CARD, COLOUR, GRID, INK, MUTED, STEPS, Picture, scale_ticks, score_axis, short_score
 
 if TYPE_CHECKING:

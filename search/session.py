@@ -32,6 +32,7 @@ from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.mirror import parent_state, trial_state
 from sweepstack.search.runtime import Cluster, check_address
 from sweepstack.search.space import Space, with_candidates
+from sweepstack.search.starting import best_points
 from sweepstack.search.study import Study
 from sweepstack.search.sweep import Sweep
 from sweepstack.search.tracking import Tracker, check_tracking
@@ -39,6 +40,7 @@ from sweepstack.search.tracking_mirror import Status
 from sweepstack.search.trial_record import TrialRecord
 
 CONTROL = "supervised"
+BEGINNING = "beginning"  # the attribute that holds the points a search begins with
 MLFLOW_RUN = "mlflow_run"  # the attribute that holds a run's id
 NEEDED_MB = 200  # free disk to start with: weights and predictions of a small sweep
 PACKAGES = ("sweepstack", "torch", "ray", "optuna", "mlflow", "scikit-learn", "tokenizers", "safetensors", "numpy")
@@ -100,11 +102,16 @@ class Session:
             spec = with_candidates(study.space, units)
             self.space, notes = Space.of(spec, self.settings)
             self.notes = (*(self._data.notes if self._data else ()), *notes)
+            beginning = self.ledger.attribute(BEGINNING) or self._beginning()
+            self.notes = (*self.notes, *beginning["notes"])
+            self._start = beginning["points"]
             self.trials = self._sweep(MAIN, self.space, study.search.trials)
             self.control: Sweep | None = None
             space = None if dataset is None else control_space(spec, self.settings)
             if space is not None:
                 self.control = self._sweep(CONTROL, space, control_trials(study.search.trials))
+            if self.ledger.attribute(BEGINNING) is None:  # another run, which they may come from, need not stay
+                self.ledger.set_attribute(BEGINNING, beginning)
             if self.ledger.attribute("sweep_id") is None:
                 self.ledger.set_attribute("sweep_id", uuid.uuid4().hex)
             self._open = opened.pop_all()
@@ -156,7 +163,18 @@ class Session:
             search=search,
             epochs=self.study.train.epochs,
             trials=trials,
+            start=self._start,
         )
+
+    def _beginning(self) -> dict[str, Any]:
+        """The points that the search begins with, and what to say about them."""
+        search = self.study.search
+        points, notes = list(search.start), []
+        if search.start_from is not None:
+            others, note = best_points(Path(search.start_from), search.objective, self.space)
+            points += others
+            notes.append(note)
+        return {"points": points, "notes": notes}
 
     @property
     def tracker(self) -> Tracker:

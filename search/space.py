@@ -5,35 +5,44 @@
     {log: [lo, hi]}                     log-uniform
     {near_one: [lo, hi]}                log-uniform in 1 − x, for γ and λ: the ledger's parameter is `1-train.gamma`
     {int: [lo, hi]}, {int_log: [lo, hi]}  whole numbers, uniform or log-uniform
+    a                                   a fixed value, for every trial or with the choice that it hangs on
     auto                                of train.batch_size: powers of two that suit the size of the data
 
 Under the grid sampler an interval needs ``points: n`` beside it (but for ``int``, which can be enumerated); other
-samplers do not look at it.
+samplers do not look at it. ``around: x`` beside an interval is where the best value is expected; the grid does not
+look at that.
 """
 
 import difflib
 import functools
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from sweepstack.models.settings import SettingError, TrialSettings
+from sweepstack.models.settings import TrialSettings
+from sweepstack.search.axes import (
+    KINDS,
+    NEAR_ONE,
+    Axis,
+    Choice,
+    Interval,
+    Option,
+    SpaceError,
+    below_one,
+    product,
+    suggest,
+)
 from sweepstack.search.refusals import rule
 
 if TYPE_CHECKING:
     from optuna import Trial
 
-Kind = Literal["range", "log", "near_one", "int", "int_log"]
-KINDS: tuple[Kind, ...] = ("range", "log", "near_one", "int", "int_log")
-NEAR_ONE = "1-"
 BATCH_SIZE, AUTO = "train.batch_size", "auto"
 SOME_ROWS = 4096  # stands for the policy part where only the form of a space matters
 MOST_POINTS = 100_000  # of a grid
-MOST_CHECKED = 64  # whole numbers of one axis that are tried out one by one before a launch
 ONE_DECISION = ("train.gamma", "train.gae_lambda", "train.value_lambda", "train.lambda_alpha")
 """Void where an episode is a single decision."""
 DIVIDES = (("model.d_model", "model.heads"), ("train.batch_size", "train.env.copies"))
@@ -49,108 +58,6 @@ VOID = {
     "rloo": VALUE,
 }
 """What each algorithm does not use, besides the others' own settings."""
-
-
-class SpaceError(SettingError):
-    """An axis that cannot be; ``path`` is its key's path in the study file."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    path: str
-    kind: Kind
-    low: float
-    high: float
-    points: int | None = None
-
-    @property
-    def parameter(self) -> str:
-        return NEAR_ONE + self.path if self.kind == "near_one" else self.path
-
-    def suggest(self, trial: "Trial") -> dict[str, Any]:
-        match self.kind:
-            case "int" | "int_log":
-                return {
-                    self.path: trial.suggest_int(self.path, int(self.low), int(self.high), log=self.kind == "int_log")
-                }
-            case "near_one":
-                below = trial.suggest_float(self.parameter, _below_one(self.high), _below_one(self.low), log=True)
-                return {self.path: _below_one(below)}
-            case _:
-                return {self.path: trial.suggest_float(self.path, self.low, self.high, log=self.kind == "log")}
-
-    def values(self) -> list[Any]:
-        """The grid's values of the parameter (so of 1 − x under near_one), in ascending order."""
-        if self.kind == "int" and self.points is None:
-            return list(range(int(self.low), int(self.high) + 1))
-        low, high = (_below_one(self.high), _below_one(self.low)) if self.kind == "near_one" else (self.low, self.high)
-        if self.points is None:
-            raise SpaceError(
-                f"space.{self.path}", f"the grid sampler needs points: n beside {self.kind} (n values to try)"
-            )
-        steps = [0.5] if self.points == 1 else [i / (self.points - 1) for i in range(self.points)]
-        if self.kind in ("range", "int"):
-            values = [low + (high - low) * step for step in steps]
-        else:
-            values = [low * (high / low) ** step for step in steps]
-        if self.kind in ("int", "int_log"):
-            return sorted({round(value) for value in values})
-        return [min(max(value, low), high) for value in values]
-
-    def branches(self) -> Iterator[dict[str, Any]]:
-        yield from ({self.parameter: value} for value in self.values())
-
-    def size(self) -> int:
-        if self.kind == "int" and self.points is None:
-            return int(self.high) - int(self.low) + 1
-        return len(self.values())
-
-    def tried(self) -> list[dict[str, Any]]:
-        """Settings by path which, if they are valid, make the whole axis valid."""
-        ends: Iterable[Any] = (self.low, self.high)
-        if self.kind in ("int", "int_log"):
-            low, high = int(self.low), int(self.high)
-            ends = range(low, high + 1) if high - low < MOST_CHECKED else (low, high)
-        return [{self.path: value} for value in ends]
-
-
-@dataclass(frozen=True)
-class Option:
-    value: Any
-    inner: "tuple[Axis, ...]" = ()  # searched only where this value is taken
-
-
-@dataclass(frozen=True)
-class Choice:
-    path: str
-    options: tuple[Option, ...]
-
-    @property
-    def parameter(self) -> str:
-        return self.path
-
-    def suggest(self, trial: "Trial") -> dict[str, Any]:
-        value = trial.suggest_categorical(self.path, [option.value for option in self.options])
-        taken = next(option for option in self.options if option.value == value)
-        return {self.path: value, **_suggest(taken.inner, trial)}
-
-    def branches(self) -> Iterator[dict[str, Any]]:
-        for option in self.options:
-            for inner in _product(option.inner):
-                yield {self.path: option.value, **inner}
-
-    def size(self) -> int:
-        return sum(math.prod(axis.size() for axis in option.inner) for option in self.options)
-
-    def tried(self) -> list[dict[str, Any]]:
-        tried: list[dict[str, Any]] = []
-        for option in self.options:
-            tried.append({self.path: option.value})
-            tried.extend({self.path: option.value, **inner} for axis in option.inner for inner in axis.tried())
-        return tried
-
-
-Axis = Interval | Choice
 
 
 @dataclass(frozen=True)
@@ -181,7 +88,7 @@ class Space:
 
     def suggest(self, trial: "Trial") -> dict[str, Any]:
         """Asks ``trial`` for every parameter; returns the settings by path."""
-        return _suggest(self.axes, trial)
+        return suggest(self.axes, trial)
 
     def grid(self) -> list[dict[str, Any]]:
         """Every point of the grid: values by parameter, conditional ones only where they exist.
@@ -192,7 +99,7 @@ class Space:
             raise SpaceError(
                 "space", f"the grid has {self.size():,} points, more than {MOST_POINTS:,}; take fewer points"
             )
-        return list(_product(sorted(self.axes, key=lambda axis: axis.path)))
+        return list(product(sorted(self.axes, key=lambda axis: axis.path)))
 
     def size(self) -> int:
         """The number of points of the grid."""
@@ -201,6 +108,29 @@ class Space:
     def paths(self) -> tuple[str, ...]:
         """Every searched path, conditional ones after the choice that they belong to."""
         return tuple(dict.fromkeys(axis.path for axis in _all_axes(self.axes)))
+
+    def intervals(self) -> dict[str, Interval]:
+        """Every interval by its parameter's name."""
+        return {axis.parameter: axis for axis in _all_axes(self.axes) if isinstance(axis, Interval)}
+
+    def point(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings by path as parameters, as far as they are searched; raises SpaceError where an axis does not hold
+        its value, or where the choice that it hangs on is not taken."""
+        point: dict[str, Any] = {}
+
+        def put(axes: Iterable[Axis]) -> None:
+            for axis in axes:
+                if axis.path not in values:
+                    continue
+                point.update(axis.point(values[axis.path]))
+                if isinstance(axis, Choice):
+                    put(axis.taken(values[axis.path]).inner)
+
+        put(self.axes)
+        lost = [path for path in self.paths() if path in values and {path, NEAR_ONE + path}.isdisjoint(point)]
+        if lost:
+            raise SpaceError(lost[0], "exists only with a choice that is not taken here; name that choice, too")
+        return point
 
     def without(self, prefixes: Sequence[str]) -> "Space":
         """The space less the axes whose path begins with one of ``prefixes``."""
@@ -229,6 +159,22 @@ class Space:
         return space, tuple(notes)
 
 
+def check_points(points: Sequence[Mapping[str, Any]], space: Space) -> None:
+    """Raises SpaceError for a point of ``search.start`` that the space does not hold."""
+    known = space.paths()
+    for index, point in enumerate(points):
+        where = f"search.start[{index}]"
+        if not point:
+            raise SpaceError(where, "names no setting; give {path: value} of what is searched")
+        for path in point:
+            if path not in known:
+                raise SpaceError(f"{where}.{path}", f"is not searched; space has {', '.join(known)}")
+        try:
+            space.point(point)
+        except SpaceError as error:
+            raise SpaceError(f"{where}.{error.path}", str(error)) from None
+
+
 def with_candidates(spec: Mapping[str, Any], rows: int) -> dict[str, Any]:
     """``train.batch_size: auto`` as the batch sizes worth trying where the policy part has so many rows."""
     from sweepstack.models.batching import batch_candidates
@@ -240,25 +186,9 @@ def with_candidates(spec: Mapping[str, Any], rows: int) -> dict[str, Any]:
 def settings_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The settings by path that a trial's parameters in the ledger stand for."""
     return {
-        name.removeprefix(NEAR_ONE): _below_one(value) if name.startswith(NEAR_ONE) else value
+        name.removeprefix(NEAR_ONE): below_one(value) if name.startswith(NEAR_ONE) else value
         for name, value in parameters.items()
     }
-
-
-def _below_one(value: float) -> float:
-    return round(1.0 - value, 15)  # 1 − 0.9 is 0.1, not 0.09999999999999998
-
-
-def _suggest(axes: Iterable[Axis], trial: "Trial") -> dict[str, Any]:
-    settings: dict[str, Any] = {}
-    for axis in axes:
-        settings.update(axis.suggest(trial))
-    return settings
-
-
-def _product(axes: Iterable[Axis]) -> Iterator[dict[str, Any]]:
-    for combination in itertools.product(*(list(axis.branches()) for axis in axes)):
-        yield {name: value for branch in combination for name, value in branch.items()}
 
 
 def _all_axes(axes: Iterable[Axis]) -> Iterator[Axis]:
@@ -303,12 +233,13 @@ def _axis(path: Any, value: Any, where: str) -> Axis:
         raise SpaceError(where, f"is not a setting that can be searched; nearest: {nearest}")
     if isinstance(value, list):
         return Choice(path, _options(value, where))
+    if isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), dict):
+        return Choice(path, _options([value], where))
     if isinstance(value, dict):
         return _interval(path, value, where)
-    raise SpaceError(
-        where,
-        f"must be a list of values or {{{' | '.join(KINDS)}: [lo, hi]}}, but got {value!r}",
-    )
+    if value is None:
+        raise SpaceError(where, f"must be a value, a list of values or {{{' | '.join(KINDS)}: [lo, hi]}}, but got null")
+    return Choice(path, _options([value], where))
 
 
 def _options(values: list[Any], where: str) -> tuple[Option, ...]:
@@ -334,11 +265,11 @@ def _options(values: list[Any], where: str) -> tuple[Option, ...]:
 
 def _interval(path: str, value: dict[Any, Any], where: str) -> Interval:
     kinds = [kind for kind in KINDS if kind in value]
-    unknown = [key for key in value if key not in KINDS and key != "points"]
+    unknown = [key for key in value if key not in KINDS and key not in ("points", "around")]
     if len(kinds) != 1 or unknown:
         raise SpaceError(
             where,
-            f"must have one of {', '.join(KINDS)}, and points if you like, but got {', '.join(map(str, value))}",
+            f"must have one of {', '.join(KINDS)}, and points or around with it, but got {', '.join(map(str, value))}",
         )
     kind = kinds[0]
     bounds = value[kind]
@@ -363,7 +294,13 @@ def _interval(path: str, value: dict[Any, Any], where: str) -> Interval:
     points = value.get("points")
     if points is not None and (not isinstance(points, int) or isinstance(points, bool) or points < 1):
         raise SpaceError(where, f"points must be a whole number of at least 1, but got {points!r}")
-    return Interval(path, kind, low, high, points)
+    around = value.get("around")
+    if around is not None:
+        try:
+            Interval(path, kind, low, high).point(around)
+        except SpaceError:
+            raise SpaceError(where, f"around must lie between {low:g} and {high:g}, but got {around!r}") from None
+    return Interval(path, kind, low, high, points, around)
 
 
 def _check(axis: Axis, space: Space, settings: TrialSettings) -> None:

@@ -48,7 +48,7 @@ from sweepstack.models.settings import (
 from sweepstack.search.refusals import fail, refusal, refuse_later, shown
 from sweepstack.search.scalars import dump_yaml, load_yaml, parse_override
 from sweepstack.search.search_settings import Search
-from sweepstack.search.space import Space
+from sweepstack.search.space import Space, check_points
 
 if TYPE_CHECKING:
     from sweepstack.search.result import Result
@@ -196,9 +196,13 @@ class Study(Settings):
         for path in Space.parse(self.space, settings).paths():
             if is_foreign(path, self.task):
                 raise SettingError(f"space.{path}", say_foreign(self.task))
+        check_points(self.search.start, Space.parse(self.space, settings))
         space, _ = Space.of(self.space, settings)
         if self.search.sampler == "grid":
             space.grid()
+            for key in ("start", "start_from"):
+                if getattr(self.search, key):
+                    raise SettingError(f"search.{key}", "has no use under the grid sampler, which tries every point")
         return self
 
     @model_serializer(mode="wrap")
@@ -313,8 +317,10 @@ def _override(tree: dict[str, Any], text: str) -> str:
 
 
 def _make_absolute(tree: dict[str, Any], folder: Path) -> None:
-    """Makes the paths in a raw study absolute: data files, and a tracking store that is a file."""
-    data, tracking = tree.get("data"), tree.get("tracking")
+    """Makes the paths in a raw study absolute: data files, another run, and a tracking store that is a file."""
+    data, tracking, search = tree.get("data"), tree.get("tracking"), tree.get("search")
+    if isinstance(search, dict) and isinstance(search.get("start_from"), str):
+        search["start_from"] = _absolute(search["start_from"], folder)
     if isinstance(data, dict):
         for key in ("train", "test"):
             value = data.get(key)

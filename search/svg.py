@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sweepstack.search import format as fmt
+from sweepstack.search.axes import Axis, Interval
 from sweepstack.search.effects import scaled
-from sweepstack.search.space import Axis, Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sweepstack.search import format as fmt
+from sweepstack.search.axes import Interval
 from sweepstack.search.leaderboard import best_metrics
-from sweepstack.search.space import Interval
 
 if TYPE_CHECKING:
-    from sweepstack.search.space import Axis, Space
+    from sweepstack.search.axes import Axis
+    from sweepstack.search.space import Space
     from sweepstack.search.study import Study
     from sweepstack.search.trial_record import TrialRecord
 

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sweepstack.search.axes import Choice, Interval
 from sweepstack.search.effects import effects, importances, known_to, trend
-from sweepstack.search.space import Choice, Interval, Space
+from sweepstack.search.space import Space
 from sweepstack.search.study import Study
 from sweepstack.search.trial_record import TrialRecord
 

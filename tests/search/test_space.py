@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sweepstack.models.settings import Reading, Train, TrialSettings
-from sweepstack.search.space import Space, SpaceError, searchable, settings_of, with_candidates
+from sweepstack.search.axes import SpaceError
+from sweepstack.search.space import Space, searchable, settings_of, with_candidates
 
 BASE = TrialSettings()
 STEPS = {
@@ -174,7 +175,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "unknown kind": ({"train.lr": {"lin": [0, 1]}}, "must have one of range, log, near_one, int, int_log.*but got lin"),
     "two kinds": ({"train.lr": {"log": [1, 2], "range": [1, 2]}}, "must have one of"),
     "no points": ({"train.lr": {"log": [1, 2], "points": 0}}, "points must be a whole number of at least 1, but got 0"),
-    "scalar": ({"train.lr": 0.1}, "must be a list of values or .*, but got 0.1"),
+    "nothing": ({"train.lr": None}, "must be a value, a list of values or .*, but got null"),
+    "a wrong fixed value": ({"train.lr": -1}, "must be above 0, but got -1"),
+    "around beyond": ({"train.lr": {"log": [1e-4, 1e-2], "around": 0.1}}, "between 0.0001 and 0.01, but got 0.1"),
+    "around no number": ({"train.epochs": {"int": [2, 8], "around": 2.5}}, "between 2 and 8, but got 2.5"),
     "no values": ({"train.lr": []}, "at least one value"),
     "twice": ({"train.lr": [0.1, 0.2, 0.1]}, "0.1 stands there twice"),
     "list as a value": ({"train.lr": [[0.1]]}, r"words or numbers, but got \[0\.1\]"),
@@ -256,7 +260,7 @@ def test_batch_sizes_can_be_derived_from_the_data() -> None:
     assert [point["train.batch_size"] for point in few] == [8, 16, 32, 64]
     assert max(point["train.batch_size"] for point in many) > 64
     assert "train.batch_size" in parse(spec).paths(), "valid before the data is known"
-    with pytest.raises(SpaceError, match="must be a list"):
+    with pytest.raises(SpaceError, match="must be a number, but got 'auto'"):
         parse({"train.lr": "auto"})
 
 

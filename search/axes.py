@@ -1,0 +1,175 @@
+"""The axes of a space: an interval or a choice over one setting, as Optuna's parameters and as points of a grid."""
+
+import itertools
+import math
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from sweepstack.models.settings import SettingError
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+Kind = Literal["range", "log", "near_one", "int", "int_log"]
+KINDS: tuple[Kind, ...] = ("range", "log", "near_one", "int", "int_log")
+NEAR_ONE = "1-"
+SPREAD = 0.15  # of an axis's length: the standard deviation of a prior
+MOST_CHECKED = 64  # whole numbers of one axis that are tried out one by one before a launch
+
+
+class SpaceError(SettingError):
+    """An axis that cannot be; ``path`` is its key's path in the study file."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    path: str
+    kind: Kind
+    low: float
+    high: float
+    points: int | None = None
+    around: float | None = None  # where somebody who knows expects the best value
+
+    @property
+    def parameter(self) -> str:
+        return NEAR_ONE + self.path if self.kind == "near_one" else self.path
+
+    def suggest(self, trial: "Trial") -> dict[str, Any]:
+        match self.kind:
+            case "int" | "int_log":
+                return {
+                    self.path: trial.suggest_int(self.path, int(self.low), int(self.high), log=self.kind == "int_log")
+                }
+            case "near_one":
+                below = trial.suggest_float(self.parameter, below_one(self.high), below_one(self.low), log=True)
+                return {self.path: below_one(below)}
+            case _:
+                return {self.path: trial.suggest_float(self.path, self.low, self.high, log=self.kind == "log")}
+
+    def values(self) -> list[Any]:
+        """The grid's values of the parameter (so of 1 − x under near_one), in ascending order."""
+        if self.kind == "int" and self.points is None:
+            return list(range(int(self.low), int(self.high) + 1))
+        low, high = (below_one(self.high), below_one(self.low)) if self.kind == "near_one" else (self.low, self.high)
+        if self.points is None:
+            raise SpaceError(
+                f"space.{self.path}", f"the grid sampler needs points: n beside {self.kind} (n values to try)"
+            )
+        steps = [0.5] if self.points == 1 else [i / (self.points - 1) for i in range(self.points)]
+        if self.kind in ("range", "int"):
+            values = [low + (high - low) * step for step in steps]
+        else:
+            values = [low * (high / low) ** step for step in steps]
+        if self.kind in ("int", "int_log"):
+            return sorted({round(value) for value in values})
+        return [min(max(value, low), high) for value in values]
+
+    def branches(self) -> Iterator[dict[str, Any]]:
+        yield from ({self.parameter: value} for value in self.values())
+
+    def size(self) -> int:
+        if self.kind == "int" and self.points is None:
+            return int(self.high) - int(self.low) + 1
+        return len(self.values())
+
+    def point(self, value: Any) -> dict[str, Any]:
+        """``value`` of the setting as the parameter's; raises SpaceError if the axis does not hold it."""
+        wanted = int if self.kind in ("int", "int_log") else int | float
+        if not isinstance(value, wanted) or isinstance(value, bool) or not self.low <= value <= self.high:
+            of = " in whole numbers" if wanted is int else ""
+            raise SpaceError(self.path, f"is searched from {self.low:g} to {self.high:g}{of}, but got {value!r}")
+        return {
+            self.parameter: below_one(value) if self.kind == "near_one" else value if wanted is int else float(value)
+        }
+
+    def expected(self, draw: random.Random | None = None) -> Any:
+        """A value of the parameter from the prior: normal about ``around`` on the axis's own scale, with a deviation
+        of SPREAD of its length, cut at its ends; without ``draw`` the middle itself."""
+        assert self.around is not None
+        logarithmic = self.kind in ("log", "near_one", "int_log")
+        low, high, middle = self.low, self.high, self.around
+        if self.kind == "near_one":
+            low, high, middle = below_one(high), below_one(low), below_one(middle)
+        value = middle
+        if draw is not None:
+            ends = [math.log(x) if logarithmic else x for x in (low, high, middle)]
+            sigma = SPREAD * (ends[1] - ends[0])
+            drawn = math.inf
+            while not ends[0] <= drawn <= ends[1]:
+                drawn = draw.gauss(ends[2], sigma)
+            value = min(max(math.exp(drawn) if logarithmic else drawn, low), high)
+        return round(value) if self.kind in ("int", "int_log") else value
+
+    def tried(self) -> list[dict[str, Any]]:
+        """Settings by path which, if they are valid, make the whole axis valid."""
+        ends: Iterable[Any] = (self.low, self.high)
+        if self.kind in ("int", "int_log"):
+            low, high = int(self.low), int(self.high)
+            ends = range(low, high + 1) if high - low < MOST_CHECKED else (low, high)
+        return [{self.path: value} for value in ends]
+
+
+@dataclass(frozen=True)
+class Option:
+    value: Any
+    inner: "tuple[Axis, ...]" = ()  # searched only where this value is taken
+
+
+@dataclass(frozen=True)
+class Choice:
+    path: str
+    options: tuple[Option, ...]
+
+    @property
+    def parameter(self) -> str:
+        return self.path
+
+    def suggest(self, trial: "Trial") -> dict[str, Any]:
+        value = trial.suggest_categorical(self.path, [option.value for option in self.options])
+        return {self.path: value, **suggest(self.taken(value).inner, trial)}
+
+    def taken(self, value: Any) -> Option:
+        return next(option for option in self.options if option.value == value)
+
+    def point(self, value: Any) -> dict[str, Any]:
+        """``value`` as the parameter's; raises SpaceError if it is none of the choice's."""
+        if all(value != option.value for option in self.options):
+            words = ", ".join(str(option.value) for option in self.options)
+            raise SpaceError(self.path, f"is one of {words}, but got {value!r}")
+        return {self.parameter: value}
+
+    def branches(self) -> Iterator[dict[str, Any]]:
+        for option in self.options:
+            for inner in product(option.inner):
+                yield {self.path: option.value, **inner}
+
+    def size(self) -> int:
+        return sum(math.prod(axis.size() for axis in option.inner) for option in self.options)
+
+    def tried(self) -> list[dict[str, Any]]:
+        tried: list[dict[str, Any]] = []
+        for option in self.options:
+            tried.append({self.path: option.value})
+            tried.extend({self.path: option.value, **inner} for axis in option.inner for inner in axis.tried())
+        return tried
+
+
+Axis = Interval | Choice
+
+
+def below_one(value: float) -> float:
+    return round(1.0 - value, 15)  # 1 − 0.9 is 0.1, not 0.09999999999999998
+
+
+def suggest(axes: Iterable[Axis], trial: "Trial") -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for axis in axes:
+        settings.update(axis.suggest(trial))
+    return settings
+
+
+def product(axes: Iterable[Axis]) -> Iterator[dict[str, Any]]:
+    for combination in itertools.product(*(list(axis.branches()) for axis in axes)):
+        yield {name: value for branch in combination for name, value in branch.items()}

@@ -1,0 +1,137 @@
+"""Where a search begins: points that somebody names, another study's best, and what an expert expects of an axis.
+
+A wrapper of any sampler, which knows a trial only by its place among those that the sampler is asked for, so that a
+restart goes on where it was. The first trials take the named points; then, if axes have ``around:``, one takes the
+expected values themselves. Later trials draw those axes from their priors with probability PATIENCE / (PATIENCE +
+place), and else leave them to the sampler: a good prior is tried often while little is known, and a wrong one is heard
+less and less (as in prior-guided search, Hvarfner et al. 2022, arXiv 2204.11051, whose prior decays with β/n).
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from sweepstack.models.errors import StudyError
+from sweepstack.models.predictions import DIRECTION
+from sweepstack.models.seeds import derive_seed
+from sweepstack.search.axes import SpaceError
+from sweepstack.search.space import Space
+
+PATIENCE = 6  # trials after which a prior is heard half the time
+TAKEN_OVER = 3  # points of another study
+
+
+class Beginning(BaseSampler):
+    """``points`` are values by parameter; what a point leaves open ``sampler`` draws."""
+
+    def __init__(self, sampler: BaseSampler, space: Space, points: Sequence[Mapping[str, Any]], seed: int) -> None:
+        self._sampler, self._points, self._seed = sampler, points, seed
+        self._given_to: tuple[int, Mapping[str, Any]] = (-1, {})  # the last trial, and what was its
+        self._priors = {name: axis for name, axis in space.intervals().items() if axis.around is not None}
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._sampler.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        given = self._given(study, trial)
+        drawn = self._sampler.sample_relative(study, trial, search_space)
+        return {**drawn, **{name: value for name, value in given.items() if name in search_space}}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        given = self._given(study, trial)
+        if param_name in given:
+            return given[param_name]
+        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._sampler.before_trial(study, trial)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        self._sampler.after_trial(study, trial, state, values)
+
+    def _given(self, study: Study, trial: FrozenTrial) -> Mapping[str, Any]:
+        """The values that are not the sampler's to draw, by parameter."""
+        if self._given_to[0] != trial.number:
+            self._given_to = trial.number, self._decide(study, trial)
+        return self._given_to[1]
+
+    def _decide(self, study: Study, trial: FrozenTrial) -> Mapping[str, Any]:
+        at = place(study, trial)
+        if at < len(self._points):
+            return self._points[at]
+        first = at == len(self._points)
+        draw = random.Random(derive_seed(self._seed, "prior", trial.number))
+        if not first and draw.random() >= PATIENCE / (PATIENCE + at):
+            return {}
+        return {name: axis.expected(None if first else draw) for name, axis in self._priors.items()}
+
+
+def with_beginning(sampler: BaseSampler, space: Space, points: Sequence[Mapping[str, Any]], seed: int) -> BaseSampler:
+    """``sampler`` itself where there is nothing to begin with; ``points`` are settings by path, as far as searched."""
+    known = set(space.paths())
+    named = [space.point({path: value for path, value in point.items() if path in known}) for point in points]
+    if not named and not any(axis.around is not None for axis in space.intervals().values()):
+        return sampler
+    return Beginning(sampler, space, named, seed)
+
+
+def best_points(folder: Path, metric: str, space: Space) -> tuple[list[dict[str, Any]], str]:
+    """The settings of the best TAKEN_OVER trials of the run in ``folder`` by ``metric``, as far as ``space`` holds
+    them, best first, and a line for the user; raises StudyError where there is no such run or nothing to begin with."""
+    from sweepstack.search.folder import RunFolder
+    from sweepstack.search.ledger import MAIN, Ledger
+
+    run = RunFolder(folder)
+    if not run.ledger.exists():
+        raise StudyError(f"search.start_from: {folder} is not the folder of a run; name one, or leave it out")
+    with Ledger.open(run.ledger, writable=False) as ledger:
+        records = [record for record in ledger.records(MAIN) if record.state in ("complete", "pruned")]
+    scored = [
+        (max(DIRECTION[metric] * report[metric] for report in record.reports), record)
+        for record in records
+        if record.reports and all(metric in report for report in record.reports)
+    ]
+    scored.sort(key=lambda pair: (-pair[0], pair[1].number))
+    points: list[dict[str, Any]] = []
+    numbers: list[str] = []
+    for _, record in scored:
+        point = held(record.settings, space)
+        if point and point not in points:
+            points.append(point)
+            numbers.append(f"{record.number}")
+        if len(points) == TAKEN_OVER:
+            break
+    if not points:
+        raise StudyError(
+            f"search.start_from: no trial of {folder} has {metric} and a setting that this study searches; leave it out"
+        )
+    return points, f"begins with the best of {folder.name}: trial{'s' * (len(numbers) > 1)} {', '.join(numbers)}"
+
+
+def held(settings: Mapping[str, Any], space: Space) -> dict[str, Any]:
+    """Those of ``settings`` (by path) that ``space`` can take, the others left to the sampler."""
+    kept: dict[str, Any] = {}
+    for path in space.paths():  # a choice stands before what hangs on it
+        if path in settings:
+            try:
+                space.point({**kept, path: settings[path]})
+            except SpaceError:
+                continue
+            kept[path] = settings[path]
+    return kept
+
+
+def place(study: Study, trial: FrozenTrial) -> int:
+    """How many trials the sampler was asked for before this one: those that were made by hand do not count."""
+    trials = study.get_trials(deepcopy=False)
+    return sum(other.number < trial.number and "by_hand" not in other.user_attrs for other in trials)
