@@ -1,4 +1,4 @@
-"""What runs in Ray's worker processes: trials, one after another in the same process, and single tasks.
+"""What runs in Ray's worker processes: trials, one after another or several together, and single tasks.
 
 A worker holds a shared lock on the run's log.txt while it may write to the run folder, by which a new driver knows that
 the workers of one that was killed are gone. It imports nothing that it does not need: its start is waited for.
@@ -8,7 +8,7 @@ import fcntl
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,57 +40,110 @@ class TrainerLike(Protocol):
 
 
 Make = Callable[[Assignment], TrainerLike]
+Together = Callable[[Sequence[Any]], Sequence[dict[str, float] | Exception]]
+"""Trains an epoch of each of several trainers; returns, in their order, its report or why it cannot go on."""
+
+
+def one_after_another(trainers: Sequence[TrainerLike]) -> list[dict[str, float] | Exception]:
+    """Shorter than ``trainers`` where a fault has spoilt the process: the others are not to blame."""
+    outcomes: list[dict[str, float] | Exception] = []
+    for trainer in trainers:
+        try:
+            outcomes.append(trainer.step())
+        except StorageError:
+            raise
+        except Exception as error:
+            outcomes.append(error)
+            if spoilt_by(error):
+                break
+    return outcomes
 
 
 class TrialWorker(Trainable):
-    """One trial at a time. A step returns the reports that the driver may not have yet, and where they begin.
+    """One trial at a time, or several as one program. A step returns what the driver may not know yet of each.
 
     ``setup`` may run for a trial that then runs elsewhere, so nothing is made or read before the first step.
     """
 
     def setup(
-        self, config: dict[str, Any], makes: tuple[Make, ...] = (), log: Path | None = None, threads: int = 1
+        self,
+        config: dict[str, Any],
+        makes: tuple[Make, ...] = (),
+        together: tuple[Together, ...] = (),
+        log: Path | None = None,
+        threads: int = 1,
     ) -> None:
-        self._makes, self._threads, self._spoilt = makes, threads, False
-        self._trainer: TrainerLike | None = None
+        self._makes, self._all_together, self._threads, self._spoilt = makes, together, threads, False
+        self._trainers: dict[int, TrainerLike] = {}
         self._lock = None if log is None else hold(log)  # until the process ends, which serves nothing but this run
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._release()
+        self._release(list(self._trainers))
         self._make = self._makes[new_config["job"]]
-        self._assignment: Assignment = new_config["trial"]
+        self._together = self._all_together[new_config["job"]] if self._all_together else one_after_another
+        self._assigned: dict[int, Assignment] = {trial.number: trial for trial in new_config["trials"]}
         return True
 
+    def exchange(self, gone: Sequence[int], added: Sequence[Assignment]) -> None:
+        """Between two steps: trials that are no longer trained here, by number, and others that are from now on."""
+        self._release(gone)
+        for number in gone:
+            del self._assigned[number]
+        self._assigned.update({trial.number: trial for trial in added})
+
     def step(self) -> dict[str, Any]:
-        """``{first, reports}``; ``{failed, spoilt}`` where the trial cannot go on, ``{halted}`` where the run cannot.
+        """``{news, spoilt}``, or ``{halted}`` where the run cannot go on. Of each trial that has news ``{number, first,
+        reports}``, or ``{number, failed}``.
 
         A trial that was interrupted first hands over what it has, untrained: perhaps it has been judged already.
         """
         if self._spoilt:
             raise RuntimeError("this process cannot train any more; Tune starts another one")
+        news: list[dict[str, Any]] = []
         try:
-            if self._trainer is None:
-                self._trainer = self._make(self._assignment)
+            ready = [number for number in self._assigned if self._is_ready(number, news)]
+            if ready and not self._spoilt:
                 limit_threads(self._threads)
-                if self._trainer.reports:
-                    return {"first": 1, "reports": list(self._trainer.reports)}
-            report = self._trainer.step()
-            return {"first": len(self._trainer.reports), "reports": [report]}
+                outcomes = self._together([self._trainers[number] for number in ready])
+                for number, outcome in zip(ready, outcomes, strict=False):
+                    if isinstance(outcome, Exception):
+                        news.append(self._failed(number, outcome))
+                    else:
+                        first = len(self._trainers[number].reports)
+                        news.append({"number": number, "first": first, "reports": [outcome]})
         except StorageError as error:  # a full disk is no fault of this trial, and the end of every other
             return {"halted": str(error)}
-        except Exception as error:
-            traceback.print_exc()
-            self._spoilt = spoilt_by(error)
-            return {"failed": reason_of(error), "spoilt": self._spoilt}
+        return {"news": news, "spoilt": self._spoilt}
 
     def cleanup(self) -> None:
-        self._release()
+        self._release(list(self._trainers))
 
-    def _release(self) -> None:
-        trainer, self._trainer = self._trainer, None
-        if trainer is not None:
-            trainer.close(False)
+    def _is_ready(self, number: int, news: list[dict[str, Any]]) -> bool:
+        """Whether a trial can train now; makes what trains it."""
+        if number in self._trainers:
+            return True
+        try:
+            trainer = self._trainers[number] = self._make(self._assigned[number])
+        except StorageError:
+            raise
+        except Exception as error:
+            news.append(self._failed(number, error))
+            return False
+        if trainer.reports:
+            news.append({"number": number, "first": 1, "reports": list(trainer.reports)})
+        return not trainer.reports
+
+    def _failed(self, number: int, error: Exception) -> dict[str, Any]:
+        traceback.print_exception(error)
+        self._spoilt = self._spoilt or spoilt_by(error)
+        return {"number": number, "failed": reason_of(error)}
+
+    def _release(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            trainer = self._trainers.pop(number, None)
+            if trainer is not None:
+                trainer.close(False)
 
 
 def call(log: Path, threads: int, fn: Callable[..., Any], /, *args: Any) -> Any:

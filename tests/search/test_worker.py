@@ -39,19 +39,23 @@ def worker_of(*trainers: Counts) -> TrialWorker:
 
 
 def config(number: int) -> dict[str, Any]:
-    return {"job": 0, "trial": Assignment(number, {})}
+    return {"job": 0, "trials": [Assignment(number, {})]}
+
+
+def heard(*news: dict[str, Any]) -> dict[str, Any]:
+    return {"news": list(news), "spoilt": False}
 
 
 def test_a_new_trial_reports_epoch_by_epoch() -> None:
     worker = worker_of(Counts(0, []))
-    assert worker.step() == {"first": 1, "reports": [{"reward": 0.0}]}
-    assert worker.step() == {"first": 2, "reports": [{"reward": 0.1}]}
+    assert worker.step() == heard({"number": 0, "first": 1, "reports": [{"reward": 0.0}]})
+    assert worker.step() == heard({"number": 0, "first": 2, "reports": [{"reward": 0.1}]})
 
 
 def test_an_interrupted_trial_first_hands_over_what_it_has_and_trains_nothing() -> None:
     worker = worker_of(Counts(0, [{"reward": 5.0}, {"reward": 6.0}]))
-    assert worker.step() == {"first": 1, "reports": [{"reward": 5.0}, {"reward": 6.0}]}
-    assert worker.step() == {"first": 3, "reports": [{"reward": 0.2}]}
+    assert worker.step() == heard({"number": 0, "first": 1, "reports": [{"reward": 5.0}, {"reward": 6.0}]})
+    assert worker.step() == heard({"number": 0, "first": 3, "reports": [{"reward": 0.2}]})
 
 
 def test_setup_makes_nothing() -> None:
@@ -67,7 +71,7 @@ def test_the_next_trial_starts_anew_and_the_last_one_may_still_be_resumed() -> N
     worker.step()
     assert worker.reset_config(config(1))
     assert first.closed == [False]
-    assert worker.step() == {"first": 1, "reports": [{"reward": 1.0}]}
+    assert worker.step() == heard({"number": 1, "first": 1, "reports": [{"reward": 1.0}]})
     worker.cleanup()
     assert second.closed == [False]
 
@@ -85,7 +89,7 @@ def test_a_fault_is_a_reason_in_one_line(
     fault: Exception, reason: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "torch", raising=False)
-    assert worker_of(Counts(0, [], fault)).step() == {"failed": reason, "spoilt": False}
+    assert worker_of(Counts(0, [], fault)).step() == heard({"number": 0, "failed": reason})
     assert "Traceback" in capsys.readouterr().err, "the log must have it whole"
 
 
