@@ -7,7 +7,7 @@ run as a whole as attributes of the first.
 import contextlib
 import gc
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,15 +16,17 @@ import optuna
 from optuna.study import StudyDirection
 
 from sweepstack.models.errors import StorageError
-from sweepstack.models.predictions import DIRECTION
 from sweepstack.search.journal import Journal
+from sweepstack.search.objectives import direction
 from sweepstack.search.samplers import make_sampler
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
+from sweepstack.search.starting import with_beginning
 from sweepstack.search.sweep import Sweep
 from sweepstack.search.trial_record import TrialRecord, late_attributes, record_of
 
 MAIN = "trials"  # the sweep whose study carries the attributes of the whole run
+NAMES = "study:metric_names"  # Optuna's own place for the names of a study's objectives
 
 
 class Ledger:
@@ -60,22 +62,27 @@ class Ledger:
         search: Search,
         epochs: int,
         trials: int | None = None,
+        start: Sequence[Mapping[str, Any]] = (),
     ) -> Sweep:
         """Creates the sweep, or adopts it as it stands: decisions that a kill left half-made are completed.
 
         ``epochs`` is what a trial has by default; ``trials`` how many there will be, by default ``search.trials``.
+        ``start`` are the points to begin with, as settings by path.
         """
         with self.lock:
-            sampler = make_sampler(search.sampler, space, search.seed)
+            sampler = with_beginning(make_sampler(search.sampler, space, search.seed), space, start, search.seed)
             pruner = optuna.pruners.NopPruner()
             if self._study_id(name) is None:  # create_study appends, even where it then loads
                 up, down = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
-                directions = [up if DIRECTION[metric] > 0 else down for metric in search.objectives]
+                directions = [up if direction(metric) > 0 else down for metric in search.objectives]
                 study = optuna.create_study(
                     study_name=name, storage=self.storage, sampler=sampler, pruner=pruner, directions=directions
                 )
             else:
                 study = optuna.load_study(study_name=name, storage=self.storage, sampler=sampler, pruner=pruner)
+            study_id = self.storage.get_study_id_from_name(name)
+            if NAMES not in self.storage.get_study_system_attrs(study_id):
+                self.storage.set_study_system_attr(study_id, NAMES, list(search.objectives))
             return Sweep(self, study, space, search, epochs, search.trials if trials is None else trials)
 
     def sweeps(self) -> tuple[str, ...]:
@@ -90,8 +97,9 @@ class Ledger:
                 return []
             late = late_attributes(self.storage.get_study_user_attrs(study_id))
             maximize = self.storage.get_study_directions(study_id)[0] == StudyDirection.MAXIMIZE
+            names = self.storage.get_study_system_attrs(study_id).get(NAMES, ())
             trials = self.storage.get_all_trials(study_id, deepcopy=False)
-            return [record_of(sweep, trial, late.get(trial.number, {}), maximize) for trial in trials]
+            return [record_of(sweep, trial, late.get(trial.number, {}), maximize, names) for trial in trials]
 
     def attributes(self) -> dict[str, Any]:
         """The values that belong to the run as a whole."""
