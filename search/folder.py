@@ -1,7 +1,7 @@
 """The one place that knows where things lie in a run folder.
 
 study.yaml  provenance.json  ledger.log  log.txt  leaderboard.csv  ensembles.csv  report.html
-trials/<number>/  starts/<hash>/  company/<name>/  refits/<hash>/  bundle/
+trials/<number>/[seed-<n>/]  confirmation/<trial>/<number>/  starts/<hash>/  company/<name>/  refits/<hash>/  bundle/
 """
 
 from dataclasses import dataclass
@@ -54,6 +54,10 @@ class RunFolder:
 
     def trial(self, number: int) -> Path:
         return self.root / "trials" / str(number)
+
+    def confirmation(self, trial: int, number: int) -> Path:
+        """Of the trial that was the best, trained with a seed that the search has not used."""
+        return self.root / "confirmation" / str(trial) / str(number)
 
     @property
     def linear(self) -> Path:

@@ -1,17 +1,20 @@
 """The leaderboard: a row a trial with what was searched and what came of it, best first, and the company beside it.
 
 The linear baseline and the best supervised control are rows without a number: they are compared with, and never count
-as trials. A trial stands with the valid metrics of its best epoch, whether it was completed, pruned or still runs.
+as trials. A trial stands with the valid metrics of its best epoch, whether it was completed, pruned or still runs; one
+with several seeds with their means over its repetitions.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import statistics
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sweepstack.models.files import write_atomic
 from sweepstack.models.predictions import DIRECTION
+from sweepstack.search.objectives import pareto_front
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from sweepstack.search.trial_record import TrialRecord
 
 METRICS = tuple(DIRECTION)
+SD = "_sd"  # behind a metric's name: its standard deviation over seeds
 
 
 @dataclass(frozen=True)
@@ -34,10 +38,26 @@ class Company:
 
 
 def best_metrics(record: "TrialRecord") -> dict[str, float]:
-    """The metrics of the best epoch on valid; empty before the first report."""
-    if record.best_epoch is None or not 1 <= record.best_epoch <= len(record.reports):
-        return {}
-    return dict(record.reports[record.best_epoch - 1])
+    """The metrics of the best epoch on valid, means over repetitions; empty before the first report."""
+    return {name: statistics.fmean(values) for name, values in _at_best(record).items()}
+
+
+def spreads(record: "TrialRecord") -> dict[str, float]:
+    """Their standard deviations over repetitions (n - 1); empty where there are not two of them."""
+    return {name: statistics.stdev(values) for name, values in _at_best(record).items() if len(values) > 1}
+
+
+def with_spreads(record: "TrialRecord") -> dict[str, float]:
+    """Both in one: ``<metric>``, and ``<metric>_sd`` behind them."""
+    return {**best_metrics(record), **{name + SD: deviation for name, deviation in spreads(record).items()}}
+
+
+def _at_best(record: "TrialRecord") -> dict[str, list[float]]:
+    """What each repetition that counts had at its best epoch."""
+    epochs = record.best_epochs or ((record.best_epoch,) if record.best_epoch else ())
+    found = [record.reports[epoch - 1] for epoch in epochs if 1 <= epoch <= len(record.reports)]
+    names = [name for name in found[0] if name != "repetition"] if found else []
+    return {name: [report[name] for report in found if name in report] for name in names}
 
 
 def seconds(record: "TrialRecord") -> float | None:
@@ -54,14 +74,36 @@ def rank(value: float | None, metric: str) -> float:
 
 
 def ranked(records: Iterable["TrialRecord"], metric: str) -> list["TrialRecord"]:
-    """Best first; equals in the order of their numbers; failed trials, whose value counts for nothing, last."""
-    return sorted(records, key=lambda r: (r.state == "failed", rank(r.value, metric), r.number))
+    """Best first; equals in the order of their numbers; failed trials, whose value counts for nothing, last.
+
+    Those with the most seeds stand before the others: a mean over fewer was never confirmed by the rest.
+    """
+    records = list(records)
+    most = most_seeds(records)
+    return sorted(records, key=lambda r: (_behind(r, most), rank(r.value, metric), r.number))
+
+
+def most_seeds(records: Iterable["TrialRecord"]) -> int:
+    return max((r.seeds for r in records if r.state != "failed"), default=1)
+
+
+def _behind(record: "TrialRecord", most: int) -> int:
+    return 2 if record.state == "failed" else int(record.seeds < most)
 
 
 def best(records: Iterable["TrialRecord"], metric: str) -> "TrialRecord | None":
-    """The trial with the best value of any that did not fail, or None while there is none."""
+    """The trial with the best value of those with the most seeds that did not fail, or None while there is none."""
     order = [r for r in ranked(records, metric) if r.state != "failed" and rank(r.value, metric) < math.inf]
     return order[0] if order else None
+
+
+def front(records: Iterable["TrialRecord"], objectives: Sequence[str]) -> tuple[int, ...]:
+    """The numbers of the trials that no other is better than in every objective, best first by the first of them.
+
+    Only complete trials: one that the stopper ended was judged by the first objective alone, and half-trained; its
+    seconds would be a bargain.
+    """
+    return pareto_front({r.number: r.objectives for r in records if r.state == "complete"}, objectives)
 
 
 def control(records: Iterable["TrialRecord"], metric: str) -> Company | None:
@@ -69,7 +111,8 @@ def control(records: Iterable["TrialRecord"], metric: str) -> Company | None:
     record = best(records, metric)
     if record is None:
         return None
-    return Company("supervised", "control", best_metrics(record), seconds(record), record.settings, record.state)
+    valid = with_spreads(record)
+    return Company("supervised", "control", valid, seconds(record), record.settings, record.state)
 
 
 def leaderboard(
@@ -78,21 +121,31 @@ def leaderboard(
     paths: Sequence[str],
     metric: str = "reward",
     metrics: Sequence[str] = METRICS,
+    *,
+    seeds: int = 1,
+    pareto: Collection[int] | None = None,
 ) -> "pd.DataFrame":
     """One row a trial and one a company member, best first by ``metric``.
 
     Columns: number (nullable integer), name, role (trial, baseline, control), state, one for each searched path, the
-    epochs reported and the best of them, the valid ``metrics`` there, seconds, rung, reason.
+    epochs reported and the best of them, the valid ``metrics`` there, seconds, rung, reason. With several ``seeds``
+    (asked for) the metrics are means, behind each stands its standard deviation as ``<metric>_sd``, and ``seeds`` says
+    over how many. ``pareto`` are the numbers of the trials on the front, where there is one.
     """
     import pandas as pd
 
     def row(values: Mapping[str, float], settings: Mapping[str, Any], **rest: Any) -> dict[str, Any]:
-        return {**rest, **{p: settings.get(p) for p in paths}, **{m: values.get(m) for m in metrics}}
+        return {**rest, **{p: settings.get(p) for p in paths}, **{m: values.get(m) for m in shown}}
 
+    shown = [name for m in metrics for name in ((m, m + SD) if seeds > 1 else (m,))]
+    most = most_seeds(records)
     trials = [
         row(
-            best_metrics(r),
+            with_spreads(r),
             r.settings,
+            behind=_behind(r, most),
+            seeds=r.seeds,
+            pareto=r.number in (pareto or ()),
             number=r.number,
             name=f"trial {r.number}",
             role="trial",
@@ -106,13 +159,22 @@ def leaderboard(
         for r in ranked(records, metric)
     ]
     others = [
-        row(c.valid, c.settings or {}, name=c.name, role=c.role, state=c.state, seconds=c.seconds) for c in company
-    ]
-    rows = sorted(trials + others, key=lambda r: (r["state"] == "failed", rank(r[metric], metric)))
-    columns = ["number", "name", "role", "state", *paths, "epochs", "best_epoch", *metrics, "seconds", "rung", "reason"]
-    frame = pd.DataFrame(rows, columns=columns)
+        row(
+            c.valid, c.settings or {}, behind=0, pareto=False, name=c.name, role=c.role, state=c.state,
+            seconds=c.seconds,
+        )
+        for c in company
+    ]  # fmt: skip
+    rows = sorted(trials + others, key=lambda r: (r["behind"], rank(r[metric], metric)))
+    columns = ["number", "name", "role", "state", *paths, "epochs", "best_epoch", *shown, "seconds", "rung", "reason"]
     numbers = ["number", "epochs", "best_epoch", "rung"]
-    return frame.astype({**dict.fromkeys(numbers, "Int64"), **dict.fromkeys([*metrics, "seconds"], "float64")})
+    if seeds > 1:
+        columns.insert(columns.index("epochs"), "seeds")
+        numbers.append("seeds")
+    if pareto is not None:
+        columns.insert(columns.index("epochs"), "pareto")
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.astype({**dict.fromkeys(numbers, "Int64"), **dict.fromkeys([*shown, "seconds"], "float64")})
 
 
 def write_leaderboard(path: Path, frame: "pd.DataFrame") -> None:

@@ -47,6 +47,9 @@ class TrialRecord:
     started: float  # seconds since 1970
     ended: float | None
     rung: int | None  # where the stopper ended it
+    objectives: dict[str, float] = field(default_factory=dict)  # all of them by name, means over repetitions
+    best_epochs: tuple[int, ...] = ()  # of each repetition that counts
+    scores: tuple[float, ...] = ()  # the first objective there
 
     @property
     def has_ended(self) -> bool:
@@ -56,9 +59,6 @@ class TrialRecord:
     def by_hand(self) -> bool:
         """Whether a person asked for it: it stands beside the budgets and the sampler's own sequence."""
         return bool(self.attributes.get(BY_HAND))
-    objectives: dict[str, float] = field(default_factory=dict)  # all of them by name, means over repetitions
-    best_epochs: tuple[int, ...] = ()  # of each repetition that counts
-    scores: tuple[float, ...] = ()  # the first objective there
 
     @property
     def seeds(self) -> int:
