@@ -3,14 +3,19 @@
 warm    fits the supervised start          policy  is what policy optimisation plays on
 valid   scores trials and stops them       blend   fits ensembles
 test    is scored once, after the choice of what to export
+
+Under folds each fold has a warm, a policy and a valid part of its own. In place of valid and blend stand the rows of
+all folds' valid parts, one fold after the other: every row but those of test.
 """
 
 import hashlib
 import json
 import unicodedata
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -19,10 +24,12 @@ from sweepstack.models.costs import Matrix, cost_matrix
 from sweepstack.models.errors import DataError
 from sweepstack.models.predictions import Ints
 from sweepstack.models.rows import Rows, read_rows
-from sweepstack.models.settings import Data, Text
-from sweepstack.models.splits import split, units_of
+from sweepstack.models.settings import Data, Folds, Splits, Text
+from sweepstack.models.splits import split, split_folds, units_of
 
+OUT_OF_FOLD = "out_of_fold"
 PARTS = ("warm", "policy", "valid", "blend", "test")
+FITTED = ("warm", "policy")  # the parts that training may look at
 TEST_SHARE = 0.15  # where the data brings no test part and the study names no share
 
 
@@ -35,11 +42,27 @@ class Part:
 @dataclass(frozen=True)
 class Dataset:
     classes: tuple[str, ...]  # sorted
-    parts: dict[str, Part]  # in the order of PARTS
-    hashes: dict[str, str]  # of each part's rows in their order, and `content` of all
+    parts: dict[str, Part]  # in the order of PARTS; under folds OUT_OF_FOLD and test
+    hashes: dict[str, str]  # of each part's rows in their order, of each fold, and `content` of all
     notes: tuple[str, ...]  # what a user should know of what was left out
     text: Text = field(default_factory=Text)  # what is done to a text before it is read
     costs: Matrix | None = None  # [right, answered]: of wrong answers, where they differ
+    folds: "tuple[Dataset, ...]" = ()  # each with warm, policy, valid and test, where there are folds
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Rows of each part; under folds those that the first one trains on are among them."""
+        shown = {name: part for fold in self.folds[:1] for name, part in fold.parts.items() if name in FITTED}
+        return {name: len(part.labels) for name, part in {**shown, **self.parts}.items()}
+
+    @property
+    def fold(self) -> Ints:
+        """(rows of OUT_OF_FOLD,): which fold holds each of them out."""
+        return np.repeat(np.arange(len(self.folds)), [len(fold.parts["valid"].labels) for fold in self.folds])
+
+    def part_for(self, use: Literal["valid", "blend"]) -> str:
+        """The part that is used so: its own name, or, under folds, OUT_OF_FOLD."""
+        return OUT_OF_FOLD if self.folds else use
 
 
 def load_dataset(data: Data) -> Dataset:
@@ -67,19 +90,43 @@ def load_dataset(data: Data) -> Dataset:
     place = {label: i for i, label in enumerate(classes)}
     labels = np.array([place[label] for label in train.targets], dtype=np.int64)
     units = units_of([_key(text) for text in train.inputs], train.groups)
-    chosen = split(labels, units, _sizes(len(train), data, carve_test=test is None), data.seed)
-    parts = {}
-    for name in PARTS:
-        if name in chosen:
-            index = chosen[name]
-            parts[name] = Part(tuple(train.inputs[i] for i in index), labels[index])
-    if test is not None:
-        parts["test"] = Part(test.inputs, np.array([place[label] for label in test.targets], dtype=np.int64))
-    _check_parts(parts, classes, train.source, notes)
     costs = cost_matrix(data.costs, classes, train.source)
-    hashes = {name: _hash(part, classes) for name, part in parts.items()}
-    content = hashlib.sha256("".join(hashes.values()).encode()).hexdigest()[:16]
-    return Dataset(classes, parts, {**hashes, "content": content}, tuple(notes), data.text, costs)
+    given = None
+    if test is not None:
+        given = Part(test.inputs, np.array([place[label] for label in test.targets], dtype=np.int64))
+
+    def dataset(chosen: Mapping[str, Ints], part_of_test: Part | None) -> Dataset:
+        parts = {
+            name: Part(tuple(train.inputs[i] for i in chosen[name]), labels[chosen[name]])
+            for name in PARTS
+            if name in chosen
+        }
+        if part_of_test is not None:
+            parts["test"] = part_of_test
+        _check_parts(parts, classes, train.source, notes)
+        return Dataset(classes, parts, _hashes(parts, classes), (), data.text, costs)
+
+    if isinstance(data.splits, Splits):
+        made = dataset(split(labels, units, _sizes(len(train), data.splits, carve_test=test is None), data.seed), given)
+        return replace(made, notes=tuple(notes))
+    carved = _fold_sizes(len(train), data.splits, carve_test=test is None)
+    folds, rows = split_folds(labels, units, data.splits.folds, data.splits.policy, carved, data.seed)
+    part = given or Part(tuple(train.inputs[i] for i in rows), labels[rows])
+    return _together(
+        tuple(dataset({"warm": each.warm, "policy": each.policy, "valid": each.held_out}, part) for each in folds),
+        notes,
+    )
+
+
+def _together(folds: tuple[Dataset, ...], notes: list[str]) -> Dataset:
+    first = folds[0]
+    held_out = [fold.parts["valid"] for fold in folds]
+    rows = Part(
+        tuple(text for part in held_out for text in part.inputs), np.concatenate([part.labels for part in held_out])
+    )
+    parts = {OUT_OF_FOLD: rows, "test": first.parts["test"]}
+    hashes = _hashes(parts, first.classes, {f"fold {k}": fold.hashes["content"] for k, fold in enumerate(folds, 1)})
+    return replace(first, parts=parts, hashes=hashes, notes=tuple(dict.fromkeys(notes)), folds=folds)
 
 
 def _rows(data: Data) -> tuple[Rows, Rows | None]:
@@ -123,19 +170,34 @@ def _without_test_inputs(train: Rows, test: Rows, notes: list[str]) -> Rows:
     )
 
 
-def _sizes(rows: int, data: Data, *, carve_test: bool) -> dict[str, int]:
+def _sizes(rows: int, splits: Splits, *, carve_test: bool) -> dict[str, int]:
     """Rows of each part: test first, then shares of what is left; warm is the rest."""
-    test = round(rows * (data.splits.test or TEST_SHARE)) if carve_test else 0
+    test = round(rows * (splits.test or TEST_SHARE)) if carve_test else 0
     left = rows - test
-    sizes = {name: round(left * getattr(data.splits, name)) for name in ("policy", "valid", "blend")}
+    sizes = {name: round(left * getattr(splits, name)) for name in ("policy", "valid", "blend")}
     sizes = {"warm": left - sum(sizes.values()), **sizes, **({"test": test} if carve_test else {})}
+    _check_sizes(sizes, rows)
+    return sizes
+
+
+def _fold_sizes(rows: int, splits: Folds, *, carve_test: bool) -> int:
+    """Rows of test; raises DataError where those of a fold would be too few."""
+    test = round(rows * (splits.test or TEST_SHARE)) if carve_test else 0
+    held_out = (rows - test) // splits.folds
+    trained_on = rows - test - held_out - 1
+    policy = round(trained_on * splits.policy)
+    sizes = {"warm": trained_on - policy, "policy": policy, "each fold": held_out}
+    _check_sizes({**sizes, **({"test": test} if carve_test else {})}, rows)
+    return test
+
+
+def _check_sizes(sizes: Mapping[str, int], rows: int) -> None:
     for name, size in sizes.items():
         if size < 2:
             raise DataError(
                 f"data.splits leaves {size} of {rows} rows for {name}, and each part needs at least 2; "
                 "give more data or another share"
             )
-    return sizes
 
 
 def _check_parts(parts: dict[str, Part], classes: tuple[str, ...], source: str, notes: list[str]) -> None:
@@ -151,6 +213,13 @@ def _check_parts(parts: dict[str, Part], classes: tuple[str, ...], source: str, 
     rare = [classes[c] for c in range(len(classes)) if any(c not in part.labels for part in parts.values())]
     if rare:
         notes.append(f"not every part has rows of {', '.join(map(repr, rare[:5]))}")
+
+
+def _hashes(
+    parts: Mapping[str, Part], classes: tuple[str, ...], more: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    hashes = {**{name: _hash(part, classes) for name, part in parts.items()}, **(more or {})}
+    return {**hashes, "content": hashlib.sha256("".join(hashes.values()).encode()).hexdigest()[:16]}
 
 
 def _hash(part: Part, classes: tuple[str, ...]) -> str:

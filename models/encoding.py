@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweepstack.models.costs import Matrix
-from sweepstack.models.data import Dataset
+from sweepstack.models.data import FITTED, Dataset
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.seeds import derive_seed
 from sweepstack.models.settings import Reading
 from sweepstack.models.text import TextReader
 
-FITTED = ("warm", "policy")  # the parts that training may look at
 TRAIN = (*FITTED, "valid", "blend")
 
 
@@ -38,18 +37,23 @@ class EncodedPart:
 @dataclass(frozen=True)
 class TaskData:
     classes: tuple[str, ...]
-    reader: str  # TextReader's JSON
-    parts: dict[str, EncodedPart]  # warm, policy, valid, blend, test
+    reader: str  # TextReader's JSON; empty where there are folds
+    parts: dict[str, EncodedPart]  # warm, policy, valid, blend, test; none where there are folds
     hashes: dict[str, str]  # of each part's rows, and "content" of all
     notes: tuple[str, ...] = ()  # what a user should know of what is not read
     costs: Matrix | None = None  # [right, answered]: of wrong answers; None: 1 for each
+    folds: "tuple[TaskData, ...]" = ()  # each with a reader of its own, and warm, policy, valid and test
 
 
 def encode(dataset: Dataset, reading: Reading | Literal["off"]) -> TaskData:
-    """Fits the reader on warm and policy and encodes every part with it.
+    """Fits the reader on warm and policy and encodes every part with it; each fold with a reader of its own, which has
+    not seen what the fold holds out.
 
     Raises ValueError where the data's ``text`` asks for what the reading's unit does not have.
     """
+    if dataset.folds:
+        folds = tuple(encode(fold, reading) for fold in dataset.folds)
+        return TaskData(dataset.classes, "", {}, dict(dataset.hashes), folds[0].notes, dataset.costs, folds)
     reader = TextReader.fit([text for name in FITTED for text in dataset.parts[name].inputs], reading, dataset.text)
     parts = {}
     for name, part in dataset.parts.items():
@@ -63,7 +67,7 @@ def _cut_short(dataset: Dataset, reader: TextReader, parts: dict[str, EncodedPar
     """A note where texts of train have more than is read of them."""
     lengths: list[int] = []
     rows = 0
-    for name in TRAIN:
+    for name in (name for name in TRAIN if name in parts):
         rows += len(parts[name])
         for row in np.flatnonzero(parts[name].n_segments == reader.max_segments):  # the others are read to their end
             read, there = reader.lengths(dataset.parts[name].inputs[row])

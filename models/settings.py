@@ -93,6 +93,38 @@ class Splits(Settings):
         return self
 
 
+class Folds(Settings):
+    """Cross-validation: each of K parts of ``train`` is held out once, from policies that are trained on the others.
+
+    What these say of it is what trials are scored by and ensembles are fitted on, in place of valid and blend.
+    """
+
+    folds: Annotated[int, Field(ge=2, le=20)]
+    policy: Share = 0.375  # of the rows that a fold trains on, as the shares have it by default; the rest is warm
+    test: Share | None = None  # as in Splits
+
+    @model_validator(mode="before")
+    @classmethod
+    def _takes_the_place_of_shares(cls, tree: Any) -> Any:
+        if isinstance(tree, dict) and (foreign := [name for name in ("valid", "blend") if name in tree]):
+            raise ValueError(
+                f"folds take the place of valid and blend, but got {' and '.join(foreign)}, too; "
+                "leave them out, as in {folds: 5}"
+            )
+        return tree
+
+    @model_validator(mode="after")
+    def _leaves_warm(self) -> Self:
+        if self.policy > 0.9 + 1e-9:
+            raise ValueError(f"policy must leave at least 0.1 of a fold's rows for warm, but got {self.policy:g}")
+        return self
+
+
+def _shares_or_folds(value: Any) -> str:
+    folds = isinstance(value, Folds) or (isinstance(value, dict) and "folds" in value)
+    return "<folds>" if folds else "<shares>"
+
+
 class Text(Settings):
     """What is done to a text before it is read, the same in training and in the exported bundle."""
 
@@ -130,8 +162,15 @@ class Data(Settings):
     group: str | None = None  # rows of one group never straddle two parts
     text: Text = Text()
     costs: dict[str, dict[str, NonNegative]] | None = None  # {right: {answered: cost}}: 1 for a wrong answer not named
-    splits: Splits = Splits()
+    splits: Annotated[
+        Annotated[Splits, Tag("<shares>")] | Annotated[Folds, Tag("<folds>")], Discriminator(_shares_or_folds)
+    ] = Splits()
     seed: Seed = 0
+
+    @property
+    def folds(self) -> int:
+        """How many policies a trial trains, each with another part of the rows held out; 1 without folds."""
+        return self.splits.folds if isinstance(self.splits, Folds) else 1
 
 
 class Condition(Settings):

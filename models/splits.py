@@ -5,6 +5,7 @@ Rows that belong together (one group, or the same input) are a unit, and a unit 
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +63,42 @@ def split(
             left[part] -= size
             chosen[part] += rows_of[unit]
     return {name: np.array(sorted(rows), dtype=np.int64) for name, rows in chosen.items()}
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Row indices, ascending."""
+
+    warm: NDArray[np.int64]
+    policy: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+
+
+def split_folds(
+    labels: NDArray[np.int64], units: NDArray[np.int64], folds: int, policy: float, test: int, seed: int
+) -> tuple[list[Fold], NDArray[np.int64]]:
+    """``folds`` folds and the rows of test, ``test`` of them; as stratified, and as whole in their units, as by
+    :func:`split`.
+
+    Every row outside test is held out by one fold. The rows of the others are split into warm and policy, whose share
+    ``policy`` is, for each fold anew.
+    """
+    left = len(labels) - test
+    sizes = {f"fold {k}": left // folds + (k < left % folds) for k in range(folds)}
+    parts = split(labels, units, {**sizes, "test": test} if test else sizes, seed)
+    found = []
+    for k, name in enumerate(sizes):
+        trained_on = np.sort(np.concatenate([rows for other, rows in parts.items() if other not in (name, "test")]))
+        played = round(len(trained_on) * policy)
+        _, first, inverse = np.unique(units[trained_on], return_index=True, return_inverse=True)
+        halves = split(
+            labels[trained_on],
+            first[inverse].astype(np.int64),
+            {"warm": len(trained_on) - played, "policy": played},
+            derive_seed(seed, "fold", k),
+        )
+        found.append(Fold(trained_on[halves["warm"]], trained_on[halves["policy"]], parts[name]))
+    return found, parts.get("test", np.zeros(0, dtype=np.int64))
 
 
 def _quotas(counts: Mapping[int, int], sizes: Mapping[str, int]) -> dict[int, dict[str, int]]:

@@ -7,7 +7,7 @@ import pytest
 
 from sweepstack.models.data import PARTS, Dataset, load_dataset
 from sweepstack.models.errors import DataError
-from sweepstack.models.settings import Data, Splits, Text
+from sweepstack.models.settings import Data, Folds, Splits, Text
 
 ROWS = [{"text": f"text number {i}", "label": "ab"[i % 2]} for i in range(100)]
 
@@ -184,3 +184,54 @@ def test_costs_of_a_label_that_is_none_are_refused(tmp_path: Path) -> None:
     )
     assert message.startswith("data.costs.ham: the label 'spma' never stands in ")
     assert message.endswith("nearest: 'spam'")
+
+
+def test_folds_hold_out_every_row_of_train_exactly_once(tmp_path: Path) -> None:
+    dataset = loaded(tmp_path, ROWS, splits=Folds(folds=4, policy=0.25, test=0.2))
+    assert list(dataset.parts) == ["out_of_fold", "test"]
+    assert len(dataset.parts["test"].inputs) == 20
+    held_out = dataset.parts["out_of_fold"]
+    assert sorted(held_out.inputs + dataset.parts["test"].inputs) == sorted(row["text"] for row in ROWS)
+    known = {row["text"]: row["label"] for row in ROWS}
+    assert [dataset.classes[label] for label in held_out.labels] == [known[text] for text in held_out.inputs]
+    # Four folds of 20; of the 60 rows that each trains on a quarter is policy.
+    assert [[len(part.inputs) for part in fold.parts.values()] for fold in dataset.folds] == [[45, 15, 20, 20]] * 4
+    assert dataset.fold.tolist() == [0] * 20 + [1] * 20 + [2] * 20 + [3] * 20
+    for k, fold in enumerate(dataset.folds):
+        inputs = {name: set(part.inputs) for name, part in fold.parts.items()}
+        assert inputs["valid"] == {text for text, of in zip(held_out.inputs, dataset.fold, strict=True) if of == k}
+        assert inputs["warm"] | inputs["policy"] == set(held_out.inputs) - inputs["valid"]
+        assert inputs["test"] == set(dataset.parts["test"].inputs)
+    assert dataset.sizes == {"warm": 45, "policy": 15, "out_of_fold": 80, "test": 20}
+    assert (dataset.part_for("valid"), dataset.part_for("blend")) == ("out_of_fold", "out_of_fold")
+
+
+def test_neither_duplicates_nor_groups_straddle_folds(tmp_path: Path) -> None:
+    rows = [{**row, "group": f"g{i // 2}"} for i, row in enumerate(ROWS)]
+    rows += [{"text": f"  TEXT number {i}", "label": "ab"[i % 2], "group": f"other{i}"} for i in range(0, 100, 10)]
+    dataset = loaded(tmp_path, rows, group="group", splits=Folds(folds=3))
+    group_of = {row["text"]: row["group"] for row in rows}
+    places: dict[str, set[str]] = {}
+    for name, part in (
+        ("test", dataset.parts["test"]),
+        *((str(k), f.parts["valid"]) for k, f in enumerate(dataset.folds)),
+    ):
+        for text in part.inputs:
+            places.setdefault(" ".join(text.lower().split()), set()).add(name)
+            places.setdefault(group_of[text], set()).add(name)
+    assert all(len(found) == 1 for found in places.values())
+
+
+def test_folds_are_known_again_by_their_hashes(tmp_path: Path) -> None:
+    first, again = (loaded(tmp_path, ROWS, splits=Folds(folds=3)) for _ in range(2))
+    assert first.hashes == again.hashes
+    assert list(first.hashes) == ["out_of_fold", "test", "fold 1", "fold 2", "fold 3", "content"]
+    assert len(set(first.hashes.values())) == 6
+    assert loaded(tmp_path, ROWS, splits=Folds(folds=3, policy=0.5)).hashes["fold 1"] != first.hashes["fold 1"]
+
+
+def test_folds_that_would_be_too_small_are_refused(tmp_path: Path) -> None:
+    said = refusal(tmp_path, ROWS[:20], splits=Folds(folds=12))
+    assert "data.splits leaves 1 of 20 rows for each fold" in said
+    rare = [*ROWS, {"text": "the only one", "label": "c"}]
+    assert "'c' has too few rows to stand in every part" in refusal(tmp_path, rare, splits=Folds(folds=3, test=0.05))

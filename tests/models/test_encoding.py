@@ -1,13 +1,15 @@
 import dataclasses
+import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sweepstack.models.data import Dataset, Part
+from sweepstack.models.data import Dataset, Part, load_dataset
 from sweepstack.models.encoding import EncodedPart, TaskData, encode, resample
 from sweepstack.models.errors import TrainingError
-from sweepstack.models.settings import Reading, Text
+from sweepstack.models.settings import Data, Folds, Reading, Text
 from sweepstack.models.text import UNKNOWN, TextReader
 
 READING = Reading(unit="words", segment=2, max_segments=3)
@@ -54,6 +56,26 @@ def test_the_vocabulary_is_that_of_warm_and_policy(data: TaskData) -> None:
     for name in ("valid", "blend", "test"):
         assert (own_words[name] == UNKNOWN).all()
     assert TextReader.from_json(data.reader).vocab_size == 2 + 100 + 1
+
+
+def test_no_fold_knows_a_word_of_what_it_holds_out(tmp_path: Path) -> None:
+    """Every row has a word of its own, twice; a reader that had seen the row would know the word."""
+    rows = [{"text": f"w{i} w{i} more", "label": "ab"[i % 2]} for i in range(120)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    source = load_dataset(Data(train=str(path), splits=Folds(folds=3, test=0.1)))
+    data = encode(source, READING)
+    assert (data.parts, data.reader, data.hashes) == ({}, "", source.hashes)
+    assert len(data.folds) == 3
+    for fold, encoded in zip(source.folds, data.folds, strict=True):
+        assert encoded.hashes == fold.hashes
+        own_words = {name: part.tokens[:, 0, 0] for name, part in encoded.parts.items()}
+        assert list(own_words) == ["warm", "policy", "valid", "test"]
+        for name in ("warm", "policy"):
+            assert (own_words[name] > UNKNOWN).all()
+        for name in ("valid", "test"):
+            assert (own_words[name] == UNKNOWN).all()
+        assert encoded.parts["test"].labels is None
 
 
 def test_it_can_be_pickled(data: TaskData) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sweepstack.models.settings import Data, Model, Reading, Splits, Train, TrialSettings
+from sweepstack.models.settings import Data, Folds, Model, Reading, Splits, Train, TrialSettings
 
 
 def test_defaults_are_valid_and_survive_json() -> None:
@@ -74,6 +74,29 @@ def test_splits_leave_a_tenth_for_warm() -> None:
     assert Splits(policy=0.5, valid=0.2, blend=0.2).policy == 0.5
     with pytest.raises(ValidationError, match=r"leave at least 0.1 for warm, but they sum to 0.95"):
         Splits(policy=0.55, valid=0.2, blend=0.2)
+
+
+def test_folds_take_the_place_of_shares() -> None:
+    data = Data.model_validate({"train": "a.jsonl", "splits": {"folds": 5}})
+    assert data.splits == Folds(folds=5, policy=0.375, test=None)
+    assert data.folds == 5
+    assert Data.model_validate(data.model_dump()) == data
+    assert Data(train="a.jsonl").folds == 1
+
+
+@pytest.mark.parametrize(
+    ("splits", "line"),
+    [
+        ({"folds": 1}, "greater than or equal to 2"),
+        ({"folds": 21}, "less than or equal to 20"),
+        ({"folds": 2.5}, "valid integer"),
+        ({"folds": 3, "policy": 0.95}, "policy must leave at least 0.1 of a fold's rows for warm, but got 0.95"),
+        ({"folds": 3, "valid": 0.1, "blend": 0.1}, "take the place of valid and blend, but got valid and blend, too"),
+    ],
+)
+def test_impossible_folds_are_refused(splits: dict[str, float], line: str) -> None:
+    with pytest.raises(ValidationError, match=line):
+        Data.model_validate({"train": "a.jsonl", "splits": splits})
 
 
 def test_reading_can_be_off() -> None:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sweepstack.models.splits import split, units_of
+from sweepstack.models.splits import split, split_folds, units_of
 
 QUICKSTART = {"warm": 4500, "policy": 3000, "valid": 750, "blend": 750, "test": 1500}
 SMALL = {"warm": 50, "policy": 30, "valid": 10, "blend": 10}
@@ -89,3 +89,39 @@ def test_groups_that_share_an_input_are_one_unit() -> None:
 def test_equal_inputs_are_one_unit_with_and_without_groups(groups: list[str] | None) -> None:
     units = units_of(["x", "y", "x"], groups)
     assert units[0] == units[2] != units[1]
+
+
+@given(data=st.data(), seed=st.integers(0, 1000), folds=st.integers(2, 5), test=st.sampled_from([0, 20]))
+def test_folds_hold_every_row_out_once_and_nothing_that_belongs_together_straddles_them(
+    data: st.DataObject, seed: int, folds: int, test: int
+) -> None:
+    labels = np.array(data.draw(st.lists(st.integers(0, 3), min_size=90, max_size=90)))
+    units = units_of([str(data.draw(st.integers(0, 69))) for _ in labels], None)
+    found, tested = split_folds(labels, units, folds, 0.4, test, seed)
+    assert len(found) == folds
+    held_out = [*(fold.held_out for fold in found), tested]
+    assert sorted(np.concatenate(held_out).tolist()) == list(range(90))
+    for fold in found:
+        parts = [fold.warm, fold.policy, fold.held_out, tested]
+        assert sorted(np.concatenate(parts).tolist()) == list(range(90))
+        seen = [set(units[part].tolist()) for part in parts]
+        assert sum(map(len, seen)) == len(set(units.tolist())), "a unit stands in one part only"
+
+
+def test_folds_are_as_large_and_as_mixed_as_each_other() -> None:
+    labels = np.array([0] * 60 + [1] * 30 + [2] * 12)
+    found, tested = split_folds(labels, singles(102), 3, 0.375, 12, seed=0)
+    assert len(tested) == 12
+    for fold in found:
+        # A fold of 30 is held out; of the other 60 rows .375 are 22.5, which Python rounds to 22.
+        assert (len(fold.held_out), len(fold.warm), len(fold.policy)) == (30, 38, 22)
+        for part in (fold.held_out, fold.warm, fold.policy):
+            share = np.bincount(labels[part], minlength=3) / len(part)
+            np.testing.assert_allclose(share, [60 / 102, 30 / 102, 12 / 102], atol=0.05)
+
+
+def test_folds_are_drawn_from_their_seed() -> None:
+    labels = np.arange(100) % 2
+    first, again, other = (split_folds(labels, singles(100), 4, 0.5, 0, seed)[0] for seed in (0, 0, 1))
+    assert [fold.warm.tolist() for fold in first] == [fold.warm.tolist() for fold in again]
+    assert first[0].held_out.tolist() != other[0].held_out.tolist()
