@@ -28,7 +28,7 @@ BAR = 24  # columns of the progress bar
 TOP = 20  # rows of the leaderboard that are printed; leaderboard.csv has them all
 REASONS = 3  # failed trials whose reason is printed in full
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-STYLES = {"running": "cyan", "pruned": "dim", "failed": "red", "complete": ""}
+STYLES = {"running": "cyan", "waiting": "dim", "pruned": "dim", "failed": "red", "complete": ""}
 
 
 class Display:
@@ -87,7 +87,7 @@ class Display:
         """The trials that the ledger holds already when a run goes on."""
         for record in records:
             self._progress.put(record, earlier=True)
-        ended = sum(record.state != "running" for record in self._progress.trials())
+        ended = sum(record.has_ended for record in self._progress.trials())
         if ended:
             self.note(f"going on: {ended} of {self._progress.total} trials ended before")
 
@@ -237,7 +237,7 @@ def choose_rows(
     stay, then the latest."""
     if len(trials) <= room:
         return trials, 0
-    order = sorted(trials, key=lambda r: (r is not leader, r.state != "running", -r.number))
+    order = sorted(trials, key=lambda r: (r is not leader, r.has_ended, -r.number))
     shown = sorted(order[: max(room - 1, 1)], key=lambda r: r.number)
     return shown, len(trials) - len(shown)
 

@@ -41,6 +41,7 @@ def trial_state(record: TrialRecord, folder: Path, *, interrupted: bool = False)
         "pruned": "finished",
         "failed": "failed",
         "running": "running",
+        "waiting": "running",
     }
     status: Status = "killed" if interrupted and record.state == "running" else statuses[record.state]
     tags = {

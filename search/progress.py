@@ -56,7 +56,7 @@ class Progress:
             if not earlier and self._began is None and record.sweep == SWEEP:
                 self._began = (self._clock(), self._work())
             self._records[key] = record
-            ended = record.state != "running" and (before is None or before.state == "running")
+            ended = record.has_ended and (before is None or not before.has_ended)
             ended &= record.sweep == SWEEP and not earlier
             self._ended_here += ended
             return ended
@@ -88,7 +88,7 @@ class Progress:
         if any(r.state == "running" for r in company):
             leader = best(company, self.metric)
             note = f"best {fmt.metric(self.metric, leader.value)}" if leader else ""
-            stages.insert(0, Stage("supervised control", sum(r.state != "running" for r in company), 0, note))
+            stages.insert(0, Stage("supervised control", sum(r.has_ended for r in company), 0, note))
         return stages
 
     def share(self) -> float:
@@ -97,7 +97,7 @@ class Progress:
 
     def _work(self) -> float:
         """1 for each trial that has ended, its share of the epochs for one that runs."""
-        return sum(1.0 if r.state != "running" else len(r.reports) / self._epochs_of(r) for r in self.trials())
+        return sum(1.0 if r.has_ended else len(r.reports) / self._epochs_of(r) for r in self.trials())
 
     def _epochs_of(self, record: "TrialRecord") -> int:
         return int(record.settings.get("train.epochs", self.epochs))
@@ -116,7 +116,7 @@ class Progress:
     def summary(self) -> str:
         """``9/16 trials · best .895 (trial 7) · ensemble .915``."""
         trials = self.trials()
-        pieces = [f"{sum(r.state != 'running' for r in trials)}/{self.total} trials"]
+        pieces = [f"{sum(r.has_ended for r in trials)}/{self.total} trials"]
         leader = best(trials, self.metric)
         if leader is not None:
             pieces.append(f"best {fmt.metric(self.metric, leader.value)} (trial {leader.number})")

@@ -74,7 +74,7 @@ def page(contents: Contents, now: datetime) -> dict[str, Any]:
     study, metric = results.study, results.study.search.objective
     data = contents.provenance.get("data", {})
     row = results.row(results.chosen)
-    ended = [r for r in contents.records if r.state != "running"]
+    ended = [r for r in contents.records if r.has_ended]
     return {
         "study": study,
         "metric": metric,
@@ -124,7 +124,7 @@ def page(contents: Contents, now: datetime) -> dict[str, Any]:
     }
 
 
-STATES = ("complete", "pruned", "failed", "running")
+STATES = ("complete", "pruned", "failed", "running", "waiting")
 
 
 def question(contents: Contents) -> str:
@@ -159,7 +159,7 @@ def tiles(contents: Contents) -> list[tuple[str, str, str]]:
         at = best_metrics(results.best)
         part = "valid" if results.study.environment is None else "mean"
         found.append((f"{part} {name}, best trial", fmt.metric(metric, at.get(metric)), f"trial {results.best.number}"))
-    ended = sum(r.state != "running" for r in contents.records)
+    ended = sum(r.has_ended for r in contents.records)
     found.append(("trials", str(ended), f"of {results.study.search.trials}"))
     return found
 

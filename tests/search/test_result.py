@@ -33,7 +33,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, content: tuple[st
 def test_a_run_that_has_just_begun(session: Session) -> None:
     result = Result.open(session.folder.root)
     status = result.status()
-    assert status["trials"] == {"asked_for": 4, "running": 0, "complete": 0, "pruned": 0, "failed": 0}
+    assert status["trials"] == {"asked_for": 4, "running": 0, "complete": 0, "pruned": 0, "failed": 0, "waiting": 0}
     assert (status["best"], status["company"], status["ensembles"], status["exported"]) == (None, {}, {}, None)
     assert result.leaderboard().empty
     assert json.loads(json.dumps(result.summary()))["bundle"] is None
@@ -48,7 +48,7 @@ def test_a_run_that_works_can_be_read_beside_its_driver(session: Session) -> Non
     session.trials.report(second.number, 1, {"reward": 0.6, "accuracy": 0.8})
     session.trials.fail(second.number, "no more memory")
     status = Result.open(session.folder.root).status()
-    assert status["trials"] == {"asked_for": 4, "running": 1, "complete": 0, "pruned": 0, "failed": 1}
+    assert status["trials"] == {"asked_for": 4, "running": 1, "complete": 0, "pruned": 0, "failed": 1, "waiting": 0}
     assert status["best"] == {"trial": first.number, "reward": 0.7}
     session.trials.report(first.number, 2, {"reward": 0.75, "accuracy": 0.8})
     session.trials.complete(first.number)
