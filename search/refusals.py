@@ -13,7 +13,7 @@ from sweepstack.models.errors import StudyError
 LATER = {  # values of the contract that are not built yet, and what to use meanwhile
     "task": (r"translation|generation", "classification or gym:ENV"),
     "search.sampler": (r"qmc|gp|cmaes|nsga2|bayes", "tpe, random or grid"),
-    "search.stopper": (r"hyperband|median|pbt", "none or asha"),
+    "search.stopper": (r"pbt", "none, asha, hyperband or median"),
     "ensembles.builders": (r"boosting", "average, selection, stacking or bagging"),
     "ensembles.budget": (r"members|size_mb|latency_ms", "{}, which is no budget"),
     "data.splits": (r"folds", "shares, {policy: 0.3, valid: 0.1, blend: 0.1} say"),

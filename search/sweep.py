@@ -37,11 +37,12 @@ class Sweep:
         self.metric, self.objectives = search.objective, search.objectives
         self.epochs, self.seeds = epochs, search.seeds
         self.budget = min(trials, most_trials(search.sampler, space) or trials)  # whatever becomes of the trials
-        self._ledger, self._study, self._stopper = ledger, study, make_stopper(search.stopper)
+        self._ledger, self._study, self._stopper = ledger, study, make_stopper(search.stopper, epochs)
         self._storage, self._lock = ledger.storage, ledger.lock
         self._study_id = self._storage.get_study_id_from_name(self.name)
         self._late = late_attributes(self._storage.get_study_user_attrs(self._study_id))
         self._finished: dict[int, TrialRecord] = {}
+        self._curves: dict[int, list[float]] = {}  # see _so_far
         for trial in self._frozen_trials():
             self._settle(trial)
         self._interrupted = [trial.number for trial in self._frozen_trials() if trial.state == TrialState.RUNNING]
@@ -161,24 +162,27 @@ class Sweep:
             return self._race(trial, epoch // length)
         if epoch > length:  # the stopper judges within the first repetition, as that is what all trials have
             return "continue"
-        rung = self._stopper.rung(epoch, length)
+        rung = self._stopper.rung(trial.number, epoch, length)
         if rung is None or f"promoted:{rung}" in trial.user_attrs:
             return "continue"
         if "rung" not in trial.user_attrs:
-            sign = direction(self.metric)
-            others = [
-                sign * other.intermediate_values[epoch]
-                for other in self._frozen_trials()
-                if epoch in other.intermediate_values
-                and other.number != trial.number
-                and other.state != TrialState.FAIL
-            ]
-            if self._stopper.promotes(sign * trial.intermediate_values[epoch], others):
+            if self._stopper.promotes(trial.number, epoch, self._so_far()):
                 self._storage.set_trial_user_attr(trial._trial_id, f"promoted:{rung}", True)
                 return "continue"
             self._storage.set_trial_user_attr(trial._trial_id, "rung", rung)
         self._tell(trial.number, TrialState.PRUNED)
         return "stop"
+
+    def _so_far(self) -> dict[int, list[float]]:
+        """The first objective after each epoch by trial number, more is better; of those that did not fail."""
+        sign = direction(self.metric)
+        for trial in self._frozen_trials():
+            curve, values = self._curves.setdefault(trial.number, []), trial.intermediate_values
+            if trial.state == TrialState.FAIL:
+                curve.clear()
+            elif len(curve) < len(values):
+                curve += [sign * values[epoch] for epoch in range(len(curve) + 1, len(values) + 1)]
+        return self._curves
 
     def _race(self, trial: FrozenTrial, repetition: int) -> Literal["continue", "stop"]:
         """The verdict at the end of a repetition that is not the last one; one that was given stands."""

@@ -113,8 +113,8 @@ def test_union_members_are_no_part_of_a_path() -> None:
     [
         ({"task": "translation"}, "task", "task translation is not available in this version; use classification"),
         ({"search": {"stopper": "pbt"}}, "search.stopper",
-         "search.stopper pbt is not available in this version; use none or asha"),
-        ({"search": {"stopper": {"hyperband": {}}}}, "search.stopper", "search.stopper hyperband is not"),
+         "search.stopper pbt is not available in this version; use none, asha, hyperband or median"),
+        ({"search": {"stopper": {"pbt": {}}}}, "search.stopper", "search.stopper pbt is not"),
         ({"search": {"sampler": "bayes"}}, "search.sampler", "search.sampler bayes is not available in this version; "
          "use tpe, random or grid"),
         ({"search": {"seeds": 3}}, "search.seeds", "search.seeds 3 is not available in this version; use 1"),

@@ -214,7 +214,7 @@ def test_a_wrong_override_is_named_not_the_file(tmp_path: Path, override: str, l
     [
         (MINIMAL + "train: {learning_rate: 1e-3}",
          "train.learning_rate (with the value 0.001) is not a key of a study; nearest: train.lr; train has optimizer"),
-        (MINIMAL + "search: {stopper: pbt}", "search.stopper pbt is not available in this version; use none or asha"),
+        (MINIMAL + "search: {stopper: pbt}", "search.stopper pbt is not available in this version; use none, asha,"),
         (MINIMAL + "search: {stopper: halving}", "search.stopper: must be one of none, asha, hyperband"),
         (MINIMAL + "search: {start: [{train.lr: 9}]}",
          "search.start[0].train.lr: is searched from 0.0003 to 0.03, but got 9"),
