@@ -1,4 +1,4 @@
-"""The best setting trained with seeds that the search never used: what it is worth, less what tuning on seeds flattered.
+"""The best setting trained with seeds that the search never used: what it is worth without their flattery.
 
 A setting that was chosen for its scores under some seeds has been lucky with them, the more so the more settings there
 were (Eimer, Lindauer and Raileanu 2023, arXiv 2306.01324). The confirmation is a small sweep of its own: the winner's
@@ -94,6 +94,11 @@ class Confirmation:
             return Confirmation(winner.number, metric, winner.value, values, mean, None, None)
         half = float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / math.sqrt(len(values))
         return Confirmation(winner.number, metric, winner.value, values, mean, mean - half, mean + half)
+
+    def figures(self) -> dict[str, float]:
+        """As metrics of the whole run."""
+        found = {"": self.mean, "_low": self.low, "_high": self.high}
+        return {f"confirmed_{self.metric}{end}": value for end, value in found.items() if value is not None}
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "values": list(self.values)}

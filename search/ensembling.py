@@ -61,12 +61,11 @@ def build(session: Session) -> None:
 
 def _members(session: Session, usable: Sequence[TrialRecord]) -> list[Member]:
     """Every trial that came to a result, then the company, in a fixed order."""
-    members = [Member(f"trial-{r.number}", "trial", session.folder.trial(r.number)) for r in usable]
+    members = [Member(f"trial-{r.number}", "trial", session.folder.of(r)) for r in usable]
     members.append(Member("linear", "baseline", session.folder.linear))
     control = best(session.control_records(), session.study.search.objective)
     if control is not None:
-        folder = session.folder.supervised(control.number)
-        members.append(Member(f"supervised-{control.number}", "control", folder))
+        members.append(Member(f"supervised-{control.number}", "control", session.folder.of(control)))
     return members
 
 

@@ -6,6 +6,10 @@ trials/<number>/[seed-<n>/]  confirmation/<trial>/<number>/  starts/<hash>/  com
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sweepstack.search.trial_record import TrialRecord
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,20 @@ class RunFolder:
 
     def trial(self, number: int) -> Path:
         return self.root / "trials" / str(number)
+
+    @staticmethod
+    def repetition(folder: Path, place: int) -> Path:
+        """Of the trial in ``folder``, trained again with other seeds; the first (0) has the trial's own folder, so that
+        whoever knows of no repetitions finds it."""
+        return folder / f"seed-{place}" if place else folder
+
+    def of(self, record: "TrialRecord") -> Path:
+        """Where the checkpoint and predictions lie that stand for a trial of any sweep: those of its best seed."""
+        sweep, _, winner = record.sweep.partition("-")
+        if winner:
+            return self.confirmation(int(winner), record.number)
+        folder = self.trial(record.number) if sweep == "trials" else self.supervised(record.number)
+        return self.repetition(folder, record.best_repetition)
 
     def confirmation(self, trial: int, number: int) -> Path:
         """Of the trial that was the best, trained with a seed that the search has not used."""

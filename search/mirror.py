@@ -9,24 +9,41 @@ from pathlib import Path
 from typing import Any
 
 from sweepstack.ensembles.choose import Row
+from sweepstack.search.confirmation import Confirmation, is_confirmation
+from sweepstack.search.leaderboard import with_spreads
 from sweepstack.search.ledger import MAIN
 from sweepstack.search.study import Study
 from sweepstack.search.tracking_mirror import RunState, Status
-from sweepstack.search.trial_record import TrialRecord
+from sweepstack.search.trial_record import REPETITION, TrialRecord
 
 PARENT = "sweep"
 
 
-def parent_state(study: Study, status: Status, started: float, best: TrialRecord | None) -> RunState:
+def parent_state(
+    study: Study,
+    status: Status,
+    started: float,
+    best: TrialRecord | None,
+    confirmed: Confirmation | None = None,
+    pareto: Sequence[int] = (),
+) -> RunState:
+    """``pareto``: the numbers of the trials on the front of several objectives."""
     searched = {f"space.{path}": str(axis) for path, axis in study.space.items()}
     data = {} if study.data is None else {"data.train": study.data.train}
     summary = {} if best is None or best.value is None else {f"best_{study.search.objective}": best.value}
+    if best is not None and study.search.seeds > 1:
+        summary |= _means(best)
+    if confirmed is not None:
+        summary |= confirmed.figures()
+    front = {"pareto": ", ".join(map(str, pareto))} if pareto else {}
+    if pareto:
+        summary["pareto_trials"] = float(len(pareto))
     return RunState(
         key=PARENT,
         name=study.name,
         params={"task": study.task, **data, "search.sampler": study.search.sampler, **searched},
         metrics=((0, summary),) if summary and status != "running" else (),
-        tags={"role": "sweep", "state": "running" if status == "running" else status},
+        tags={"role": "sweep", "state": "running" if status == "running" else status, **front},
         status=status,
         started=started,
         ended=None if status == "running" else time.time(),
@@ -45,7 +62,7 @@ def trial_state(record: TrialRecord, folder: Path, *, interrupted: bool = False)
     }
     status: Status = "killed" if interrupted and record.state == "running" else statuses[record.state]
     tags = {
-        "role": "trial" if record.sweep == MAIN else "control",
+        "role": role_of(record.sweep),
         "state": "interrupted" if status == "killed" else record.state,
         "checkpoint": str(folder / "checkpoint"),
     }
@@ -57,12 +74,37 @@ def trial_state(record: TrialRecord, folder: Path, *, interrupted: bool = False)
         key=f"{record.sweep}-{record.number}",
         name=f"{'trial' if record.sweep == 'trials' else record.sweep} {record.number}",
         params=record.settings,
-        metrics=tuple(enumerate(record.reports, start=1)),
+        metrics=_history(record),
         tags=tags,
         status=status,
         started=record.started,
         ended=record.ended if status != "killed" else time.time(),
     )
+
+
+def role_of(sweep: str) -> str:
+    if sweep == MAIN:
+        return "trial"
+    return "confirmation" if is_confirmation(sweep) else "control"
+
+
+def _history(record: TrialRecord) -> tuple[tuple[int, dict[str, float]], ...]:
+    """The metrics of each epoch; where repetitions race, those of each under its own name (``seed_1/reward``), and at
+    the end, under the plain ones, means and spreads, which MLflow then shows in one row."""
+    if not any(REPETITION in report for report in record.reports):
+        return tuple(enumerate(record.reports, start=1))
+    points: list[tuple[int, dict[str, float]]] = []
+    for epoch, report in enumerate(record.reports, start=1):
+        prefix = f"seed_{report[REPETITION] - 1:.0f}/"
+        points.append((epoch, {prefix + name: value for name, value in report.items() if name != REPETITION}))
+    if record.has_ended:
+        points.append((len(record.reports) + 1, _means(record)))
+    return tuple(points)
+
+
+def _means(record: TrialRecord) -> dict[str, float]:
+    """Of a trial that had several seeds, or could have had; a spread needs two of them."""
+    return {**with_spreads(record), "seeds": float(record.seeds)}
 
 
 def member_state(

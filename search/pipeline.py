@@ -6,25 +6,29 @@ export     the chosen ensemble as a bundle; report.html
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sweepstack.models.encoding import TaskData
 from sweepstack.models.errors import StorageError, StudyError
+from sweepstack.models.parts import PartsTrainer, TrainerLike
 from sweepstack.models.settings import TrialSettings
 from sweepstack.models.trainer import Trainer
 from sweepstack.search import ensembling
 from sweepstack.search.company import control_settings, fit_linear
 from sweepstack.search.executor import Job, run_sweeps
 from sweepstack.search.folder import RunFolder
-from sweepstack.search.leaderboard import write_leaderboard
+from sweepstack.search.leaderboard import best, write_leaderboard
 from sweepstack.search.mirror import member_state
+from sweepstack.search.repetitions import settings_of_repetition
 from sweepstack.search.result import Result, no_ensembles
 from sweepstack.search.session import Session
 from sweepstack.search.study import Study
 from sweepstack.search.summary import print_results
+from sweepstack.search.sweep import Sweep
 from sweepstack.search.tasks import Task
 from sweepstack.search.worker import Assignment
 
@@ -39,13 +43,21 @@ class MakeTrainer:
     folder: Callable[[int], Path]
     metric: str
     cost: float  # of a READ, for scoring
+    seeds: int = 1  # how often a trial is trained at most
 
-    def __call__(self, trial: Assignment) -> Trainer:
+    def __call__(self, trial: Assignment) -> TrainerLike:
         import ray
 
         data: TaskData | None = None if self.data is None else ray.get(self.data)
-        settings = self.settings.with_values(trial.settings)
-        return Trainer(settings, data, self.starts, self.folder(trial.number), self.metric, self.cost)
+        settings, folder = self.settings.with_values(trial.settings), self.folder(trial.number)
+        if self.seeds == 1:
+            return Trainer(settings, data, self.starts, folder, self.metric, self.cost)
+
+        def repetition(place: int) -> Trainer:
+            own = settings_of_repetition(settings, trial.settings, place)
+            return Trainer(own, data, self.starts, RunFolder.repetition(folder, place), self.metric, self.cost)
+
+        return PartsTrainer(folder, self.seeds, settings.train.epochs, repetition)
 
 
 def run(study: Study, out: Path | None = None, *, address: str | None = None, json: bool = False) -> Result:
@@ -98,25 +110,43 @@ def _search(session: Session) -> None:
             else []
         ),
     ]
-    if any(sweep.unfinished for sweep, *_ in jobs):
-        data = session.cluster.share(session.data) if of_texts else None
-        metric = session.study.search.objective
-        run_sweeps(
-            [
-                Job(
-                    sweep,
-                    MakeTrainer(settings, data, session.folder.starts, folder, metric, cost),
-                )
-                for sweep, settings, folder in jobs
-            ],
-            cluster=session.cluster,
-            slots=session.workers,
-            resources=session.study.search.resources,
-            on_change=session.changed,
-        )
+    _run(session, jobs, session.study.search.seeds)
     if of_texts:
         session.decided()
         _keep_linear(session, linear)
+    _confirm(session)
+
+
+Jobs = Sequence[tuple[Sweep, TrialSettings, Callable[[int], Path]]]
+"""Sweeps with what their trials are before a setting is searched, and the folders of these."""
+
+
+def _run(session: Session, jobs: Jobs, seeds: int) -> None:
+    """Everything that the sweeps still want, together; each trial ``seeds`` times at most."""
+    if not any(sweep.unfinished for sweep, *_ in jobs):
+        return
+    data = session.cluster.share(session.data) if session.study.environment is None else None
+    metric, starts = session.study.search.objective, session.folder.starts
+    run_sweeps(
+        [
+            Job(sweep, MakeTrainer(settings, data, starts, folder, metric, session.cost, seeds))
+            for sweep, settings, folder in jobs
+        ],
+        cluster=session.cluster,
+        slots=session.workers,
+        resources=session.study.search.resources,
+        on_change=session.changed,
+    )
+
+
+def _confirm(session: Session) -> None:
+    """Where seeds raced, the winner is trained with others."""
+    winner = best(session.trials.trials(), session.study.search.objective)
+    if session.study.search.seeds == 1 or winner is None:
+        return
+    settings = session.settings.with_values(winner.settings)
+    folder = partial(session.folder.confirmation, winner.number)
+    _run(session, [(session.confirm(winner), settings, folder)], seeds=1)
 
 
 def _keep_linear(session: Session, linear: Task | None) -> None:

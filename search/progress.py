@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sweepstack.search import format as fmt
+from sweepstack.search.confirmation import is_confirmation
 from sweepstack.search.leaderboard import best
 
 if TYPE_CHECKING:
@@ -30,8 +31,15 @@ class Stage:
 
 class Progress:
     def __init__(
-        self, trials: int, epochs: int, workers: int, metric: str, clock: Callable[[], float] = time.monotonic
+        self,
+        trials: int,
+        epochs: int,
+        workers: int,
+        metric: str,
+        clock: Callable[[], float] = time.monotonic,
+        seeds: int = 1,
     ) -> None:
+        self.seeds = seeds
         self.total, self.epochs, self.workers, self.metric = trials, epochs, workers, metric
         self._clock = clock
         self._lock = threading.RLock()
@@ -83,12 +91,16 @@ class Progress:
     def stages(self) -> list[Stage]:
         """What is going on beside the trials."""
         with self._lock:
-            company = [r for (sweep, _), r in self._records.items() if sweep != SWEEP]
+            beside = [r for (sweep, _), r in self._records.items() if sweep != SWEEP]
             stages = list(self._stages.values())
-        if any(r.state == "running" for r in company):
-            leader = best(company, self.metric)
-            note = f"best {fmt.metric(self.metric, leader.value)}" if leader else ""
-            stages.insert(0, Stage("supervised control", sum(r.has_ended for r in company), 0, note))
+        for name, mine in (
+            ("confirmation", [r for r in beside if is_confirmation(r.sweep)]),
+            ("supervised control", [r for r in beside if not is_confirmation(r.sweep)]),
+        ):
+            if any(r.state == "running" for r in mine):
+                leader = best(mine, self.metric)
+                note = f"best {fmt.metric(self.metric, leader.value)}" if leader else ""
+                stages.insert(0, Stage(name, sum(r.has_ended for r in mine), 0, note))
         return stages
 
     def share(self) -> float:
@@ -100,7 +112,7 @@ class Progress:
         return sum(1.0 if r.has_ended else len(r.reports) / self._epochs_of(r) for r in self.trials())
 
     def _epochs_of(self, record: "TrialRecord") -> int:
-        return int(record.settings.get("train.epochs", self.epochs))
+        return self.seeds * int(record.settings.get("train.epochs", self.epochs))
 
     def seconds_left(self) -> float | None:
         """From this session's rate: pruned trials and waiting are in it. None until enough trials have ended here."""

@@ -17,7 +17,6 @@ LATER = {  # values of the contract that are not built yet, and what to use mean
     "ensembles.builders": (r"boosting", "average, selection, stacking or bagging"),
     "ensembles.budget": (r"members|size_mb|latency_ms", "{}, which is no budget"),
     "data.splits": (r"folds", "shares, {policy: 0.3, valid: 0.1, blend: 0.1} say"),
-    "search.seeds": (r"[2-9]|[1-9]\d+", "1"),
     "search.storage": (r".+", "null, which is ledger.log in the run folder"),
 }
 OTHER_NAMES = {  # what other programs call a key

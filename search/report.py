@@ -94,7 +94,7 @@ def page(contents: Contents, now: datetime) -> dict[str, Any]:
         "ensembles": [ensemble_row(each, metric, results.chosen) for each in results.rows],
         "best": results.best,
         "best_words": fmt.settings_words(results.best.settings) if results.best else "",
-        "best_folder": shown_path(RunFolder(results.folder).trial(results.best.number)) if results.best else "",
+        "best_folder": shown_path(RunFolder(results.folder).of(results.best)) if results.best else "",
         "states": {state: sum(r.state == state for r in contents.records) for state in STATES},
         "ended": len(ended),
         "seconds": fmt.duration(math.fsum(seconds(r) or 0.0 for r in contents.records)),

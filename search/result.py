@@ -128,7 +128,7 @@ class Result:
             "best": None if self.best is None else {"trial": self.best.number, metric: self.best.value},
             "company": {each.name: dict(each.valid).get(metric) for each in self.company},
             "ensembles": {r.name: r.blend[metric] for r in self.built.choice.rows} if self.has_ensembles else {},
-            "checkpoint": None if self.best is None else str(self.folder.trial(self.best.number) / "checkpoint"),
+            "checkpoint": None if self.best is None else str(self.folder.of(self.best) / "checkpoint"),
             "exported": self.built.choice.chosen if self.folder.bundle.exists() and self.has_ensembles else None,
         }
 

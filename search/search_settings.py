@@ -1,12 +1,14 @@
 """The `search:` section of a study file: where the next trial looks, when one is stopped, and when all of them end."""
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
-from sweepstack.models.settings import Count, NonNegative, Positive, Seed, Settings
+from sweepstack.models.settings import Count, NonNegative, Positive, Seed, SettingError, Settings
 from sweepstack.search.refusals import shown
 
+ONE_OBJECTIVE = ("cmaes", "bayes")  # samplers that can look for the best of one objective only
 STOPPERS = ("none", "asha", "hyperband", "median", "pbt")
 
 
@@ -152,6 +154,26 @@ class Search(Settings):
         if len(set(names)) < len(names) or not names:
             raise ValueError(f"must name one metric, or several once each, but got {shown(metric)}")
         return names[0] if len(names) == 1 else metric
+
+    def check(self, searched: Collection[str], *, of_texts: bool) -> None:
+        """Raises SettingError where objectives and seeds do not go with the rest; ``searched``: paths in the space."""
+        if not of_texts and self.objectives not in (("reward",), ("reward", "seconds")):
+            raise SettingError(
+                "search.metric", f"must be reward in an environment, or [reward, seconds], but got {shown(self.metric)}"
+            )
+        if self.objective == "seconds":
+            raise SettingError("search.metric", "must have seconds last: trials are ranked and stopped by the first")
+        if len(self.objectives) > 1 and self.sampler in ONE_OBJECTIVE:
+            raise SettingError(
+                "search.sampler",
+                f"{self.sampler} takes one objective, but search.metric has {len(self.objectives)}; use tpe or nsga2",
+            )
+        if self.seeds > 1 and isinstance(self.stopper, PBTStopper):
+            raise SettingError("search.seeds", "must be 1 under pbt, whose members go on from each other")
+        if self.seeds > 1 and "train.seed" in searched:
+            raise SettingError(
+                "search.seeds", "repeats each setting over train.seed, which space has, too; take it out of one of them"
+            )
 
     @property
     def objectives(self) -> tuple[str, ...]:

@@ -24,10 +24,11 @@ from sweepstack.models.settings import PRECISION_FILE, TrialSettings
 from sweepstack.search.capacity import slots
 from sweepstack.search.chatter import Chatter
 from sweepstack.search.company import control_space, control_trials
+from sweepstack.search.confirmation import Confirmation, new_seeds, search_of, sweep_name
 from sweepstack.search.display import Display
 from sweepstack.search.extending import check_extends
 from sweepstack.search.folder import RunFolder
-from sweepstack.search.leaderboard import best
+from sweepstack.search.leaderboard import best, front
 from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.mirror import parent_state, trial_state
 from sweepstack.search.runtime import Cluster, check_address
@@ -108,6 +109,7 @@ class Session:
             self.trials = self._sweep(MAIN, self.space, study.search.trials)
             self.control: Sweep | None = None
             space = None if dataset is None else control_space(spec, self.settings)
+            self.confirmed: Sweep | None = None
             if space is not None:
                 self.control = self._sweep(CONTROL, space, control_trials(study.search.trials))
             if self.ledger.attribute(BEGINNING) is None:  # another run, which they may come from, need not stay
@@ -176,6 +178,22 @@ class Session:
             notes.append(note)
         return {"points": points, "notes": notes}
 
+    def confirm(self, winner: TrialRecord) -> Sweep:
+        """Begins, or adopts, the sweep that trains the best trial's settings with seeds that the search never used."""
+        search = self.study.search
+        self.confirmed = self.ledger.sweep(
+            sweep_name(winner.number),
+            space=new_seeds(self.settings, self.space, search.seeds),
+            search=search_of(search),
+            epochs=int(winner.settings.get("train.epochs", self.study.train.epochs)),
+        )
+        return self.confirmed
+
+    @property
+    def sweeps(self) -> list[Sweep]:
+        """Those that were begun or adopted."""
+        return [sweep for sweep in (self.trials, self.control, self.confirmed) if sweep is not None]
+
     @property
     def tracker(self) -> Tracker:
         """Started when it is first needed: a run that has nothing to add does not wait for MLflow."""
@@ -185,14 +203,14 @@ class Session:
                 self.study.tracking_uri, self.study.name, self.ledger.attribute("sweep_id"), self._recorded, log.warning
             )
             self._tracker.put(parent_state(self.study, "running", self._began, None))
-            for record in (*self.trials.trials(), *self.control_records()):
+            for record in [each for sweep in self.sweeps for each in sweep.trials()]:
                 self.track(record)
         return self._tracker
 
     def _recorded(self, key: str, run_id: str) -> None:
         """Keeps the id of an MLflow run with its trial, or, where it is no trial's, with the whole run."""
         name, _, number = key.rpartition("-")
-        sweep = next((each for each in (self.trials, self.control) if each and each.name == name), None)
+        sweep = next((each for each in self.sweeps if each.name == name), None)
         if sweep is not None:
             if sweep.record(int(number)).attributes.get(MLFLOW_RUN) != run_id:
                 sweep.set_trial_attribute(int(number), MLFLOW_RUN, run_id)
@@ -203,7 +221,7 @@ class Session:
         return self.control.trials() if self.control else []
 
     def folder_of(self, record: TrialRecord) -> Path:
-        return self.folder.trial(record.number) if record.sweep == MAIN else self.folder.supervised(record.number)
+        return self.folder.of(record)
 
     def track(self, record: TrialRecord, *, interrupted: bool = False) -> None:
         self.tracker.put(trial_state(record, self.folder_of(record), interrupted=interrupted))
@@ -248,12 +266,17 @@ class Session:
     def _close_tracker(self, *, good: bool) -> None:
         if self._tracker is None:
             return
-        for record in (*self.trials.trials(), *self.control_records()):
+        for record in [each for sweep in self.sweeps for each in sweep.trials()]:
             if record.state == "running":
                 self.track(record, interrupted=True)
         status: Status = "finished" if good else "killed"
-        leader = best(self.trials.trials(), self.study.search.objective)
-        self._tracker.put(parent_state(self.study, status, self._began, leader))
+        search, records = self.study.search, self.trials.trials()
+        leader = best(records, search.objective)
+        confirmed = None
+        if leader is not None and self.confirmed is not None:
+            confirmed = Confirmation.of(leader, self.confirmed.trials(), search.objective)
+        pareto = front(records, search.objectives) if len(search.objectives) > 1 else ()
+        self._tracker.put(parent_state(self.study, status, self._began, leader, confirmed, pareto))
         if not self._tracker.close(TRACKER_SECONDS[good]) and good:
             self.display.note(
                 f"MLflow at {self.study.tracking_uri} did not take everything; the same command again records the rest"

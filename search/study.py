@@ -187,8 +187,6 @@ class Study(Settings):
             self.data.text.check(self.reading)
         elif self.environment is None:
             raise SettingError("data", "data is missing; a study needs task and data, and data needs train")
-        elif self.search.objectives != ("reward",):
-            raise SettingError("search.metric", f"must be reward in an environment, but got {self.search.metric!r}")
         try:
             settings = self.trial_settings()
         except ValidationError as error:  # settings that do not fit together
@@ -196,6 +194,7 @@ class Study(Settings):
         for path in Space.parse(self.space, settings).paths():
             if is_foreign(path, self.task):
                 raise SettingError(f"space.{path}", say_foreign(self.task))
+        self.search.check(Space.parse(self.space, settings).paths(), of_texts=self.environment is None)
         check_points(self.search.start, Space.parse(self.space, settings))
         space, _ = Space.of(self.space, settings)
         if self.search.sampler == "grid":

@@ -99,7 +99,7 @@ def _best(results: Results, width: int) -> list[str]:
         played = fmt.spread(values.get("reward"), values.get("reward_std"))
         pieces.append(f"  reward {played} over {results.study.train.env.eval_episodes} episodes")
         lines = labelled("Best trial", pieces, width)
-        checkpoint = RunFolder(results.folder).trial(best.number) / "checkpoint"
+        checkpoint = RunFolder(results.folder).of(best) / "checkpoint"
         return [*lines, *labelled("Checkpoint", [shown_path(checkpoint)], width)]
     pieces.append(f"  {part} {fmt.metric_name(metric)} {fmt.metric(metric, values.get(metric))}")
     if "accuracy" in values and metric != "accuracy":

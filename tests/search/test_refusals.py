@@ -117,7 +117,6 @@ def test_union_members_are_no_part_of_a_path() -> None:
         ({"search": {"stopper": {"pbt": {}}}}, "search.stopper", "search.stopper pbt is not"),
         ({"search": {"sampler": "bayes"}}, "search.sampler", "search.sampler bayes is not available in this version; "
          "use tpe, random or grid"),
-        ({"search": {"seeds": 3}}, "search.seeds", "search.seeds 3 is not available in this version; use 1"),
         ({"search": {"storage": "sqlite:///x.db"}}, "search.storage", "search.storage sqlite:///x.db is not"),
         ({"data": {"splits": {"folds": 5}}}, "data.splits", "data.splits folds is not available in this version"),
         ({"ensembles": {"builders": ["average", {"boosting": {"top": 1}}]}}, "ensembles.builders",

@@ -337,7 +337,10 @@ def test_a_resolved_study_of_texts_holds_nothing_of_environments(tmp_path: Path)
         ("space.train.algorithm=[ppo, rloo]", "--set space.train.algorithm: rloo needs several episodes from the same"),
         ("train.batch_size=100", "--set train.batch_size: must be a multiple of train.env.copies, 8, but got 100; "),
         ("space.train.batch_size=[64, 100]", "--set space.train.batch_size: must be a multiple of train.env.copies, 8"),
-        ("search.metric=accuracy", "--set search.metric: must be reward in an environment, but got 'accuracy'"),
+        (
+            "search.metric=accuracy",
+            "--set search.metric: must be reward in an environment, or [reward, seconds], but got 'accuracy'",
+        ),
         ("train.env.copy=3", "--set train.env.copy: train.env.copy (with the value 3) is not a key of a study; "),
     ],
 )
