@@ -81,6 +81,10 @@ def load_state(
     return dict(kept["extra"])
 
 
+def holds_state(folder: Path, epoch: int) -> bool:
+    return _tensors_of(folder, epoch).exists()
+
+
 def forget_state(folder: Path) -> None:
     """Removes what a trial that has ended no longer needs."""
     for path in (folder / "state.json", *folder.glob("resume-*.safetensors")):

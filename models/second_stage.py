@@ -64,7 +64,8 @@ class Optimisation:
         """Trains one, after those of ``reports``; returns what to log."""
         train, device = self.train, self.parameters[0].device
         before = reports[-1] if reports else {}
-        rollouts, kl = int(before.get("rollouts", 0)), before.get("kl_weight")
+        rollouts = int(before.get("rollouts", 0))
+        kl = before.get("kl_weight") if train.ppo.kl_target is not None else None  # as it has adapted, if it does
         algorithm = make_algorithm(train, reference=self.reference, rollouts=rollouts, kl=kl)
         size = batch_size_of(train, reports, metric)
         lr = rates(train, number, planned_steps(algorithm, self.player, size))

@@ -2,12 +2,13 @@
 
 After each epoch the policy is scored on held-out inputs; its best epoch is kept as a checkpoint with its predictions.
 What is needed to go on is written last, so that a kill anywhere repeats one epoch at most, and repeats it exactly:
-every epoch draws its random numbers from a seed of its own.
+every epoch draws its random numbers from a seed of its own. A trial may also begin where another one has ended.
 """
 
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +21,7 @@ from sweepstack.models.errors import TrainingError
 from sweepstack.models.optimizers import evaluating
 from sweepstack.models.predictions import DIRECTION
 from sweepstack.models.resume import forget_state as forget_state
-from sweepstack.models.resume import load_state, read_reports, save_state
+from sweepstack.models.resume import holds_state, load_state, read_reports, save_state
 from sweepstack.models.settings import TrialSettings
 
 
@@ -43,12 +44,23 @@ class Stage(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Parent:
+    """A trial that has ended and left what it needs to go on; whoever begins there reads it, and changes nothing."""
+
+    folder: Path
+    epochs: int  # of all its lineage
+
+
 class Trainer:
     """Trains one epoch a :meth:`step`; in a folder that holds an unfinished trial it goes on from there.
 
     ``data`` is what texts are read from; an environment has none. ``metric`` says which epoch is the best one.
     ``cost`` of a READ is what valid is scored with, by default the trial's own: where a study searches
-    ``reading.cost``, trials must be compared by one.
+    ``reading.cost``, trials must be compared by one. ``chosen`` False keeps the last epoch instead of the best one:
+    where predictions of valid are to be fitted on, no choice may have been made by it. A trial with a ``parent`` begins
+    in its state: weights, optimiser, place in the schedule, and all that is counted or adapted from one epoch to the
+    next, which is in the reports.
     """
 
     def __init__(
@@ -59,27 +71,29 @@ class Trainer:
         folder: Path,
         metric: str,
         cost: float | None = None,
+        chosen: bool = True,
+        parent: Parent | None = None,
     ) -> None:
-        self.settings, self.metric = settings, metric
+        self.settings, self.metric, self._chosen, self._parent = settings, metric, chosen, parent
         self._data, self._starts, self._folder, self._cost = data, starts, folder, cost
         self._stage: Stage | None = None
-        self.reports: list[dict[str, float]] = read_reports(folder)
+        history, inherited = read_reports(folder), 0 if parent is None else parent.epochs
+        self._inherited, self.reports = history[:inherited], history[inherited:]
 
     def step(self) -> dict[str, float]:
         """Trains one epoch and scores it; raises TrainingError where something is not a number."""
         began = time.monotonic()
         if self._stage is None:
             self._stage = self._prepare()
-        stage, epoch = self._stage, len(self.reports)
-        trained = stage.train(epoch, self.reports)
+        stage, history = self._stage, [*self._inherited, *self.reports]
+        trained = stage.train(len(history), history)
         with evaluating(stage.optimizer):
             report = {**stage.score(), **trained}
             self._check(stage, report)
-            direction = DIRECTION[self.metric]
-            if all(direction * report[self.metric] > direction * each[self.metric] for each in self.reports):
+            if self._stays(report):
                 stage.keep(self._folder)
         report["seconds"] = time.monotonic() - began
-        save_state(self._folder, stage.trained, stage.optimizer, [*self.reports, report])
+        save_state(self._folder, stage.trained, stage.optimizer, [*history, report])
         self.reports.append(report)
         return report
 
@@ -89,11 +103,26 @@ class Trainer:
         if finished:
             forget_state(self._folder)
 
+    def _stays(self, report: Mapping[str, float]) -> bool:
+        """Whether the policy that ``report`` is of is, as far as is known, the one that is kept in the end."""
+        if not self._chosen:
+            return len(self.reports) + 1 == self.settings.train.epochs
+        direction = DIRECTION[self.metric]
+        return all(direction * report[self.metric] > direction * each[self.metric] for each in self.reports)
+
     def _prepare(self) -> Stage:
-        """The start, trained first if nobody has, and, of a trial that goes on, what it had come to."""
+        """The start, trained first if nobody has, and, of a trial that goes on, what it or its parent had come to."""
+        folder = self._folder
+        if self._parent is not None and not self.reports:
+            folder, self._inherited = self._parent.folder, read_reports(self._parent.folder)
+            if len(self._inherited) != self._parent.epochs or not holds_state(folder, self._parent.epochs):
+                raise TrainingError(
+                    f"{folder} does not hold what it came to after epoch {self._parent.epochs}, where this trial was "
+                    "to begin; nobody but the run itself should remove files there"
+                )
         stage = self._make()
-        if self.reports:
-            load_state(self._folder, stage.trained, stage.optimizer, len(self.reports))
+        if self._inherited or self.reports:
+            load_state(folder, stage.trained, stage.optimizer, len(self._inherited) + len(self.reports))
         return stage
 
     def _make(self) -> Stage:
@@ -106,7 +135,7 @@ class Trainer:
         return kind(self.settings, self._data, self._starts, self.metric, self._cost)
 
     def _check(self, stage: Stage, report: Mapping[str, float]) -> None:
-        epoch = len(self.reports) + 1
+        epoch = len(self._inherited) + len(self.reports) + 1
         for name, value in report.items():
             if not math.isfinite(value):
                 raise TrainingError(f"{name} is not a number ({value}) after epoch {epoch}; lower train.lr")

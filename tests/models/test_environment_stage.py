@@ -20,7 +20,7 @@ from sweepstack.models.environment_settings import METRICS
 from sweepstack.models.environment_stage import EnvironmentStage
 from sweepstack.models.errors import BundleError, StudyError
 from sweepstack.models.settings import TrialSettings
-from sweepstack.models.trainer import Trainer
+from sweepstack.models.trainer import Parent, Trainer
 
 SMALL = {
     "epochs": 3,
@@ -53,9 +53,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def trial(folder: Path, values: dict[str, Any] | None = None, task: str = "gym:CartPole-v1") -> Trainer:
+def trial(
+    folder: Path, values: dict[str, Any] | None = None, task: str = "gym:CartPole-v1", parent: Parent | None = None
+) -> Trainer:
     settings = TrialSettings(task=task, train=SMALL).with_values(values or {})
-    return Trainer(settings, None, folder / "starts", folder, "reward")
+    return Trainer(settings, None, folder / "starts", folder, "reward", parent=parent)
 
 
 def finish(trainer: Trainer) -> list[Report]:
@@ -83,6 +85,21 @@ def test_a_trial_goes_on_exactly_from_the_end_of_every_epoch(tmp_path: Path, kin
         torch.rand(5)  # a process that has drawn other numbers before
         assert finish(again) == expected
         assert kept(tmp_path / str(epoch)) == files
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_lineage_of_trials_is_one_trial(tmp_path: Path, kind: str) -> None:
+    """Each begins in the folder of the one before: the same reports and weights, moments of what was seen among them."""
+    expected, files = finish(trial(tmp_path / "whole", KINDS[kind])), kept(tmp_path / "whole")
+    parent, reports = None, []
+    for epoch in range(3):
+        folder = tmp_path / str(epoch)
+        child = trial(folder, KINDS[kind], parent=parent)
+        child.step()
+        reports += [{name: value for name, value in child.reports[0].items() if name != "seconds"}]
+        parent = Parent(folder, epoch + 1)
+    assert reports == expected
+    assert kept(tmp_path / "2")["resume-3.safetensors"] == files["resume-3.safetensors"]
 
 
 @pytest.mark.parametrize("task", ["gym:CartPole-v1", "gym:Pendulum-v1", "gym:FrozenLake-v1", "gym:Blackjack-v1"])

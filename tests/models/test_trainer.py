@@ -12,7 +12,8 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from sweepstack.models.checkpoints import load_member
 from sweepstack.models.costs import Costs
@@ -21,7 +22,7 @@ from sweepstack.models.errors import TrainingError
 from sweepstack.models.predictions import DIRECTION, Predictions, metrics
 from sweepstack.models.settings import Optimizer, Reading, TrialSettings
 from sweepstack.models.supervised import ensure_start
-from sweepstack.models.trainer import Trainer
+from sweepstack.models.trainer import Parent, Trainer
 
 Topics = SimpleNamespace
 KINDS: dict[str, dict[str, Any]] = {
@@ -91,6 +92,155 @@ def test_a_trial_goes_on_exactly_from_the_end_of_every_epoch(topics: Topics, tmp
         torch.rand(5)  # a process that has drawn other numbers before
         assert finish(again) == expected
         assert kept(tmp_path / str(epoch)) == files
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *OTHERS])
+def test_a_lineage_of_trials_is_one_trial(topics: Topics, tmp_path: Path, kind: str) -> None:
+    """Each begins in the folder of the one before: the same reports and weights, bit by bit, and a parent that was only
+    read. So nothing that goes from one epoch to the next is forgotten."""
+    values = {**KINDS, **OTHERS}[kind]
+    expected, files = finish(trial(topics, tmp_path / "whole", values)), kept(tmp_path / "whole")
+    epochs, parent, reports = len(expected), None, []
+    for epoch in range(epochs):
+        folder = tmp_path / str(epoch)
+        before = None if parent is None else kept(parent.folder)
+        child = trial(topics, folder, values, parent=parent)
+        assert child.reports == []
+        child.step()
+        reports += [{name: value for name, value in child.reports[0].items() if name != "seconds"}]
+        assert (folder / "checkpoint").is_dir(), "every trial has one to be used by"
+        assert before is None or kept(parent.folder) == before
+        parent = Parent(folder, epoch + 1)
+    assert reports == expected
+    state = f"resume-{epochs}.safetensors"
+    assert kept(parent.folder)[state] == files[state]
+
+
+@pytest.mark.parametrize("name", get_args(Optimizer))
+def test_a_lineage_keeps_what_its_optimizer_holds(topics: Topics, tmp_path: Path, name: str) -> None:
+    values = {"train.optimizer": name, "train.epochs": 2, "train.lr": 3e-3}
+    if name == "lbfgs":
+        values["train.algorithm"] = "supervised"
+    finish(trial(topics, tmp_path / "whole", values))
+    trial(topics, tmp_path / "0", values).step()
+    trial(topics, tmp_path / "1", values, parent=Parent(tmp_path / "0", 1)).step()
+    state = "resume-2.safetensors"
+    assert kept(tmp_path / "1")[state] == kept(tmp_path / "whole")[state]
+
+
+def last_report(name: str, value: float) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        state = json.loads((folder / "state.json").read_text())
+        state["reports"][-1][name] = value
+        (folder / "state.json").write_text(json.dumps(state))
+
+    return change
+
+
+def tensors(change: Callable[[str, torch.Tensor], torch.Tensor]) -> Callable[[Path], None]:
+    def changed(folder: Path) -> None:
+        [path] = folder.glob("resume-*.safetensors")
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata()
+            all_of_them = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        save_file({name: change(name, tensor) for name, tensor in all_of_them.items()}, path, about)
+
+    return changed
+
+
+PIECES: dict[str, tuple[dict[str, Any], Callable[[Path], None]]] = {  # settings, and the piece that is spoilt
+    "weights": ({}, tensors(lambda name, t: t * 1.5 if name.startswith("weight/read_head") else t)),
+    "the weights of the value": ({}, tensors(lambda name, t: t * 1.5 if name.startswith("weight/value") else t)),
+    "first moments": ({}, tensors(lambda name, t: -t if name.endswith("exp_avg") else t)),
+    "second moments": ({}, tensors(lambda name, t: t * 100 if name.endswith("exp_avg_sq") else t)),
+    "steps of the optimiser": ({}, tensors(lambda name, t: t + 1000 if name.endswith("step") else t)),
+    "rollouts": ({"train.ppo.value_warmup": 2}, last_report("rollouts", 0.0)),
+    "updates": ({}, last_report("updates", 0.0)),
+    "episodes": ({}, last_report("episodes", 0.0)),
+    "the weight of the divergence": ({"train.ppo.kl": 0.1, "train.ppo.kl_target": 1e-3}, last_report("kl_weight", 9.0)),
+    "what an adaptive batch size has seen": (
+        {"train.batch_size": "adaptive", "train.batch_range": (16, 64)},
+        last_report("reward", -1.0),
+    ),
+    "the gradient's noise": (
+        {"train.batch_size": "noise_scale", "train.batch_range": (16, 128)},
+        last_report("noise_scale", 1e9),
+    ),
+}
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_every_piece_of_a_parents_state_matters_to_its_clone(topics: Topics, tmp_path: Path, piece: str) -> None:
+    """What it comes to is another thing if the piece is another one."""
+    values, spoil = PIECES[piece]
+    values = {"train.lr": 1e-2, **values}
+    parent = trial(topics, tmp_path / "parent", values)
+    parent.step()
+    parent.step()
+    shutil.copytree(tmp_path / "parent", tmp_path / "spoilt")
+    spoil(tmp_path / "spoilt")
+    clones = [
+        trial(topics, tmp_path / f"of {name}", values, parent=Parent(tmp_path / name, 2))
+        for name in ("parent", "spoilt")
+    ]
+    whole, other = ({n: v for n, v in clone.step().items() if n != "seconds"} for clone in clones)
+    assert whole != other
+
+
+def test_the_place_in_the_schedule_and_the_random_numbers_go_on(topics: Topics, tmp_path: Path) -> None:
+    """Seen where the rest stays: at a rate of next to nothing, and in the rates that are reported."""
+    values = {"train.lr": 1e-30, "train.optimizer": "sgd", "train.lr_schedule": "linear", "train.epochs": 4}
+    reports = [trial(topics, tmp_path / "0", values).step()]
+    for epoch in (1, 2, 3):
+        parent = Parent(tmp_path / str(epoch - 1), epoch)
+        reports.append(trial(topics, tmp_path / str(epoch), values, parent=parent).step())
+    rates = [report["lr"] for report in reports]
+    assert rates == sorted(rates, reverse=True)
+    assert len(set(rates)) == 4
+    assert len({report["value_loss"] for report in reports}) == 4
+
+
+def test_a_clone_has_settings_of_its_own(topics: Topics, tmp_path: Path) -> None:
+    """The rate, γ, the batch size, the weight of a divergence: what a child is given counts from its first step on."""
+    base = {"train.lr": 1e-2, "train.ppo.kl": 0.1}
+    trial(topics, tmp_path / "parent", base).step()
+    same, *others = [
+        trial(topics, tmp_path / str(i), {**base, **own}, parent=Parent(tmp_path / "parent", 1)).step()
+        for i, own in enumerate(
+            [{}, {"train.lr": 5e-3}, {"train.gamma": 0.5}, {"train.batch_size": 16}, {"train.ppo.kl": 0.4}]
+        )
+    ]
+    assert others[0]["lr"] == pytest.approx(same["lr"] / 2)
+    assert others[1]["value_loss"] != same["value_loss"]
+    assert others[2]["batch_size"] == 16
+    assert others[3]["kl_weight"] == 0.4
+    assert {report["entropy"] for report in others}.isdisjoint({same["entropy"]})
+
+
+def test_a_clone_goes_on_after_a_kill_and_needs_its_parent_no_more(topics: Topics, tmp_path: Path) -> None:
+    values = {"train.epochs": 3, "train.lr": 1e-2}
+    parent = Parent(tmp_path / "parent", 1)
+    trial(topics, tmp_path / "parent", values).step()
+    whole = trial(topics, tmp_path / "whole", values, parent=parent)
+    expected = [whole.step() for _ in range(2)]
+    trial(topics, tmp_path / "killed", values, parent=parent).step()
+    shutil.rmtree(tmp_path / "parent")
+    again = trial(topics, tmp_path / "killed", values, parent=parent)
+    assert len(again.reports) == 1, "its own"
+    again.step()
+    for report, other in zip(again.reports, expected, strict=True):
+        assert {**report, "seconds": 0} == {**other, "seconds": 0}
+
+
+def test_a_parent_that_is_gone_is_said_in_one_line(topics: Topics, tmp_path: Path) -> None:
+    parent = Parent(tmp_path / "parent", 1)
+    with pytest.raises(TrainingError, match=r"parent does not hold what it came to after epoch 1, where this") as error:
+        trial(topics, tmp_path / "child", parent=parent).step()
+    assert "\n" not in str(error.value)
+    trial(topics, tmp_path / "parent").step()
+    (tmp_path / "parent" / "resume-1.safetensors").unlink()
+    with pytest.raises(TrainingError, match="does not hold"):
+        trial(topics, tmp_path / "child", parent=parent).step()
 
 
 @pytest.mark.parametrize("name", get_args(Optimizer))
