@@ -35,9 +35,10 @@ def frozen_parts(policy: ReadingPolicy, data: TaskData, start: str) -> dict[str,
     A process keeps those of the last few starts that it has seen: the trials of a sweep share them.
     """
     device = next(policy.parameters()).device
-    key = (start, str(device), *(data.hashes[name] for name in (PLAYED, *PREDICTED)))
+    looked_at = [name for name in (PLAYED, *PREDICTED) if name in data.parts]
+    key = (start, str(device), *(data.hashes[name] for name in looked_at))
     if key not in _kept:
-        _kept[key] = {name: freeze(policy, data.parts[name]) for name in (PLAYED, *PREDICTED)}
+        _kept[key] = {name: freeze(policy, data.parts[name]) for name in looked_at}
         while len(_kept) > 1 and sum(map(_bytes, _kept.values())) > MAX_BYTES:
             _kept.popitem(last=False)
     _kept.move_to_end(key)

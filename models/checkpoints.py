@@ -26,13 +26,15 @@ from sweepstack.models.predictions import (
     Predictions,
     Thresholds,
     answer_above,
+    mean_of,
     read_thresholds,
     threshold_at,
 )
-from sweepstack.models.settings import Model, Reading, TrialSettings
+from sweepstack.models.settings import MOST_FOLDS, Model, Reading, TrialSettings
 from sweepstack.models.text import WHOLE, TextReader
 
 FORMAT = 2
+FOLDS_FORMAT = 1
 CHUNK = 512  # rows predicted at a time
 
 
@@ -173,13 +175,50 @@ class PolicyMember:
         return predict(self._policy, part, threshold, cost, self._costs)
 
 
+class FoldsMember:
+    """The members that K folds have come to, as one: the mean of what they say."""
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self._members = tuple(members)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self._members[0].classes
+
+    @property
+    def conditioned(self) -> bool:
+        return all(member.conditioned for member in self._members)
+
+    def read(self, texts: Sequence[str], cost: float | None = None) -> Predictions:
+        return mean_of([member.read(texts, cost) for member in self._members])
+
+
+def fold_folders(checkpoint: Path, folds: int) -> list[Path]:
+    """Where a checkpoint of several folds has those of each."""
+    return [checkpoint / f"fold-{k}" for k in range(1, folds + 1)]
+
+
+def save_folds(checkpoint: Path, folds: int) -> None:
+    """Makes one checkpoint of those that lie in :func:`fold_folders`."""
+    write_json(checkpoint / "config.json", {"format": FOLDS_FORMAT, "kind": "folds", "folds": folds})
+
+
 def load_member(folder: Path) -> Member:
-    """A policy or a linear baseline, by its config.json; raises BundleError."""
+    """A policy, a linear baseline, or several of either from folds, by its config.json; raises BundleError."""
     try:
-        kind = read_json(folder / "config.json")["kind"]
+        config = read_json(folder / "config.json")
+        kind = config["kind"]
+        folds = int(config["folds"]) if kind == "folds" else 0
+        if kind == "folds" and (config["format"] != FOLDS_FORMAT or not 2 <= folds <= MOST_FOLDS):
+            raise ValueError(f"format {config['format']!r} of {folds} folds is not known")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{folder} holds no checkpoint ({error}); copy or export it again") from error
-    return LinearBaseline.load(folder) if kind == "linear" else PolicyMember(folder)
+    if kind != "folds":
+        return LinearBaseline.load(folder) if kind == "linear" else PolicyMember(folder)
+    members = [load_member(each) for each in fold_folders(folder, folds)]
+    if any(tuple(member.classes) != tuple(members[0].classes) for member in members):
+        raise BundleError(f"{folder} has folds with other classes than each other; copy or export it again")
+    return FoldsMember(members)
 
 
 @torch.no_grad()

@@ -6,16 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn import Parameter
 
 from sweepstack.models.actors import PLAYED, PREDICTED, FrozenActor, WholeActor, frozen_parts
 from sweepstack.models.algorithms import needs_reference
 from sweepstack.models.checkpoints import finished, load_policy, pick_device, predict, prepared, save_policy
 from sweepstack.models.costs import Costs
-from sweepstack.models.encoding import TaskData
+from sweepstack.models.encoding import TaskData, labels_of
 from sweepstack.models.gradient_noise import logged
 from sweepstack.models.optimizers import make_optimizer
 from sweepstack.models.policy import ReadingPolicy
@@ -66,7 +64,7 @@ class ReadingStage(ABC):
 
     def score(self) -> dict[str, float]:
         self._valid = self._predict("valid")
-        return metrics(self._valid, _labels(self._data, "valid"), self._costs)
+        return metrics(self._valid, labels_of(self._data, "valid"), self._costs)
 
     def keep(self, folder: Path) -> None:
         save_policy(
@@ -78,7 +76,7 @@ class ReadingStage(ABC):
             self._thresholds,
             matrix=self._costs.matrix,
         )
-        for name in PREDICTED:
+        for name in (name for name in PREDICTED if name in self._data.parts):
             predictions = self._predict(name) if name != "valid" or self._valid is None else self._valid
             predictions.save(folder / "predictions" / f"{name}.safetensors", self._data.hashes[name])
 
@@ -115,7 +113,7 @@ class ControlStage(ReadingStage):
     def _predict(self, name: str) -> Predictions:
         said = predict(self._policy, self._data.parts[name])
         if name == "valid":
-            labels = _labels(self._data, name)
+            labels = labels_of(self._data, name)
             self._threshold = fit_threshold(said.probabilities, said.n_segments, labels, self._costs)
             interval = self._policy.reading.interval
             self._thresholds = thresholds_over(interval, said.probabilities, said.n_segments, labels, self._costs)
@@ -167,7 +165,7 @@ class PolicyStage(ReadingStage):
         train, part = self._settings.train, self._data.parts[PLAYED]
         device = next(self._policy.parameters()).device
         interval = self._policy.reading.interval
-        labels = _labels(self._data, PLAYED)
+        labels = labels_of(self._data, PLAYED)
         weights = class_weights(train.class_weights, labels, len(self._data.classes))
         return Texts(
             torch.tensor(labels, device=device),
@@ -185,9 +183,3 @@ class PolicyStage(ReadingStage):
 
 def _trained(policy: ReadingPolicy) -> dict[str, Parameter]:
     return {name: p for name, p in policy.named_parameters() if p.requires_grad}
-
-
-def _labels(data: TaskData, name: str) -> NDArray[np.int64]:
-    labels = data.parts[name].labels
-    assert labels is not None
-    return labels

@@ -63,6 +63,13 @@ def encode(dataset: Dataset, reading: Reading | Literal["off"]) -> TaskData:
     return TaskData(dataset.classes, reader.to_json(), parts, dict(dataset.hashes), notes, dataset.costs)
 
 
+def labels_of(data: TaskData, name: str) -> NDArray[np.int64]:
+    """Of the part ``name``, which must not be test."""
+    labels = data.parts[name].labels
+    assert labels is not None
+    return labels
+
+
 def _cut_short(dataset: Dataset, reader: TextReader, parts: dict[str, EncodedPart]) -> tuple[str, ...]:
     """A note where texts of train have more than is read of them."""
     lengths: list[int] = []

@@ -38,7 +38,8 @@ class PartsTrainer:
         make: Callable[[int], TrainerLike],
         ended: Callable[[int], None] = lambda part: None,
     ) -> None:
-        self._state, self._parts, self._epochs = folder / "parts.json", parts, epochs
+        self.folder, self.parts = folder, parts
+        self._state, self._epochs = folder / "parts.json", epochs
         self._make, self._tell = make, ended
         self._trainer: TrainerLike | None = None
         self.reports: list[dict[str, float]] = []

@@ -83,6 +83,37 @@ class Predictions:
             return Predictions(**tensors), file.metadata()["rows_hash"]
 
 
+def mean_of(predictions: Sequence[Predictions]) -> Predictions:
+    """What several policies say of the same rows together: the mean of their probabilities, and of answering.
+
+    A text that they cut into different numbers of segments (their tokenisers may differ) has the most of them.
+    """
+    segments = max(each.answer.shape[1] for each in predictions)
+    probabilities = np.stack([_padded(each.probabilities, segments) for each in predictions])
+    answer = np.stack([_padded(each.answer, segments) for each in predictions])
+    n_segments = np.stack([each.n_segments for each in predictions])
+    return Predictions(
+        np.asarray(probabilities.mean(axis=0, dtype=np.float64), dtype=np.float32),
+        np.asarray(answer.mean(axis=0, dtype=np.float64), dtype=np.float32),
+        np.asarray(n_segments.max(axis=0)),
+    )
+
+
+def one_after_another(predictions: Sequence[Predictions]) -> Predictions:
+    """What was said of the rows of several parts, in their order."""
+    segments = max(each.answer.shape[1] for each in predictions)
+    return Predictions(
+        np.concatenate([_padded(each.probabilities, segments) for each in predictions]),
+        np.concatenate([_padded(each.answer, segments) for each in predictions]),
+        np.concatenate([each.n_segments for each in predictions]),
+    )
+
+
+def _padded(array: Floats, segments: int) -> Floats:
+    """(rows, segments, …), the last segment repeated."""
+    return array[:, np.minimum(np.arange(segments), array.shape[1] - 1)]
+
+
 def scores(predictions: Predictions, labels: Ints, costs: Costs) -> dict[str, NDArray[np.float64]]:
     """Per-row values, each (rows,), whose means are the metrics of a classifier.
 

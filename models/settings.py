@@ -52,6 +52,7 @@ def _task(task: str) -> str:
 
 Task = Annotated[str, AfterValidator(_task)]
 
+MOST_FOLDS = 20
 PRECISION_FILE = ".precision.json"
 """In the folder of starts: what a calibration has measured, for a whole study."""
 
@@ -99,7 +100,7 @@ class Folds(Settings):
     What these say of it is what trials are scored by and ensembles are fitted on, in place of valid and blend.
     """
 
-    folds: Annotated[int, Field(ge=2, le=20)]
+    folds: Annotated[int, Field(ge=2, le=MOST_FOLDS)]
     policy: Share = 0.375  # of the rows that a fold trains on, as the shares have it by default; the rest is warm
     test: Share | None = None  # as in Splits
 
