@@ -17,6 +17,7 @@ from optuna.study import StudyDirection
 
 from sweepstack.models.errors import StorageError
 from sweepstack.search.journal import Journal
+from sweepstack.search.ledger_storage import LedgerStorage
 from sweepstack.search.objectives import direction
 from sweepstack.search.samplers import make_sampler
 from sweepstack.search.search_settings import Search
@@ -37,7 +38,7 @@ class Ledger:
         self.lock = threading.RLock()
         try:
             with _no_collection():
-                self.storage = optuna.storages.JournalStorage(journal)
+                self.storage = LedgerStorage(journal)
         except (KeyError, TypeError, ValueError, AssertionError) as error:
             journal.close()
             raise StorageError(
@@ -70,7 +71,7 @@ class Ledger:
         ``start`` are the points to begin with, as settings by path.
         """
         with self.lock:
-            sampler = with_beginning(make_sampler(search.sampler, space, search.seed), space, start, search.seed)
+            sampler = with_beginning(make_sampler(search, space), space, start, search.seed)
             pruner = optuna.pruners.NopPruner()
             if self._study_id(name) is None:  # create_study appends, even where it then loads
                 up, down = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
