@@ -8,6 +8,7 @@ trained once, however many workers ask for it at once, and appears when it is wh
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -35,6 +36,7 @@ from sweepstack.models.settings import PRECISION_FILE, Condition, Descent, Trial
 Rows = NDArray[np.int64]
 
 FORMAT = 1
+START_FILE = "start.json"  # beside a start's weights: the seconds that it took
 
 
 def cross_entropy(
@@ -219,8 +221,10 @@ def ensure_start(settings: TrialSettings, data: TaskData, starts: Path) -> Path:
         if not folder.exists():
             unfinished = starts / f".{name}.new"
             shutil.rmtree(unfinished, ignore_errors=True)
+            began = time.monotonic()
             policy = train_start(settings, data)
             save_policy(unfinished, policy, data.classes, data.reader, None)
+            write_json(unfinished / START_FILE, {"seconds": time.monotonic() - began})
             unfinished.rename(folder)
     return folder
 

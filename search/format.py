@@ -97,6 +97,16 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def precise(seconds: float) -> str:
+    """``40 s``, ``2 min 10 s``, ``2 h 05 min``: where a reader would add up."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min" + (f" {whole % 60} s" if whole % 60 else "")
+    return duration(seconds)
+
+
 def remaining(seconds: float) -> str:
     """``about 40 s left``, rounded so that it does not flicker."""
     step = 1 if seconds < 10 else 5 if seconds < 60 else 10

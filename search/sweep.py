@@ -6,24 +6,37 @@ Every step is one or a few appends in such an order that a kill between any two 
     verdict   attribute promoted:<rung>, or attribute rung and then the state PRUNED
     race      attribute raced:<repetition>, true where another seed follows, or false and then the state COMPLETE
     failure   attribute reason, then the state FAIL
+    cut       attribute cut, which says why, then the state PRUNED: out of time or epochs, or by hand
 """
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from sweepstack.search.budgets import BY_HAND, CUT, FOR_EPOCHS, Budgets, Ended, asked_for, epochs_spent, reached
 from sweepstack.search.objectives import direction
 from sweepstack.search.racing import may_be_best
 from sweepstack.search.samplers import most_trials
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
 from sweepstack.search.stoppers import make_stopper
+from sweepstack.search.trial_record import BY_HAND as BY_HAND_TRIAL
 from sweepstack.search.trial_record import LATE, REPETITION, TrialRecord, late_attributes, record_of
 
 if TYPE_CHECKING:
     from sweepstack.search.ledger import Ledger
+
+
+class Limits(Protocol):
+    """What ends a sweep beside its own budgets."""
+
+    def ended(self, sweep: "Sweep") -> Ended | None: ...
+
+    def cut(self, sweep: "Sweep", record: TrialRecord) -> str | None:
+        """Why a running trial ends now, between two epochs, or None."""
+        ...
 
 
 class Sweep:
@@ -36,25 +49,33 @@ class Sweep:
         self.space = space
         self.metric, self.objectives = search.objective, search.objectives
         self.epochs, self.seeds = epochs, search.seeds
-        self.budget = min(trials, most_trials(search.sampler, space) or trials)  # whatever becomes of the trials
+        self.budget = min(trials, most_trials(search, space) or trials)  # whatever becomes of the trials
         self._ledger, self._study, self._stopper = ledger, study, make_stopper(search.stopper, epochs)
         self._storage, self._lock = ledger.storage, ledger.lock
         self._study_id = self._storage.get_study_id_from_name(self.name)
         self._late = late_attributes(self._storage.get_study_user_attrs(self._study_id))
         self._finished: dict[int, TrialRecord] = {}
         self._curves: dict[int, list[float]] = {}  # see _so_far
+        self._moving: set[int] = set()  # the trials that had not ended when their curves were last looked at
+        self._budgets = Budgets.of(search, self.budget)
+        self._limits: Limits | None = None
+        self._by_hand = sum(BY_HAND_TRIAL in trial.user_attrs for trial in self._frozen_trials())
+        self._waiting = {trial.number for trial in self._frozen_trials() if trial.state == TrialState.WAITING}
+        self._interrupted: list[int] = []
         for trial in self._frozen_trials():
             self._settle(trial)
         self._interrupted = [trial.number for trial in self._frozen_trials() if trial.state == TrialState.RUNNING]
 
     def ask(self) -> TrialRecord | None:
-        """The next trial to run: first those that a killed driver left running, then new ones; None at the budget."""
+        """The next trial to run: first those that a killed driver left running, then those that were queued by hand,
+        then new ones; None as soon as a budget has ended the sweep."""
         with self._lock:
             if self._interrupted:
                 number = self._interrupted.pop(0)
                 trial = optuna.trial.Trial(self._study, self._trial_id(number))
-            elif len(self._frozen_trials()) < self.budget:
-                trial = self._study.ask()
+            elif self._waiting or self.ended() is None:
+                trial = self._study.ask()  # one that waits comes first
+                self._waiting.discard(trial.number)
             else:
                 return None
             self.space.suggest(trial)  # keeps what an interrupted trial was given, and adds what it lacks
@@ -85,7 +106,10 @@ class Sweep:
                         plain[REPETITION] = (epoch - 1) // self.repetition_epochs_of(number) + 1.0
                     self._storage.set_trial_user_attr(trial._trial_id, f"report:{epoch}", plain)
                 self._storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
-            return self._judge(self._frozen(number), epoch)
+            verdict = self._judge(self._frozen(number), epoch)
+            if verdict == "continue" and epoch < self.epochs_of(number):
+                return self._go_on(number, epoch, new=epoch not in values)
+            return verdict
 
     def complete(self, number: int) -> None:
         """Ends a trial that has done all its epochs with the objectives at its best one, of several repetitions with
@@ -126,10 +150,59 @@ class Sweep:
 
     @property
     def unfinished(self) -> bool:
-        """Whether :meth:`ask` has, or will have, a trial to run: one is running, or the budget is not reached."""
+        """Whether :meth:`ask` has, or will have, a trial to run: one is running or waits, or no budget is reached."""
         with self._lock:
-            trials = self._frozen_trials()
-            return len(trials) < self.budget or any(not trial.state.is_finished() for trial in trials)
+            return self.ended() is None or any(not trial.state.is_finished() for trial in self._frozen_trials())
+
+    @property
+    def queued(self) -> bool:
+        """Whether a trial waits that was queued by hand."""
+        return bool(self._waiting)
+
+    def ended(self) -> Ended | None:
+        """Which budget lets no further trial of the sampler's begin, or None."""
+        with self._lock:
+            found = None if self._limits is None else self._limits.ended(self)
+            if found is not None:
+                return found
+            if self._budgets.look_at_trials:
+                return reached(self._budgets, self.trials(), self.epochs_of)
+            begun = self._storage.get_n_trials(self._study_id) - self._by_hand
+            return Ended("trials", f"{begun} trials") if begun >= self.budget else None
+
+    def obey(self, limits: Limits) -> list[TrialRecord]:
+        """From now on ``limits`` hold, too. Returns the trials that a killed driver left running and that they end."""
+        with self._lock:
+            self._limits = limits
+            reasons = {number: limits.cut(self, self.record(number)) for number in self._interrupted}
+            for number, reason in reasons.items():
+                if reason is not None:
+                    self._cut(number, reason)
+            return [self.record(number) for number, reason in reasons.items() if reason is not None]
+
+    def parameters_of(self, number: int) -> dict[str, Any]:
+        """What a trial was given, by parameter; raises KeyError where there is no such trial."""
+        with self._lock:
+            return dict(self._frozen(number).params)
+
+    def queue(self, parameters: dict[str, Any], attributes: dict[str, Any]) -> TrialRecord:
+        """A trial that waits for a worker; what ``parameters`` leave open the sampler draws. It stands beside the
+        budgets. One append."""
+        with self._lock:
+            self._study.enqueue_trial(parameters, user_attrs={**attributes, BY_HAND_TRIAL: True})
+            number = self._storage.get_n_trials(self._study_id) - 1
+            self._waiting.add(number)
+            self._by_hand += 1
+            return self.record(number)
+
+    def stop(self, number: int) -> None:
+        """Ends a trial that runs at its next report, and one that no worker has at once."""
+        with self._lock:
+            trial = self._frozen(number)
+            if trial.state == TrialState.WAITING or number in self._interrupted:
+                self._cut(number, BY_HAND)
+            elif not trial.state.is_finished():
+                self._storage.set_trial_user_attr(trial._trial_id, CUT, BY_HAND)
 
     def epochs_of(self, number: int) -> int:
         """How many epochs a trial has at most, all its repetitions together."""
@@ -176,12 +249,16 @@ class Sweep:
     def _so_far(self) -> dict[int, list[float]]:
         """The first objective after each epoch by trial number, more is better; of those that did not fail."""
         sign = direction(self.metric)
-        for trial in self._frozen_trials():
-            curve, values = self._curves.setdefault(trial.number, []), trial.intermediate_values
+        self._moving.update(range(len(self._curves), self._storage.get_n_trials(self._study_id)))
+        for number in sorted(self._moving):
+            trial = self._frozen(number)
+            curve, values = self._curves.setdefault(number, []), trial.intermediate_values
             if trial.state == TrialState.FAIL:
                 curve.clear()
             elif len(curve) < len(values):
                 curve += [sign * values[epoch] for epoch in range(len(curve) + 1, len(values) + 1)]
+            if trial.state.is_finished():
+                self._moving.discard(number)
         return self._curves
 
     def _race(self, trial: FrozenTrial, repetition: int) -> Literal["continue", "stop"]:
@@ -203,6 +280,37 @@ class Sweep:
         values = [sign * value for _, value in sorted(trial.intermediate_values.items())]
         return [max(values[end - length : end]) for end in range(length, len(values) + 1, length)]
 
+    def _go_on(self, number: int, epoch: int, *, new: bool) -> Literal["continue", "stop"]:
+        """Whether a trial that its values would let go on does so; a report that is not ``new`` ends none for want of
+        time or epochs."""
+        record = self.record(number)
+        reason = record.attributes.get(CUT)
+        if reason is None and new:
+            reason = None if self._limits is None else self._limits.cut(self, record)
+            most = self._budgets.total_epochs
+            if reason is None and most is not None and not record.by_hand:
+                reason = FOR_EPOCHS if epochs_spent(asked_for(self.trials())) >= most else None
+        if reason is None:
+            return "continue"
+        self._cut(number, reason)
+        return "stop"
+
+    def _cut(self, number: int, reason: str) -> None:
+        """Ends a trial: complete, if it has come to the end of a repetition, and failed, if it has no report."""
+        trial = self._frozen(number)
+        epochs = len(trial.intermediate_values)
+        if epochs == 0:
+            self.fail(number, f"ended {reason} before its first report")
+        else:
+            if trial.user_attrs.get(CUT) != reason:
+                self._storage.set_trial_user_attr(trial._trial_id, CUT, reason)
+            if epochs >= self._length(trial):
+                self.complete(number)
+            self._tell(number, TrialState.PRUNED)
+        self._waiting.discard(number)
+        if number in self._interrupted:
+            self._interrupted.remove(number)
+
     def _settle(self, trial: FrozenTrial) -> None:
         """Completes what a kill interrupted, as far as the ledger alone can."""
         if trial.state.is_finished():
@@ -218,7 +326,10 @@ class Sweep:
             self.complete(trial.number)
 
     def _tell(self, number: int, state: TrialState, values: list[float] | None = None) -> None:
-        if not self._frozen(number).state.is_finished():
+        trial = self._frozen(number)
+        if trial.state == TrialState.WAITING:  # Optuna's tell takes none that has not begun
+            self._storage.set_trial_state_values(trial._trial_id, state)
+        elif not trial.state.is_finished():
             self._study.tell(number, values, state=state)
 
     def _trial_id(self, number: int) -> int:

@@ -1,0 +1,150 @@
+"""The wall time of a run: what its sessions have spent, and what must be kept for what follows the search."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweepstack.models.files import read_json
+from sweepstack.models.supervised import START_FILE
+from sweepstack.search import budgets
+from sweepstack.search.budgets import Ended, Stages, asked_for
+from sweepstack.search.company import control_trials
+from sweepstack.search.requests import stopped
+from sweepstack.search.trial_record import TrialRecord
+
+if TYPE_CHECKING:
+    from sweepstack.search.ledger import Ledger
+    from sweepstack.search.sweep import Sweep
+
+SESSIONS = "sessions"  # the attribute that holds the seconds of each session of a run
+BUILDERS = "builders_seconds"  # the attribute that says what builders, scores and export took last
+BEAT = 5.0  # seconds of work that a kill may leave uncounted
+ESTIMATE = 1.0  # seconds that an estimate is good for
+
+
+class WallClock:
+    """Seconds that a run has taken, over all its sessions; ``began`` is when this one did, by ``clock``."""
+
+    def __init__(self, ledger: "Ledger", began: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ledger, self._began, self._clock = ledger, began, clock
+        self._earlier: list[float] = ledger.attribute(SESSIONS) or []
+        self._kept = 0.0
+
+    @property
+    def here(self) -> float:
+        return self._clock() - self._began
+
+    @property
+    def spent(self) -> float:
+        return sum(self._earlier) + self.here
+
+    def beat(self) -> None:
+        """Puts the seconds so far into the ledger, where that was not done for some time."""
+        if self.here >= self._kept + BEAT:
+            self.keep()
+
+    def keep(self) -> None:
+        self._kept = self.here
+        self._ledger.set_attribute(SESSIONS, [*self._earlier, round(self._kept, 1)])
+
+
+class Plan:
+    """What ends the sweeps of a run beside their own budgets: its wall time, and a person.
+
+    ``refits`` are those that the builders ask for; ``workers`` is set as soon as it is known.
+    """
+
+    def __init__(
+        self,
+        ledger: "Ledger",
+        clock: WallClock,
+        trials: "Sweep",
+        control: "Sweep | None",
+        *,
+        wall_time: float | None,
+        refits: int,
+        starts: Path,
+    ) -> None:
+        self.workers = 1
+        self._ledger, self._clock, self._trials, self._control = ledger, clock, trials, control
+        self._wall_time, self._refits, self._starts = wall_time, refits, starts
+        self._over: Ended | None = None  # an estimate that shrinks later must not begin the search again
+        self._estimated: tuple[float, Stages] | None = None
+
+    def ended(self, sweep: "Sweep") -> Ended | None:
+        """Why no further trial of ``sweep`` begins, or None."""
+        begun = f"{len(asked_for(self._trials.trials()))} of {self._trials.budget} trials"
+        if stopped(self._ledger):
+            return Ended("stop", f"stopped by hand after {begun}")
+        if sweep is self._control:
+            return self._control_ended(sweep)
+        if self._wall_time is None:
+            return None
+        if self._over is None and not budgets.may_begin(self._wall_time, self._clock.spent, self.stages()):
+            line = budgets.planned(self._wall_time, self.stages(), self._refits)
+            self._over = Ended("wall_time", f"{begun}; {line}")
+        return self._over
+
+    def _control_ended(self, control: "Sweep") -> Ended | None:
+        """It has a quarter of the trials that there were, and of a wall time no more than was kept for it."""
+        begun = len(control.trials())
+        if begun >= control_trials(len(asked_for(self._trials.trials()))) and self._trials.ended() is not None:
+            return Ended("trials", f"{begun} trials")
+        if self._wall_time is None:
+            return None
+        stages = self.stages()
+        whole = replace(stages, control=0.0, trial=stages.whole)
+        return None if budgets.may_begin(self._wall_time, self._clock.spent, whole) else Ended("wall_time", "")
+
+    def cut(self, sweep: "Sweep", record: TrialRecord) -> str | None:
+        """Why a running trial ends now, between two epochs, or None."""
+        if stopped(self._ledger):
+            return budgets.BY_HAND
+        if self._wall_time is None or record.by_hand:
+            return None
+        stages = self.stages()
+        if sweep is self._control:
+            stages = replace(stages, control=0.0)
+        fits = budgets.may_go_on(self._wall_time, self._clock.spent, stages, record.reports)
+        return None if fits else budgets.FOR_TIME
+
+    def stages(self) -> Stages:
+        """An estimate from the trials so far, both the sweep's and the control's."""
+        now = self._clock.here
+        if self._estimated is None or now >= self._estimated[0] + ESTIMATE:
+            self._estimated = now, self._stages()
+        return self._estimated[1]
+
+    def _stages(self) -> Stages:
+        own = self._trials.trials()
+        left = 0
+        if self._control is not None:
+            done = sum(record.has_ended for record in self._control.trials())
+            left = max(0, control_trials(len(asked_for(own))) - done)
+        return budgets.stages(
+            own,
+            epochs=self._trials.epochs,
+            workers=self.workers,
+            refits=self._refits,
+            start=start_seconds(self._starts),
+            controls_left=left,
+            builders=self._ledger.attribute(BUILDERS),
+        )
+
+
+def start_seconds(starts: Path) -> float:
+    """What a supervised start took, on average; 0 where none has been trained."""
+    found = [float(read_json(path)["seconds"]) for path in starts.glob(f"*/{START_FILE}")]
+    return sum(found) / len(found) if found else 0.0
+
+
+def saved(hashes: Sequence[str], starts: Path) -> tuple[int, float] | None:
+    """How many starts the trials with these hashes have shared, and the seconds that this has saved them; None where no
+    start served two."""
+    uses = Counter(name for name in hashes if (starts / name / START_FILE).exists())
+    if uses.total() == len(uses):
+        return None
+    return len(uses), sum(float(read_json(starts / name / START_FILE)["seconds"]) * (n - 1) for name, n in uses.items())
