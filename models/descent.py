@@ -2,12 +2,30 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
 from sweepstack.models.optimizers import set_lr
+
+
+class Descending(Protocol):
+    """What takes an epoch's steps."""
+
+    parameters: Sequence[Parameter]
+    taken: int
+
+    def take(self) -> None: ...
+
+    def drop(self) -> None:
+        """Forgets the gradients that there are."""
+        ...
+
+    def skip(self, count: int) -> None:
+        """The schedule goes on although ``count`` steps are not taken."""
+        ...
 
 
 @dataclass
@@ -24,10 +42,12 @@ class Steps:
         limit = float("inf") if self.max_grad_norm is None else self.max_grad_norm
         self.norms.append(torch.nn.utils.clip_grad_norm_(self.parameters, limit))
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.drop()
         self.taken += 1
 
+    def drop(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+
     def skip(self, count: int) -> None:
-        """The schedule goes on although ``count`` steps are not taken."""
         for _ in range(count):
             next(self.lr)

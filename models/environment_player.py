@@ -126,8 +126,24 @@ class EnvironmentPlayer:
 
     def evaluate(self, rollout: Rollout, index: Tensor) -> Evaluation:
         assert isinstance(rollout, EnvironmentRollout)
-        observations = rollout.observations[index]
-        return Evaluation(self._policy.distribution(observations), self._policy.values(observations))
+        return self.judged(self._policy, rollout.observations[index])
+
+    def decisions(self, index: Tensor) -> int:
+        return len(index)
+
+    @property
+    def policy(self) -> ActorCritic:
+        return self._policy
+
+    def inputs(self, rollout: Rollout) -> tuple[Tensor, ...]:
+        """What :meth:`judged` needs of all N decisions, (N, …) each."""
+        assert isinstance(rollout, EnvironmentRollout)
+        return (rollout.observations,)
+
+    @staticmethod
+    def judged(policy: ActorCritic, observations: Tensor) -> Evaluation:
+        """What a policy, or a stack of K, says of (…, observation)."""
+        return Evaluation(policy.distribution(observations), policy.values(observations))
 
     def value_parameters(self) -> Sequence[Parameter]:
         return list(self._policy.value.parameters())

@@ -70,6 +70,10 @@ class Player(Protocol):
         """What the policy says now of the decisions ``index`` (M,) of ``rollout``, with gradients."""
         ...
 
+    def decisions(self, index: Tensor) -> int | Tensor:
+        """How many decisions a minibatch has: a number, or of several trials (K,)."""
+        ...
+
     def value_parameters(self) -> Sequence[Parameter]:
         """What nothing but the value depends on."""
         ...

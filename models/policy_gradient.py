@@ -5,18 +5,22 @@ advantages and in how often they look at a rollout.
 
 (Schulman et al. 2017, arXiv 1707.06347). With one pass over all decisions at once ρ is 1, and the gradient of the first
 term is that of −mean A log π: REINFORCE's and A2C's. Means run over the decisions where there was something to choose.
+
+A minibatch is a table of decisions, (M,), or of K trials that are trained together, (K, M), padded with decisions that
+count for nothing; coefficients are then (K,), and so is everything that is logged (packing.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import kl_divergence
+from torch.nn import Parameter
 
 from sweepstack.models.advantages import Advantages, diagnosed
-from sweepstack.models.descent import Steps
+from sweepstack.models.descent import Descending
 from sweepstack.models.episodes import Evaluation, Player, Rollout, policy_parameters
 from sweepstack.models.gradient_noise import PIECES, noise_of
 
@@ -30,11 +34,11 @@ class Passes:
 
     epochs: int = 1
     minibatch: int | None = None  # units; None: all of them
-    clip: float | None = None  # ε
-    value_clip: float | None = None
-    value_coef: float = 0.0
+    clip: float | Tensor | None = None  # ε; of several trials (K, 1)
+    value_clip: float | Tensor | None = None
+    value_coef: float | Tensor = 0.0  # of several trials (K,)
     value_loss: str = "mse"
-    entropy: float = 0.0
+    entropy: float | Tensor = 0.0
     kl: float = 0.0
     kl_target: float | None = None
     target_kl: float | None = None
@@ -72,47 +76,54 @@ class PolicyGradient:
     ) -> None:
         self.samples, self.rollouts = samples, rollouts
         self.kl = passes.kl if kl is None else kl
-        self._passes, self._estimate, self._gamma, self._reference = passes, estimate, gamma, reference
+        self.passes, self._estimate, self._gamma, self._reference = passes, estimate, gamma, reference
 
     def steps(self, units: int) -> int:
-        size = self._passes.minibatch or units
-        return self._passes.epochs * -(-units // size)
+        size = self.passes.minibatch or units
+        return self.passes.epochs * -(-units // size)
 
     def learn(
-        self, player: Player, batch: Tensor, steps: Steps, random: torch.Generator, *, measure: bool
+        self, player: Player, batch: Tensor, steps: Descending, random: torch.Generator, *, measure: bool
     ) -> dict[str, Tensor]:
-        rollout = player.roll_out(batch, self.samples, random)
-        estimate = self._estimate(rollout)
-        learned = Learned(rollout, estimate.advantages, estimate.targets, rollout.at(rollout.values))
+        learned = self.estimated(player.roll_out(batch, self.samples, random))
         measured: dict[str, Tensor] = {}
         if measure:
-            measured = self._noise(player, learned, len(batch), steps, random)
-            if self._passes.value_coef:
-                measured |= diagnosed(rollout, self._gamma)
-        logs = self._descend(player, learned, len(batch), steps, random)
-        self.rollouts += 1
-        return {**logs, **measured}
+            measured = self.measured(player, learned, len(batch), steps.parameters, random)
+        return {**self.descend(player, learned, len(batch), steps, random), **measured}
 
-    def _descend(
-        self, player: Player, learned: Learned, units: int, steps: Steps, random: torch.Generator
+    def estimated(self, rollout: Rollout) -> Learned:
+        estimate = self._estimate(rollout)
+        return Learned(rollout, estimate.advantages, estimate.targets, rollout.at(rollout.values))
+
+    def measured(
+        self, player: Player, learned: Learned, units: int, parameters: Sequence[Parameter], random: torch.Generator
     ) -> dict[str, Tensor]:
-        passes, rollout = self._passes, learned.rollout
-        warming = self.rollouts < passes.value_warmup
+        """How noisy the gradient is before it moves anything, and what the value is good for."""
+        measured = self._noise(player, learned, units, parameters, random)
+        return measured | diagnosed(learned.rollout, self._gamma) if self.passes.value_coef else measured
+
+    def descend(
+        self, player: Player, learned: Learned, units: int, steps: Descending, random: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Moves the policy by what a rollout of ``units`` teaches; returns the means of what is logged."""
+        passes, rollout = self.passes, learned.rollout
+        self.rollouts += 1
+        warming = self.rollouts <= passes.value_warmup
         moved = list(player.value_parameters()) if warming else None
         planned, until = self.steps(units), steps.taken
         logged: list[dict[str, Tensor]] = []
         divergences: list[Tensor] = []
         for _ in range(passes.epochs):
             for index in player.minibatches(rollout, passes.minibatch or units, random):
-                counts = rollout.counted[index].sum().clamp(min=1), len(index)
+                counts = rollout.counted[index].sum(-1).clamp(min=1), player.decisions(index)
                 of_minibatch: list[dict[str, Tensor]] = []
                 for piece in player.pieces(rollout, index):
                     loss, logs = self._loss(player, learned, piece, counts, warming)
-                    torch.autograd.backward(loss, inputs=moved)
+                    torch.autograd.backward(loss.sum(), inputs=moved)
                     of_minibatch.append(logs)
-                total = {name: torch.stack([each[name] for each in of_minibatch]).sum() for name in of_minibatch[0]}
+                total = {name: torch.stack([each[name] for each in of_minibatch]).sum(0) for name in of_minibatch[0]}
                 if passes.target_kl is not None and float(total["kl"]) > passes.target_kl:
-                    steps.optimizer.zero_grad(set_to_none=True)
+                    steps.drop()
                     steps.skip(planned - (steps.taken - until))
                     return self._means([*logged, total], divergences)
                 steps.take()
@@ -122,24 +133,24 @@ class PolicyGradient:
         return self._means(logged, divergences)
 
     def _means(self, logged: list[dict[str, Tensor]], divergences: list[Tensor]) -> dict[str, Tensor]:
-        means = {name: torch.stack([each[name] for each in logged]).mean() for name in logged[0]}
-        if self._passes.kl_target is not None and divergences:
-            error = float(torch.stack(divergences).mean()) / self._passes.kl_target - 1
+        means = {name: torch.stack([each[name] for each in logged]).mean(0) for name in logged[0]}
+        if self.passes.kl_target is not None and divergences:
+            error = float(torch.stack(divergences).mean()) / self.passes.kl_target - 1
             self.kl *= 1 + KL_GAIN * max(-KL_ERROR, min(KL_ERROR, error))
         return means
 
     def _loss(
-        self, player: Player, learned: Learned, piece: Tensor, counts: tuple[Tensor, int], warming: bool
+        self, player: Player, learned: Learned, piece: Tensor, counts: tuple[Tensor, int | Tensor], warming: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Of the decisions ``piece``, as their share of a minibatch that has ``counts`` (to choose, in all)."""
-        passes, rollout = self._passes, learned.rollout
+        passes, rollout = self.passes, learned.rollout
         to_choose, decisions = counts
         counted = rollout.counted[piece]
         evaluation = player.evaluate(rollout, piece)
         surrogate, ratio, log_ratio = surrogate_of(evaluation, learned, piece, passes.clip)
-        policy = -(surrogate * counted).sum() / to_choose
-        value = self._value_loss(evaluation.values, learned, piece).sum() / decisions
-        entropy = (evaluation.distribution.entropy() * counted).sum() / to_choose
+        policy = -(surrogate * counted).sum(-1) / to_choose
+        value = self._value_loss(evaluation.values, learned, piece).sum(-1) / decisions
+        entropy = (evaluation.distribution.entropy() * counted).sum(-1) / to_choose
         loss = policy + passes.value_coef * value - passes.entropy * entropy
         logs = {"policy_loss": policy, "value_loss": value, "entropy": entropy}
         if self._reference is not None:
@@ -152,27 +163,27 @@ class PolicyGradient:
             loss = (1 - passes.cross_entropy) * loss + passes.cross_entropy * supervised
             logs["cross_entropy"] = supervised
         with torch.no_grad():
-            logs["kl"] = ((ratio - 1 - log_ratio) * counted).sum() / to_choose
+            logs["kl"] = ((ratio - 1 - log_ratio) * counted).sum(-1) / to_choose
             if passes.clip is not None:
-                logs["clip_fraction"] = (((ratio - 1).abs() > passes.clip) & counted).sum() / to_choose
+                logs["clip_fraction"] = (((ratio - 1).abs() > passes.clip) & counted).sum(-1) / to_choose
         return value if warming else loss, {name: each.detach() for name, each in logs.items()}
 
     def _value_loss(self, values: Tensor, learned: Learned, piece: Tensor) -> Tensor:
-        """(M,): squared error or Huber's, or with ``value_clip`` that of a value moved no further, if it is larger."""
-        of = F.huber_loss if self._passes.value_loss == "huber" else F.mse_loss
+        """(…, M): squared error or Huber's, or with ``value_clip`` of a value moved no further, if it is larger."""
+        of = F.huber_loss if self.passes.value_loss == "huber" else F.mse_loss
         targets, before = learned.targets[piece], learned.values[piece]
         loss = of(values, targets, reduction="none")
-        if self._passes.value_clip is None:
+        if self.passes.value_clip is None:
             return loss
-        near = before + (values - before).clamp(-self._passes.value_clip, self._passes.value_clip)
+        near = before + _within(values - before, -self.passes.value_clip, self.passes.value_clip)
         return torch.maximum(loss, of(near, targets, reduction="none"))
 
     def _noise(
-        self, player: Player, learned: Learned, units: int, steps: Steps, random: torch.Generator
+        self, player: Player, learned: Learned, units: int, parameters: Sequence[Parameter], random: torch.Generator
     ) -> dict[str, Tensor]:
         """How much the gradient of the policy's loss varies between parts of this rollout, before it moves."""
         size = -(-units // PIECES)
-        policy = policy_parameters(player, steps.parameters)
+        policy = policy_parameters(player, parameters)
         gradients, sizes = [], []
         for i, index in enumerate(player.minibatches(learned.rollout, size, random)):
             count = int(learned.rollout.counted[index].sum())
@@ -188,14 +199,18 @@ class PolicyGradient:
 
 
 def surrogate_of(
-    evaluation: Evaluation, learned: Learned, piece: Tensor, clip: float | None
+    evaluation: Evaluation, learned: Learned, piece: Tensor, clip: float | Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What is to be maximised, the ratio ρ and its logarithm, each (M,); 1 and 0 where there was nothing to choose."""
+    """What is to be maximised, the ratio ρ and its logarithm, each (…, M); 1 and 0 where nothing was to choose."""
     rollout, advantages = learned.rollout, learned.advantages[piece]
     log_probs = evaluation.distribution.log_prob(rollout.actions[piece])
     log_ratio = torch.where(rollout.counted[piece], log_probs - rollout.log_probs[piece], 0.0)
     ratio = log_ratio.exp()
     surrogate = ratio * advantages
     if clip is not None:
-        surrogate = torch.minimum(surrogate, ratio.clamp(1 - clip, 1 + clip) * advantages)
+        surrogate = torch.minimum(surrogate, _within(ratio, 1 - clip, 1 + clip) * advantages)
     return surrogate, ratio, log_ratio
+
+
+def _within(x: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
+    return x.clamp(low, high)  # type: ignore[arg-type]  # both are numbers, or both are tensors

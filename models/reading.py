@@ -184,6 +184,9 @@ class ReadingPlayer:
         distribution = choices(output, rollout.free[index], self._actor.samples_labels)
         return Evaluation(distribution, output.values, supervised)
 
+    def decisions(self, index: Tensor) -> int:
+        return len(index)
+
     def expected_rewards(self, batch: Tensor) -> Tensor:
         texts = self._texts
         low, high = texts.cost
