@@ -56,7 +56,7 @@ def _at_best(record: "TrialRecord") -> dict[str, list[float]]:
     """What each repetition that counts had at its best epoch."""
     epochs = record.best_epochs or ((record.best_epoch,) if record.best_epoch else ())
     found = [record.reports[epoch - 1] for epoch in epochs if 1 <= epoch <= len(record.reports)]
-    names = [name for name in found[0] if name != "repetition"] if found else []
+    names = [name for name in found[0] if name not in ("repetition", "fold")] if found else []
     return {name: [report[name] for report in found if name in report] for name in names}
 
 
@@ -80,14 +80,15 @@ def ranked(records: Iterable["TrialRecord"], metric: str) -> list["TrialRecord"]
     """
     records = list(records)
     most = most_seeds(records)
-    return sorted(records, key=lambda r: (_behind(r, most), rank(r.value, metric), r.number))
+    return sorted(records, key=lambda r: (behind(r, most), rank(r.value, metric), r.number))
 
 
 def most_seeds(records: Iterable["TrialRecord"]) -> int:
     return max((r.seeds for r in records if r.state != "failed"), default=1)
 
 
-def _behind(record: "TrialRecord", most: int) -> int:
+def behind(record: "TrialRecord", most: int) -> int:
+    """A key to sort by before the value: 0, 1 with fewer than the ``most`` seeds, 2 where it failed."""
     return 2 if record.state == "failed" else int(record.seeds < most)
 
 
@@ -143,7 +144,7 @@ def leaderboard(
         row(
             with_spreads(r),
             r.settings,
-            behind=_behind(r, most),
+            behind=behind(r, most),
             seeds=r.seeds,
             pareto=r.number in (pareto or ()),
             number=r.number,

@@ -24,9 +24,9 @@ from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
 from sweepstack.search.starting import with_beginning
 from sweepstack.search.sweep import Sweep
+from sweepstack.search.trial_record import MAIN as MAIN
 from sweepstack.search.trial_record import TrialRecord, late_attributes, record_of
 
-MAIN = "trials"  # the sweep whose study carries the attributes of the whole run
 NAMES = "study:metric_names"  # Optuna's own place for the names of a study's objectives
 
 
@@ -64,11 +64,13 @@ class Ledger:
         epochs: int,
         trials: int | None = None,
         start: Sequence[Mapping[str, Any]] = (),
+        folds: int = 1,
     ) -> Sweep:
         """Creates the sweep, or adopts it as it stands: decisions that a kill left half-made are completed.
 
         ``epochs`` is what a trial has by default; ``trials`` how many there will be, by default ``search.trials``.
-        ``start`` are the points to begin with, as settings by path.
+        ``start`` are the points to begin with, as settings by path; ``folds`` how many parts of the data a trial holds
+        out, one after the other.
         """
         with self.lock:
             sampler = with_beginning(make_sampler(search, space), space, start, search.seed)
@@ -84,7 +86,7 @@ class Ledger:
             study_id = self.storage.get_study_id_from_name(name)
             if NAMES not in self.storage.get_study_system_attrs(study_id):
                 self.storage.set_study_system_attr(study_id, NAMES, list(search.objectives))
-            return Sweep(self, study, space, search, epochs, search.trials if trials is None else trials)
+            return Sweep(self, study, space, search, epochs, search.trials if trials is None else trials, folds)
 
     def sweeps(self) -> tuple[str, ...]:
         """The names of the sweeps that were begun."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from sweepstack.models.encoding import TaskData
 from sweepstack.models.errors import StorageError, StudyError
+from sweepstack.models.folds import make_trainer
 from sweepstack.models.parts import PartsTrainer, TrainerLike
 from sweepstack.models.settings import TrialSettings
 from sweepstack.models.trainer import Trainer
@@ -51,7 +52,7 @@ class MakeTrainer:
         data: TaskData | None = None if self.data is None else ray.get(self.data)
         settings, folder = self.settings.with_values(trial.settings), self.folder(trial.number)
         if self.seeds == 1:
-            return Trainer(settings, data, self.starts, folder, self.metric, self.cost)
+            return make_trainer(settings, data, self.starts, folder, self.metric, self.cost)
 
         def repetition(place: int) -> Trainer:
             own = settings_of_repetition(settings, trial.settings, place)

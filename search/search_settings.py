@@ -155,8 +155,19 @@ class Search(Settings):
             raise ValueError(f"must name one metric, or several once each, but got {shown(metric)}")
         return names[0] if len(names) == 1 else metric
 
-    def check(self, searched: Collection[str], *, of_texts: bool) -> None:
-        """Raises SettingError where objectives and seeds do not go with the rest; ``searched``: paths in the space."""
+    def check(self, searched: Collection[str], *, of_texts: bool, folds: int = 1) -> None:
+        """Raises SettingError where objectives, seeds and folds do not go with the rest; ``searched``: paths in the
+        space."""
+        if folds > 1 and self.seeds > 1:
+            raise SettingError(
+                "search.seeds",
+                f"must be 1 under data.splits folds, whose {folds} policies a trial is made of, but got {self.seeds}; "
+                "take one of them, or search train.seed",
+            )
+        if folds > 1 and isinstance(self.stopper, PBTStopper):
+            raise SettingError(
+                "search.stopper", "pbt works with shares only, but data.splits has folds; use asha, hyperband or median"
+            )
         if not of_texts and self.objectives not in (("reward",), ("reward", "seconds")):
             raise SettingError(
                 "search.metric", f"must be reward in an environment, or [reward, seconds], but got {shown(self.metric)}"

@@ -166,6 +166,7 @@ class Session:
             epochs=self.study.train.epochs,
             trials=trials,
             start=self._start,
+            folds=self.study.folds,
         )
 
     def _beginning(self) -> dict[str, Any]:

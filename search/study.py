@@ -194,7 +194,9 @@ class Study(Settings):
         for path in Space.parse(self.space, settings).paths():
             if is_foreign(path, self.task):
                 raise SettingError(f"space.{path}", say_foreign(self.task))
-        self.search.check(Space.parse(self.space, settings).paths(), of_texts=self.environment is None)
+        self.search.check(
+            Space.parse(self.space, settings).paths(), of_texts=self.environment is None, folds=self.folds
+        )
         check_points(self.search.start, Space.parse(self.space, settings))
         space, _ = Space.of(self.space, settings)
         if self.search.sampler == "grid":
@@ -243,6 +245,11 @@ class Study(Settings):
     def environment(self) -> str | None:
         """The id of the environment that is played; None where texts are read."""
         return self.task.removeprefix(PREFIX) if is_environment(self.task) else None
+
+    @property
+    def folds(self) -> int:
+        """How many policies a trial trains for as many parts of the data that are held out; 1 without folds."""
+        return 1 if self.data is None else self.data.folds
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -10,20 +10,24 @@ Every step is one or a few appends in such an order that a kill between any two 
 """
 
 import math
+from collections.abc import Callable
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from sweepstack.search.budgets import BY_HAND, CUT, FOR_EPOCHS, Budgets, Ended, asked_for, epochs_spent, reached
 from sweepstack.search.objectives import direction
+from sweepstack.search.pbt import Cell, Population, population_of
 from sweepstack.search.racing import may_be_best
 from sweepstack.search.samplers import most_trials
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
-from sweepstack.search.stoppers import make_stopper
+from sweepstack.search.stoppers import NoStopper, make_stopper
 from sweepstack.search.trial_record import BY_HAND as BY_HAND_TRIAL
-from sweepstack.search.trial_record import LATE, REPETITION, TrialRecord, late_attributes, record_of
+from sweepstack.search.trial_record import FOLD, LATE, MAIN, REPETITION, TrialRecord, late_attributes, record_of
 
 if TYPE_CHECKING:
     from sweepstack.search.ledger import Ledger
@@ -43,12 +47,20 @@ class Sweep:
     """The trials of one search over one space. Every method may be called again with the same arguments."""
 
     def __init__(
-        self, ledger: "Ledger", study: optuna.Study, space: Space, search: Search, epochs: int, trials: int
+        self,
+        ledger: "Ledger",
+        study: optuna.Study,
+        space: Space,
+        search: Search,
+        epochs: int,
+        trials: int,
+        folds: int = 1,
     ) -> None:
         self.name = study.study_name
         self.space = space
         self.metric, self.objectives = search.objective, search.objectives
-        self.epochs, self.seeds = epochs, search.seeds
+        self.epochs, self.folds = epochs, folds
+        self.parts = max(search.seeds, folds)  # a trial has repetitions or folds
         self.budget = min(trials, most_trials(search, space) or trials)  # whatever becomes of the trials
         self._ledger, self._study, self._stopper = ledger, study, make_stopper(search.stopper, epochs)
         self._storage, self._lock = ledger.storage, ledger.lock
@@ -57,7 +69,8 @@ class Sweep:
         self._finished: dict[int, TrialRecord] = {}
         self._curves: dict[int, list[float]] = {}  # see _so_far
         self._moving: set[int] = set()  # the trials that had not ended when their curves were last looked at
-        self._budgets = Budgets.of(search, self.budget)
+        self._budgets = Budgets.of(search, self.budget) if self.name == MAIN else Budgets(self.budget)
+        self._population = population_of(search, epochs)
         self._limits: Limits | None = None
         self._by_hand = sum(BY_HAND_TRIAL in trial.user_attrs for trial in self._frozen_trials())
         self._waiting = {trial.number for trial in self._frozen_trials() if trial.state == TrialState.WAITING}
@@ -73,9 +86,14 @@ class Sweep:
             if self._interrupted:
                 number = self._interrupted.pop(0)
                 trial = optuna.trial.Trial(self._study, self._trial_id(number))
-            elif self._waiting or self.ended() is None:
+            elif self._waiting or (self._population is None and self.ended() is None):
                 trial = self._study.ask()  # one that waits comes first
                 self._waiting.discard(trial.number)
+            elif self._population is not None and self.ended() is None:
+                born = self._born(self._population)
+                if born is None:
+                    return None
+                trial = born
             else:
                 return None
             self.space.suggest(trial)  # keeps what an interrupted trial was given, and adds what it lacks
@@ -102,8 +120,10 @@ class Sweep:
                         return "stop"
                 if f"report:{epoch}" not in trial.user_attrs:
                     plain = {name: float(metric) for name, metric in metrics.items()}
-                    if self.seeds > 1:
-                        plain[REPETITION] = (epoch - 1) // self.repetition_epochs_of(number) + 1.0
+                    if self.parts > 1:
+                        plain[FOLD if self.folds > 1 else REPETITION] = (epoch - 1) // self.repetition_epochs_of(
+                            number
+                        ) + 1.0
                     self._storage.set_trial_user_attr(trial._trial_id, f"report:{epoch}", plain)
                 self._storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
             verdict = self._judge(self._frozen(number), epoch)
@@ -180,6 +200,29 @@ class Sweep:
                     self._cut(number, reason)
             return [self.record(number) for number, reason in reasons.items() if reason is not None]
 
+    @property
+    def expects(self) -> bool:
+        """Whether :meth:`ask`, where it has no trial, will have one when others have ended."""
+        with self._lock:
+            if self._population is None or self.ended() is not None:
+                return False
+            return any(cell.running for cell in self._cells().values())
+
+    def spent(self, number: int) -> list[int]:
+        """The trials whose state nobody goes on from any more, now that trial ``number`` has ended."""
+        with self._lock:
+            generation = self._frozen(number).user_attrs.get("generation")
+            if self._population is None or generation is None:
+                return [number]
+            ended = [cell.number for (_, g), cell in self._cells().items() if generation - 1 <= g <= generation]
+            return [each for each in ended if each not in self.needed]
+
+    @property
+    def needed(self) -> set[int]:
+        """The trials whose state others may still begin in, or that run."""
+        with self._lock:
+            return set() if self._population is None else self._population.needed(self._cells())
+
     def parameters_of(self, number: int) -> dict[str, Any]:
         """What a trial was given, by parameter; raises KeyError where there is no such trial."""
         with self._lock:
@@ -205,15 +248,47 @@ class Sweep:
                 self._storage.set_trial_user_attr(trial._trial_id, CUT, BY_HAND)
 
     def epochs_of(self, number: int) -> int:
-        """How many epochs a trial has at most, all its repetitions together."""
-        return self.seeds * self.repetition_epochs_of(number)
+        """How many epochs a trial has at most, all its repetitions or folds together."""
+        return self.parts * self.repetition_epochs_of(number)
 
     def repetition_epochs_of(self, number: int) -> int:
         """How many of them a repetition has: the trial's own number, where ``train.epochs`` is searched."""
         return self._length(self._frozen(number))
 
     def _length(self, trial: FrozenTrial) -> int:
+        if self._population is not None and "generation" in trial.user_attrs:
+            return self._population.settings.interval
         return int(trial.params.get("train.epochs", self.epochs))
+
+    def _born(self, population: Population) -> optuna.trial.Trial | None:
+        """The next trial of the population with all that is decided about it, in one append."""
+        birth = population.next(self._cells())
+        if birth is None:
+            return None
+        parameters: dict[str, Any] = {}
+        distributions: dict[str, BaseDistribution] = {}
+        if birth.parent is not None:
+            parent = self._frozen(birth.parent)
+            parameters, distributions = parent.params, parent.distributions
+            if birth.explores:
+                parameters, distributions = population.explored(birth, parameters, self.space)
+        decided = optuna.trial.create_trial(
+            state=TrialState.RUNNING, params=parameters, distributions=distributions, user_attrs=birth.attributes
+        )
+        return optuna.trial.Trial(self._study, self._storage.create_new_trial(self._study_id, decided))
+
+    def _cells(self) -> dict[tuple[int, int], Cell]:
+        """The trials of the population; only one that came to its end has a value."""
+        cells = {}
+        for trial in self._frozen_trials():
+            known, value = trial.user_attrs, None
+            if "generation" not in known or BY_HAND_TRIAL in known:
+                continue
+            if trial.state == TrialState.COMPLETE:
+                value = direction(self.metric) * trial.intermediate_values[max(trial.intermediate_values)]
+            cell = Cell(trial.number, not trial.state.is_finished(), value)
+            cells[known["member"], known["generation"]] = cell
+        return cells
 
     def _record(self, trial: FrozenTrial) -> TrialRecord:
         known = self._finished.get(trial.number)
@@ -231,7 +306,7 @@ class Sweep:
     def _judge(self, trial: FrozenTrial, epoch: int) -> Literal["continue", "stop"]:
         """The verdict after ``epoch``; one that was given stands, whatever other trials have reported since."""
         length = self._length(trial)
-        if epoch % length == 0 and epoch < self.seeds * length:
+        if epoch % length == 0 and epoch < self.parts * length:
             return self._race(trial, epoch // length)
         if epoch > length:  # the stopper judges within the first repetition, as that is what all trials have
             return "continue"
@@ -262,7 +337,13 @@ class Sweep:
         return self._curves
 
     def _race(self, trial: FrozenTrial, repetition: int) -> Literal["continue", "stop"]:
-        """The verdict at the end of a repetition that is not the last one; one that was given stands."""
+        """The verdict at the end of a repetition or fold that is not the last one; one that was given stands.
+
+        A trial that has lost is complete with the repetitions that it has; without all its folds it is pruned, as
+        nobody knows what it would say of the other rows. Where nothing is stopped, every trial has all its folds.
+        """
+        if self.folds > 1 and isinstance(self._stopper, NoStopper):
+            return "continue"
         goes_on = trial.user_attrs.get(f"raced:{repetition}")
         if goes_on is None:
             rivals = [t for t in self._frozen_trials() if t.number != trial.number and t.state != TrialState.FAIL]
@@ -271,14 +352,18 @@ class Sweep:
             self._storage.set_trial_user_attr(trial._trial_id, f"raced:{repetition}", goes_on)
         if goes_on:
             return "continue"
-        self.complete(trial.number)
+        if self.folds > 1:
+            self._tell(trial.number, TrialState.PRUNED)
+        else:
+            self.complete(trial.number)
         return "stop"
 
     def _scores(self, trial: FrozenTrial) -> list[float]:
-        """The first objective of each repetition that has come to its end; more is better."""
+        """The first objective of each repetition or fold that has come to its end; more is better."""
         sign, length = direction(self.metric), self._length(trial)
         values = [sign * value for _, value in sorted(trial.intermediate_values.items())]
-        return [max(values[end - length : end]) for end in range(length, len(values) + 1, length)]
+        score: Callable[[list[float]], float] = max if self.folds == 1 else itemgetter(-1)
+        return [score(values[end - length : end]) for end in range(length, len(values) + 1, length)]
 
     def _go_on(self, number: int, epoch: int, *, new: bool) -> Literal["continue", "stop"]:
         """Whether a trial that its values would let go on does so; a report that is not ``new`` ends none for want of
@@ -296,7 +381,8 @@ class Sweep:
         return "stop"
 
     def _cut(self, number: int, reason: str) -> None:
-        """Ends a trial: complete, if it has come to the end of a repetition, and failed, if it has no report."""
+        """Ends a trial: complete, if it has come to the end of a repetition, and failed, if it has no report. One that
+        lacks a fold is pruned."""
         trial = self._frozen(number)
         epochs = len(trial.intermediate_values)
         if epochs == 0:
@@ -304,7 +390,7 @@ class Sweep:
         else:
             if trial.user_attrs.get(CUT) != reason:
                 self._storage.set_trial_user_attr(trial._trial_id, CUT, reason)
-            if epochs >= self._length(trial):
+            if epochs >= self._length(trial) and self.folds == 1:
                 self.complete(number)
             self._tell(number, TrialState.PRUNED)
         self._waiting.discard(number)

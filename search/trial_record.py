@@ -22,9 +22,11 @@ STATES: dict[TrialState, State] = {
     TrialState.FAIL: "failed",
     TrialState.WAITING: "waiting",  # queued by hand
 }
+MAIN = "trials"  # the sweep whose study carries the attributes of the whole run
 BY_HAND = "by_hand"  # the attribute of a trial that a person asked for
 LATE = "trial:"  # begins the name of a finished trial's attribute in its sweep's study
 REPETITION = "repetition"  # in the reports of a trial with several seeds: which one, from 1
+FOLD = "fold"  # the same under folds
 VERDICTS = ("report:", "promoted:", "raced:")  # begin the names of what is no attribute to a reader
 
 
@@ -32,7 +34,8 @@ VERDICTS = ("report:", "promoted:", "raced:")  # begin the names of what is no a
 class TrialRecord:
     """A trial with several seeds goes through one repetition after another, and its epochs count on.
 
-    Those that count are the repetitions that are finished, or the first as long as it is not.
+    Those that count are the repetitions that are finished, or the first as long as it is not. Folds are repetitions
+    with other rows held out, whose last epoch stands for the best one (see models.folds).
     """
 
     sweep: str
@@ -91,6 +94,8 @@ def record_of(
     steps = sorted(values)
     reports = tuple(trial.user_attrs[f"report:{step}"] for step in steps)
     choose: Callable[..., int] = max if maximize else min
+    if reports and FOLD in reports[-1]:
+        choose = _last
     counting = _counting(trial, reports, whole or trial.state == TrialState.COMPLETE)
     best_epochs = tuple(choose(epochs, key=values.__getitem__) for epochs in counting)
     scores = tuple(values[epoch] for epoch in best_epochs)
@@ -115,11 +120,15 @@ def record_of(
     )
 
 
+def _last(epochs: Sequence[int], key: Callable[[int], float]) -> int:
+    return epochs[-1]
+
+
 def _counting(trial: FrozenTrial, reports: Sequence[Mapping[str, float]], whole: bool) -> list[list[int]]:
     """The epochs (from 1) of each repetition that counts."""
     repetitions: dict[int, list[int]] = {}
     for epoch, report in enumerate(reports, start=1):
-        repetitions.setdefault(int(report.get(REPETITION, 1)), []).append(epoch)
+        repetitions.setdefault(int(report.get(FOLD, report.get(REPETITION, 1))), []).append(epoch)
     last = len(repetitions)
     if last > 1 and not whole and f"raced:{last}" not in trial.user_attrs:
         del repetitions[last]

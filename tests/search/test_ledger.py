@@ -12,6 +12,7 @@ import pytest
 from sweepstack.models.errors import StorageError
 from sweepstack.models.seeds import derive_seed
 from sweepstack.models.settings import TrialSettings
+from sweepstack.search.leaderboard import best_metrics, ranked
 from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.search_settings import ASHAStopper, Search, StopperSettings
 from sweepstack.search.space import Space
@@ -340,3 +341,76 @@ def test_a_ledger_whose_lines_make_no_sense_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ledger.log").write_text('{"op_code": 2}\n')
     with pytest.raises(StorageError, match=r"ledger\.log is damaged .*start afresh with --out"):
         Ledger.open(tmp_path / "ledger.log")
+
+
+def folded_sweep(ledger: Ledger, **changes: Any) -> Sweep:
+    """Two epochs a fold; ASHA judges within the first one."""
+    search = Search(sampler="random", **changes)
+    return ledger.sweep(MAIN, space=SPACE, search=search, epochs=2, folds=3)
+
+
+def play_folds(sweep: Sweep, *rewards: float) -> TrialRecord:
+    """Reports these rewards, two epochs a fold, as far as the sweep lets the trial go on."""
+    record = sweep.ask()
+    assert record is not None
+    for epoch, reward in enumerate(rewards, start=1):
+        if sweep.report(record.number, epoch, {"reward": reward, "accuracy": reward / 2}) == "stop":
+            return sweep.record(record.number)
+    if len(rewards) == sweep.epochs_of(record.number):
+        sweep.complete(record.number)
+    return sweep.record(record.number)
+
+
+def test_a_trial_under_folds_has_the_mean_of_their_last_epochs(ledger: Ledger) -> None:
+    sweep = folded_sweep(ledger)
+    assert sweep.epochs_of(sweep.ask().number) == 6  # type: ignore[union-attr]
+    record = play_folds(sweep, 0.9, 0.6, 0.5, 0.7, 0.1, 0.8)
+    assert record.state == "complete"
+    assert record.value == pytest.approx((0.6 + 0.7 + 0.8) / 3)
+    assert (record.scores, record.best_epochs) == ((0.6, 0.7, 0.8), (2, 4, 6))
+    assert record.objectives == {"reward": record.value}
+    assert [report["fold"] for report in record.reports] == [1, 1, 2, 2, 3, 3]
+    assert best_metrics(record)["accuracy"] == pytest.approx(0.35)
+
+
+def test_a_hopeless_setting_does_not_pay_for_all_folds_and_is_pruned(ledger: Ledger) -> None:
+    sweep = folded_sweep(ledger)
+    play_folds(sweep, 0.8, 0.80, 0.9, 0.91, 0.7, 0.70)
+    play_folds(sweep, 0.8, 0.82, 0.9, 0.91, 0.7, 0.71)
+    # Fold by fold the two differ by less than .02; one that is .3 behind after the first cannot be the best.
+    record = play_folds(sweep, 0.8, 0.5, 1.0, 1.0, 1.0, 1.0)
+    assert (record.state, len(record.reports), record.value) == ("pruned", 2, 0.5)
+    near = play_folds(sweep, 0.8, 0.81, 0.9, 0.90, 0.7, 0.71)
+    assert near.state == "complete"
+    assert [r.number for r in ranked([sweep.record(n) for n in (record.number, near.number)], "reward")] == [
+        near.number,
+        record.number,
+    ]
+
+
+def test_where_nothing_is_stopped_every_trial_has_all_its_folds(ledger: Ledger) -> None:
+    sweep = folded_sweep(ledger, stopper="none")
+    play_folds(sweep, 0.8, 0.80, 0.9, 0.91, 0.7, 0.70)
+    play_folds(sweep, 0.8, 0.82, 0.9, 0.91, 0.7, 0.71)
+    assert play_folds(sweep, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1).state == "complete"
+
+
+def test_a_trial_that_is_cut_between_two_folds_is_no_whole_one(ledger: Ledger) -> None:
+    sweep = folded_sweep(ledger, total_epochs=3)
+    record = play_folds(sweep, 0.8, 0.8, 0.9, 0.9, 0.7, 0.7)
+    assert (record.state, len(record.reports)) == ("pruned", 3)
+
+
+def test_a_kill_between_verdict_and_end_of_a_fold_is_mended(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.log"
+    with Ledger.open(path) as ledger:
+        sweep = folded_sweep(ledger)
+        play_folds(sweep, 0.8, 0.80, 0.9, 0.91, 0.7, 0.70)
+        play_folds(sweep, 0.8, 0.82, 0.9, 0.91, 0.7, 0.71)
+        play_folds(sweep, 0.8, 0.5)
+    lines = path.read_bytes().splitlines(keepends=True)
+    ends = [i for i, line in enumerate(lines) if b"raced:1" in line]
+    path.write_bytes(b"".join(lines[: ends[-1] + 1]))  # its state PRUNED is lost
+    with Ledger.open(path) as ledger:
+        record = folded_sweep(ledger).record(2)
+        assert (record.state, record.value) == ("pruned", 0.5)
