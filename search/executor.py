@@ -74,7 +74,7 @@ class _Run:
         """The configuration of the next pack, from the first sweep that has a trial; None where none has, nor will."""
         pack = self.waiting.pop(0) if self.waiting else self._asked()
         if pack is None:
-            return "wait" if any(at_work.shape is not None for at_work in self.packs.values()) else None
+            return "wait" if self.packs else None  # one may be handed back, or be queued by hand
         self.packs[trial_id] = pack
         self._fill(pack)
         return {"job": pack.place, "trials": [_assignment(record) for record in pack.members.values()]}
@@ -114,15 +114,24 @@ class _Run:
                 self.waiting.append(_Pack(pack.place, None, {number: record}))
 
     def _asked(self) -> _Pack | None:
+        for place, job in enumerate(self.jobs[: self.exhausted]):  # somebody may have queued one since
+            if job.sweep.queued:
+                return self._ask(place)
         while self.exhausted < len(self.jobs):
-            job = self.jobs[self.exhausted]
-            record = job.sweep.ask()
-            if record is not None:
-                self.on_change(record)
-                shape = job.packing.shape(record.settings) if job.packing else None
-                return _Pack(self.exhausted, shape, {record.number: record})
+            pack = self._ask(self.exhausted)
+            if pack is not None:
+                return pack
             self.exhausted += 1
         return None
+
+    def _ask(self, place: int) -> _Pack | None:
+        job = self.jobs[place]
+        record = job.sweep.ask()
+        if record is None:
+            return None
+        self.on_change(record)
+        shape = job.packing.shape(record.settings) if job.packing else None
+        return _Pack(place, shape, {record.number: record})
 
     def _fill(self, pack: _Pack) -> None:
         """Adds trials of the same shape, as many as leave all slots busy. A few others may be asked for on the way."""
@@ -185,15 +194,18 @@ class _Run:
         self._forget(job, record)
 
     def _forget(self, job: Job, record: "TrialRecord") -> None:
-        """Removes what the trainer kept to go on. Only now: the verdict stands in the ledger, and its worker rests."""
-        try:
-            job.make(_assignment(record)).close(True)
-        except Exception:  # what could not be trained may not even be made
-            log.warning("what trial %s-%d kept to go on is left", job.sweep.name, record.number, exc_info=True)
+        """Removes what trainers kept to go on, now that this one's trial has ended. Only now: the verdict stands in the
+        ledger, and its worker rests."""
+        for number in job.sweep.spent(record.number):
+            try:
+                job.make(_assignment(job.sweep.record(number))).close(True)
+            except Exception:  # what could not be trained may not even be made
+                log.warning("what trial %s-%d kept to go on is left", job.sweep.name, number, exc_info=True)
 
 
 def _assignment(record: "TrialRecord") -> Assignment:
-    return Assignment(record.number, record.settings)
+    known = record.attributes
+    return Assignment(record.number, record.settings, known.get("parent"), known.get("epochs_before", 0))
 
 
 def run_sweeps(
@@ -203,8 +215,10 @@ def run_sweeps(
     slots: int,
     resources: "Resources",
     on_change: Callable[["TrialRecord"], None],
+    poll: Callable[[], None] = lambda: None,
 ) -> None:
     """Runs every trial that the sweeps ask for, ``slots`` at a time; ``on_change`` hears of each change in the ledger.
+    ``poll`` is called about ten times a second.
 
     Raises KeyboardInterrupt soon after a signal, and whatever the ledger or ``on_change`` raise; trials that are
     running then stay so in the ledger, for the next session to go on with. A trial that cannot be trained is failed.
@@ -213,7 +227,7 @@ def run_sweeps(
     from ray import tune
 
     run = _Run(jobs, on_change, slots)
-    searcher, scheduler = _over(run, lambda: cluster.interrupts.pending)
+    searcher, scheduler = _over(run, lambda: cluster.interrupts.pending, poll)
     worker = tune.with_parameters(
         TrialWorker,
         makes=tuple(job.make for job in jobs),
@@ -254,7 +268,7 @@ def _id_of(trial: Any) -> str:
     return str(trial.trial_id)
 
 
-def _over(run: _Run, interrupted: Callable[[], bool]) -> tuple[Any, Any]:
+def _over(run: _Run, interrupted: Callable[[], bool], poll: Callable[[], None]) -> tuple[Any, Any]:
     """The Searcher and the scheduler over a run. Whatever they raise Tune would take for a fault of the trial."""
     from ray.tune.schedulers import FIFOScheduler, TrialScheduler
     from ray.tune.search import Searcher
@@ -311,6 +325,7 @@ def _over(run: _Run, interrupted: Callable[[], bool]) -> tuple[Any, Any]:
             if interrupted():
                 run.error = KeyboardInterrupt()
                 raise _Stop
+            guarded(poll)
 
         def __reduce__(self) -> tuple[Any, ...]:
             return object, ()

@@ -29,6 +29,11 @@ class RunFolder:
         return self.root / "ledger.log"
 
     @property
+    def requests(self) -> Path:
+        """What is asked by hand of a run, for whoever drives it."""
+        return self.root / "requests"
+
+    @property
     def log(self) -> Path:
         return self.root / "log.txt"
 
