@@ -1,57 +1,68 @@
-"""Where the next trial looks: Optuna samplers that go on after a restart as if nothing had happened.
+"""Where the next trial looks: Optuna's samplers, and ours, behind one that thinks of whole points.
 
-A seeded sampler starts its sequence again in every process, so that trial 12 after a restart would repeat trial 0.
- Here each draw has a seed of its own, derived from the trial's number and the parameter's name: it does not
-depend on how many draws this process made before, nor on which parameters an interrupted trial had already been given.
+Three things are the same for all. A trial's point is a function of the other trials in the ledger, the seed and the
+trial's number, and of nothing that a process remembers: after a restart the search goes on as if nothing had happened,
+also with a trial that had only some of its values. A point that another trial has is drawn again; it may be repeated
+only where a finite space has no other left. And what a sampler is told of stopped and failed trials is in told.py.
+
+Which sampler fits: tpe for mixed and conditional spaces; gp and bayes where trials are few and dear; cmaes for many
+numbers (choices, and what exists only under one, it leaves to tpe); nsga2 for several objectives and many trials; qmc
+and random to look everywhere alike; grid to see every point.
 """
 
+import copy
 import random
-from collections.abc import Callable, Sequence
-from typing import Any
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from optuna import Study
-from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    NSGAIISampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
+from optuna.trial import FrozenTrial, TrialState
 
 from sweepstack.models.seeds import derive_seed
+from sweepstack.search.points import ALWAYS, Source, draw, every_point, groups, key, neutral, parameters
+from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
+from sweepstack.search.starting import place
+from sweepstack.search.told import Told, completed, most_telling, others, with_lies
 
-TPE_RANDOM_TRIALS = 8  # drawn at random before TPE models anything: half of the default 16
+RANDOM_TRIALS = 8  # drawn at random before anything is modelled: half of the default 16
+TRIES = 4  # of a sampler whose points other trials have
+RANDOM_TRIES = 32  # at random after that
+POPULATION = 10  # of a generation of NSGA-II
 
 
-class ReseededSampler(BaseSampler):
-    """Any Optuna sampler whose only state besides the trials is its generator; ``make(seed)`` builds one."""
+class Engine(Protocol):
+    """One way of searching."""
 
-    def __init__(self, make: Callable[[int], BaseSampler], seed: int) -> None:
-        self._make = make
+    costly: bool
+    """Whether a draw fits a model; draws of one trial then hardly differ."""
+
+    def source(self, study: Study, trial: FrozenTrial, number: int) -> Source:
+        """The values of draw ``number`` (from 0) for ``trial``; the same name always gets the same value."""
+        ...
+
+
+class PointSampler(BaseSampler):
+    """Any engine as an Optuna sampler that repeats no point by accident."""
+
+    def __init__(self, space: Space, engine: Engine, seed: int) -> None:
+        self._space, self._engine = space, engine
+        self._random = RandomEngine(space, seed)
         self._seed = seed
-        self._spaces = make(seed)  # finds the relative search space, which draws nothing, and caches it over trials
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._spaces.infer_relative_search_space(study, trial)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return self._make(derive_seed(self._seed, trial.number)).sample_relative(study, trial, search_space)
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        sampler = self._make(derive_seed(self._seed, trial.number, param_name))
-        return sampler.sample_independent(study, trial, param_name, param_distribution)
-
-
-class GridSampler(BaseSampler):
-    """Trial number n takes the nth of ``points`` (values by parameter name).
-
-    Optuna's own raises when the last point is told, gives one too many while others run, and knows no conditional
-    parameters.
-    """
-
-    def __init__(self, points: Sequence[dict[str, Any]]) -> None:
-        self._points = points
+        self._asked: tuple[int, Mapping[str, Any], Source] | None = None
+        self._points: list[frozenset[tuple[str, Any]]] = []  # of the trials by number, as far as they are settled
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return {}
@@ -64,37 +75,227 @@ class GridSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        return self._points[trial.number][param_name]
+        if self._asked is None or self._asked[0] != trial.number:
+            self._asked = (trial.number, *self._decide(study, trial))
+        _, point, source = self._asked
+        # Where somebody else decided a choice, what hangs on it is not in the point.
+        return point[param_name] if param_name in point else source(param_name, param_distribution)
+
+    def _decide(self, study: Study, trial: FrozenTrial) -> tuple[Mapping[str, Any], Source]:
+        if isinstance(self._engine, GridEngine):
+            first = self._engine.source(study, trial, 0)
+            return draw(self._space, first), first
+        taken = self._taken(study, trial)
+        drawn: list[tuple[Mapping[str, Any], Source]] = []
+        for number in range(TRIES + RANDOM_TRIES):
+            engine = self._engine if number < TRIES else self._random
+            source = engine.source(study, trial, number)
+            drawn.append((draw(self._space, source), source))
+            if key(drawn[-1][0]) not in taken:
+                return drawn[-1]
+        left = [point for point in every_point(self._space) or () if key(point) not in taken]
+        if left:
+            return random.Random(derive_seed(self._seed, "left", trial.number)).choice(left), drawn[0][1]
+        return drawn[0]
+
+    def _taken(self, study: Study, trial: FrozenTrial) -> set[frozenset[tuple[str, Any]]]:
+        """The points of all other trials. Only one that is being asked changes, and the earlier ones are done with."""
+        trials = study.get_trials(deepcopy=False)
+        self._points += [_point(other) for other in trials[len(self._points) : trial.number]]
+        return {*self._points[: trial.number], *map(_point, trials[trial.number + 1 :])}
 
 
-def random_sampler(space: Space, seed: int) -> BaseSampler:
-    return ReseededSampler(lambda draw: RandomSampler(seed=draw), seed)
+def _point(trial: FrozenTrial) -> frozenset[tuple[str, Any]]:
+    return key(trial.params or trial.system_attrs.get("fixed_params", {}))  # the latter: queued by hand
 
 
-def tpe_sampler(space: Space, seed: int) -> BaseSampler:
-    return ReseededSampler(lambda draw: TPESampler(n_startup_trials=TPE_RANDOM_TRIALS, seed=draw), seed)
+class RandomEngine:
+    costly = False
+
+    def __init__(self, space: Space, seed: int) -> None:
+        self._seed = seed
+
+    def source(self, study: Study, trial: FrozenTrial, number: int) -> Source:
+        def ask(name: str, distribution: BaseDistribution) -> Any:
+            sampler = RandomSampler(seed=derive_seed(self._seed, trial.number, number, name))
+            return sampler.sample_independent(study, trial, name, distribution)
+
+        return ask
 
 
-def grid_sampler(space: Space, seed: int) -> BaseSampler:
+class GridEngine:
     """The grid in a seeded random order, so that a part of it is not just one of its corners."""
-    points = space.grid()
-    random.Random(derive_seed(seed, "grid")).shuffle(points)
-    return GridSampler(points)
+
+    costly = False
+
+    def __init__(self, space: Space, seed: int) -> None:
+        self._points = space.grid()
+        random.Random(derive_seed(seed, "grid")).shuffle(self._points)
+
+    def source(self, study: Study, trial: FrozenTrial, number: int) -> Source:
+        point = self._points[place(study, trial)]
+        return lambda name, distribution: point[name]
 
 
-SAMPLERS: dict[str, Callable[[Space, int], BaseSampler]] = {
-    "tpe": tpe_sampler,
-    "random": random_sampler,
-    "grid": grid_sampler,
+class _PlacedQMC(QMCSampler):
+    """Optuna's own counts its draws in the study: every one that a kill lost leaves a hole."""
+
+    def __init__(self, at: int, seed: int) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            super().__init__(scramble=True, seed=seed)
+        self._at = at
+
+    def _find_sample_id(self, study: Study, search_space: dict[str, BaseDistribution]) -> int:
+        return self._at
+
+
+class QMCEngine:
+    """A scrambled Sobol sequence over all parameters, conditional ones too; drawn again, another scrambling of it."""
+
+    costly = False
+
+    def __init__(self, space: Space, seed: int) -> None:
+        self._parameters, self._seed = parameters(space), seed
+
+    def source(self, study: Study, trial: FrozenTrial, number: int) -> Source:
+        sampler = _PlacedQMC(place(study, trial), derive_seed(self._seed, "qmc", number))
+        point = sampler.sample_relative(study, trial, self._parameters)
+        return lambda name, distribution: point[name]
+
+
+class TPEEngine:
+    """Multivariate TPE with a constant liar; parameters that exist together are one group, modelled on the trials that
+    had them."""
+
+    costly = False
+
+    def __init__(self, space: Space, seed: int) -> None:
+        found = list(groups(space).values())
+        self._group = {name: group for group in found for name in group}
+        self._parameters, self._seed = parameters(space), seed
+        self._random = RandomEngine(space, seed)
+
+    def source(self, study: Study, trial: FrozenTrial, number: int) -> Source:
+        told = _pruned_as_running(study, others(study, trial, self._parameters))
+        at_random = self._random.source(study, trial, number)
+        drawn: dict[str, dict[str, Any]] = {}  # by the first name of the group
+
+        def ask(name: str, distribution: BaseDistribution) -> Any:
+            group = self._group[name]
+            first = next(iter(group))
+            if first not in drawn:
+                seed = derive_seed(self._seed, trial.number, number, first)
+                sampler = TPESampler(n_startup_trials=RANDOM_TRIALS, multivariate=True, constant_liar=True, seed=seed)
+                drawn[first] = sampler.sample_relative(Told(study, told), trial, group)
+            return drawn[first][name] if name in drawn[first] else at_random(name, distribution)
+
+        return ask
+
+
+class GPEngine:
+    """Optuna's Gaussian process with log expected improvement (of the hypervolume, with several objectives) over all
+    parameters; what a trial lacks has a neutral value."""
+
+    costly = True
+
+    def __init__(self, space: Space, seed: int) -> None:
+        self._parameters, self._seed = parameters(space), seed
+        self._random = RandomEngine(space, seed)
+
+    def source(self, study: Study, trial: FrozenTrial, number: int) -> Source:
+        told = most_telling(study, with_lies(study, others(study, trial, self._parameters)))
+        told = completed(told, lambda _, name: neutral(self._parameters[name]), list(self._parameters))
+        sampler = GPSampler(n_startup_trials=RANDOM_TRIALS, seed=derive_seed(self._seed, trial.number, number))
+        point = sampler.sample_relative(Told(study, told), trial, self._parameters)
+        at_random = self._random.source(study, trial, number)
+        return lambda name, distribution: point[name] if name in point else at_random(name, distribution)
+
+
+class CMAESEngine:
+    """CMA-ES over the numbers that are in every point; TPE for all else. Its state is in the ledger."""
+
+    costly = False
+
+    def __init__(self, space: Space, seed: int) -> None:
+        always = groups(space).get(ALWAYS, {})
+        self._numbers = {name: d for name, d in always.items() if not isinstance(d, CategoricalDistribution)}
+        self._parameters, self._seed = parameters(space), seed
+        self._others = TPEEngine(space, seed)
+
+    def source(self, study: Study, trial: FrozenTrial, number: int) -> Source:
+        told = with_lies(study, others(study, trial, self._parameters))
+        told = [other for other in told if self._numbers.keys() <= other.params.keys()]
+        sampler = CmaEsSampler(seed=derive_seed(self._seed, trial.number, number), warn_independent_sampling=False)
+        point = sampler.sample_relative(Told(study, told, written=number == 0), trial, self._numbers)
+        other = self._others.source(study, trial, number)
+        return lambda name, distribution: point[name] if name in point else other(name, distribution)
+
+
+class NSGA2Engine:
+    """NSGA-II over all parameters: what a trial lacks is a dormant gene, a random value of its own."""
+
+    costly = False
+
+    def __init__(self, space: Space, seed: int) -> None:
+        self._parameters, self._seed = parameters(space), seed
+        self._random = RandomEngine(space, seed)
+
+    def source(self, study: Study, trial: FrozenTrial, number: int) -> Source:
+        told = with_lies(study, others(study, trial, self._parameters))
+        told = completed(told, lambda parent, name: self._gene(study, parent, name), list(self._parameters))
+        sampler = NSGAIISampler(population_size=POPULATION, seed=derive_seed(self._seed, trial.number, number))
+        point = sampler.sample_relative(Told(study, told, written=number == 0), trial, self._parameters)
+        at_random = self._random.source(study, trial, number)
+        return lambda name, distribution: point[name] if name in point else at_random(name, distribution)
+
+    def _gene(self, study: Study, parent: FrozenTrial, name: str) -> Any:
+        return self._random.source(study, parent, -1)(name, self._parameters[name])
+
+
+def _pruned_as_running(study: Study, trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
+    """TPE ranks stopped trials itself, below the completed ones and by how far they came, but for one objective only;
+    with several they stand among the worse ones, where it puts those that run."""
+    if len(study.directions) == 1:
+        return trials
+    told = []
+    for trial in trials:
+        if trial.state == TrialState.PRUNED:
+            trial = copy.copy(trial)
+            trial.state = TrialState.RUNNING
+        told.append(trial)
+    return told
+
+
+def _bayes(space: Space, seed: int) -> Engine:
+    from sweepstack.search.bayes import BayesEngine  # brings scikit-learn
+
+    return BayesEngine(space, seed)
+
+
+SAMPLERS: dict[str, Callable[[Space, int], Engine]] = {
+    "tpe": TPEEngine,
+    "random": RandomEngine,
+    "grid": GridEngine,
+    "qmc": QMCEngine,
+    "gp": GPEngine,
+    "cmaes": CMAESEngine,
+    "nsga2": NSGA2Engine,
+    "bayes": _bayes,
 }
 
 
-def make_sampler(name: str, space: Space, seed: int) -> BaseSampler:
-    return SAMPLERS[name](space, seed)
+def make_sampler(search: Search, space: Space) -> BaseSampler:
+    engine = SAMPLERS[search.sampler](space, search.seed)
+    if search.metric_per is not None:
+        from sweepstack.search.cost_aware import CostAwareEngine  # brings scikit-learn
+
+        engine = CostAwareEngine(engine, space, search.seed)
+    return PointSampler(space, engine, search.seed)
 
 
-def most_trials(name: str, space: Space) -> int | None:
+def most_trials(search: Search, space: Space) -> int | None:
     """How many trials can differ: the size of the grid, one where nothing is searched, else None."""
-    if not space.axes:
+    if not parameters(space):
         return 1
-    return space.size() if name == "grid" else None
+    return space.size() if search.sampler == "grid" else None
