@@ -11,6 +11,7 @@ from sweepstack.search.axes import Choice
 from sweepstack.search.effects import Effect, trend
 from sweepstack.search.leaderboard import Company, best_metrics
 from sweepstack.search.svg import CARD, COLOUR, GRID, INK, MUTED, STEPS, Picture, scale_ticks, score_axis, short_score
+from sweepstack.search.trial_record import by_repetition
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,29 +27,30 @@ def learning_curves(records: Sequence["TrialRecord"], best: int | None, metric: 
     with picture as axes:
         longest = 1
         for record in sorted(records, key=lambda r: (r.number == best, r.state != "pruned")):
-            values = [report.get(metric, np.nan) for report in record.reports]
-            epochs = range(1, len(values) + 1)
-            longest = max(longest, len(values))
             role = "best" if record.number == best else "trial" if record.state in ("complete", "running") else "pruned"
-            axes.plot(
-                epochs,
-                values,
-                color=COLOUR[role],
-                linewidth=2.4 if role == "best" else 1.3,
-                alpha=1 if role == "best" else 0.75,
-                linestyle="-" if role != "pruned" else (0, (3, 1.5)),
-            )
-            if values and (role == "best" or len(values) == 1 or role == "pruned"):
-                axes.plot(epochs[-1], values[-1], "o", color=COLOUR[role], markersize=5 if role == "best" else 3)
-            if role == "best" and values:
-                axes.annotate(
-                    f"trial {record.number}",
-                    (epochs[-1], values[-1]),
-                    (7, 0),
-                    textcoords="offset points",
-                    va="center",
-                    color=COLOUR["best"],
+            for repetition, own in enumerate(by_repetition(record.reports)):
+                values = [record.reports[epoch - 1].get(metric, np.nan) for epoch in own]
+                epochs = range(1, len(values) + 1)
+                longest = max(longest, len(values))
+                axes.plot(
+                    epochs,
+                    values,
+                    color=COLOUR[role],
+                    linewidth=2.4 if role == "best" else 1.3,
+                    alpha=1 if role == "best" else 0.75,
+                    linestyle="-" if role != "pruned" else (0, (3, 1.5)),
                 )
+                if role == "best" or len(values) == 1 or role == "pruned":
+                    axes.plot(epochs[-1], values[-1], "o", color=COLOUR[role], markersize=5 if role == "best" else 3)
+                if role == "best" and repetition == record.best_repetition:
+                    axes.annotate(
+                        f"trial {record.number}",
+                        (epochs[-1], values[-1]),
+                        (7, 0),
+                        textcoords="offset points",
+                        va="center",
+                        color=COLOUR["best"],
+                    )
         axes.set_xlim(0.8, longest + max(0.5, longest * 0.12))
         axes.set_xticks(np.unique(np.linspace(1, longest, min(longest, 10)).round()))
         axes.set_xlabel("epoch")

@@ -46,11 +46,11 @@ def score(value: float | None, digits: int = 3) -> str:
 
 
 def metric(name: str, value: float | None) -> str:
-    """A metric by its name: segments and decisions are counted in tenths, as returns are beyond 10; the rest is a
-    score."""
+    """A metric by its name: segments, decisions and seconds are counted in tenths, as returns are beyond 10; the rest
+    is a score."""
     if value is None or not known(value):
         return DASH
-    return f"{value:.1f}" if name in ("segments", "length") or abs(value) >= 10 else score(value)
+    return f"{value:.1f}" if name in ("segments", "length", "seconds") or abs(value) >= 10 else score(value)
 
 
 def spread(mean: float | None, deviation: float | None) -> str:

@@ -17,8 +17,9 @@ from sweepstack.search import format as fmt
 from sweepstack.search.effects import FEWEST, effects, importances, usable
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import Company, best_metrics, seconds
+from sweepstack.search.pareto_figure import pareto
 from sweepstack.search.report_rows import board, ensemble_row, shown_metrics
-from sweepstack.search.summary import Results, gains, quoted, shown_path
+from sweepstack.search.summary import Results, confirmation_words, front_words, gains, quoted, shown_path
 
 if TYPE_CHECKING:
     from sweepstack.ensembles.choose import Row
@@ -93,6 +94,8 @@ def page(contents: Contents, now: datetime) -> dict[str, Any]:
         f"{shown_path(RunFolder(results.folder).bundle)} -",
         "ensembles": [ensemble_row(each, metric, results.chosen) for each in results.rows],
         "best": results.best,
+        "confirmed": " ".join(confirmation_words(results.confirmed)) if results.confirmed else "",
+        "front": front_words(results),
         "best_words": fmt.settings_words(results.best.settings) if results.best else "",
         "best_folder": shown_path(RunFolder(results.folder).of(results.best)) if results.best else "",
         "states": {state: sum(r.state == state for r in contents.records) for state in STATES},
@@ -159,6 +162,9 @@ def tiles(contents: Contents) -> list[tuple[str, str, str]]:
         at = best_metrics(results.best)
         part = "valid" if results.study.environment is None else "mean"
         found.append((f"{part} {name}, best trial", fmt.metric(metric, at.get(metric)), f"trial {results.best.number}"))
+    if results.confirmed is not None:
+        won = f"{fmt.metric(metric, results.confirmed.searched)} in the search"
+        found.append((f"{part} {name}, new seeds", fmt.metric(metric, results.confirmed.mean), won))
     ended = sum(r.has_ended for r in contents.records)
     found.append(("trials", str(ended), f"of {results.study.search.trials}"))
     return found
@@ -227,7 +233,7 @@ def pictures(contents: Contents) -> dict[str, Any]:
     from markupsafe import Markup
 
     results, metric = contents.results, contents.results.study.search.objective
-    reading = results.study.reading
+    reading, objectives = results.study.reading, results.study.search.objectives
     best = results.best.number if results.best else None
     reported = [r for r in contents.records if r.reports and r.state != "failed"]
     found = effects(contents.records, contents.space)
@@ -235,6 +241,9 @@ def pictures(contents: Contents) -> dict[str, Any]:
     pair = [by_path.get(path) for path in ("train.gamma", "train.gae_lambda")]
     drawn: dict[str, Any] = {
         "curves": figures.learning_curves(reported, best, metric, held_out(results)) if reported else "",
+        "pareto": pareto(contents.records, [r.number for r in results.front], objectives, best)
+        if results.front
+        else "",
         "map": figures.gamma_lambda(pair[0], pair[1], best, metric) if pair[0] and pair[1] else "",
         "intervals": figures.intervals(results.rows, metric),
         "reading": ""

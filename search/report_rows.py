@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweepstack.models.predictions import ROW_METRICS
 from sweepstack.search import format as fmt
-from sweepstack.search.leaderboard import Company, best_metrics, rank, ranked, seconds
+from sweepstack.search.leaderboard import Company, behind, best_metrics, most_seeds, rank, ranked, seconds
 from sweepstack.search.summary import MARKS, Results, ensemble_cells
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def board(
     """The leaderboard's rows, trials and company together, best first, failed trials last."""
     metric, shown = results.study.search.objective, shown_metrics(results)
     best = results.best.number if results.best else None
-    rows: list[tuple[tuple[bool, float], dict[str, Any]]] = []
+    front, most = {record.number for record in results.front}, most_seeds(records)
+    rows: list[tuple[tuple[int, float], dict[str, Any]]] = []
     for record in ranked(records, metric):
         at, took = best_metrics(record), seconds(record)
         row = {
@@ -52,13 +53,19 @@ def board(
             "role": "trial",
             "best": record.number == best,
             "state": record.state,
-            "words": fmt.state_words(record.state, record.rung),
+            "words": _words(results, record),
+            "front": record.number in front,
             "settings": [fmt.setting(path, record.settings.get(path)) for path in paths],
             "epoch": f"{record.best_epoch} of {len(record.reports)}" if record.best_epoch else fmt.DASH,
-            "metrics": [fmt.metric(name, at.get(name)) for name in shown],
+            "metrics": [
+                fmt.spread(record.value, record.spread)
+                if name == metric and record.spread is not None
+                else fmt.metric(name, at.get(name))
+                for name in shown
+            ],
             "seconds": fmt.decimal(took),
         }
-        rows.append(((record.state == "failed", rank(record.value, metric)), row))
+        rows.append(((behind(record, most), rank(record.value, metric)), row))
     for other in company:
         settings = other.settings or {}
         row = {
@@ -67,10 +74,18 @@ def board(
             "best": False,
             "state": other.state,
             "words": other.role,
+            "front": False,
             "settings": [fmt.setting(path, settings.get(path)) for path in paths],
             "epoch": "",
             "metrics": [fmt.metric(name, other.valid.get(name)) for name in shown],
             "seconds": fmt.decimal(other.seconds),
         }
-        rows.append(((False, rank(other.valid.get(metric), metric)), row))
+        rows.append(((0, rank(other.valid.get(metric), metric)), row))
     return [row for _, row in sorted(rows, key=lambda pair: pair[0])]
+
+
+def _words(results: Results, record: "TrialRecord") -> str:
+    words = fmt.state_words(record.state, record.rung)
+    if results.study.search.seeds == 1:
+        return words
+    return f"{words}, {record.seeds} seed{'s' * (record.seeds != 1)}"

@@ -1,7 +1,7 @@
 """A run folder as a reader sees it, while it works and when it is done: leaderboard, ensembles, status, report."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from sweepstack.ensembles.choose import Row
 from sweepstack.models.errors import InputError
 from sweepstack.models.files import read_json
+from sweepstack.search.confirmation import Confirmation, sweep_name
 from sweepstack.search.folder import RunFolder
-from sweepstack.search.leaderboard import Company, best, control, leaderboard
+from sweepstack.search.leaderboard import Company, best, control, front, leaderboard
 from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.record import BuiltEnsembles, card
 from sweepstack.search.report import Contents, write_report
@@ -70,6 +71,22 @@ class Result:
         return best(self.trials, self.study.search.objective)
 
     @cached_property
+    def front(self) -> list[TrialRecord]:
+        """The trials that no other is better than in every objective; empty where there is only one objective."""
+        objectives = self.study.search.objectives
+        by_number = {record.number: record for record in self.trials}
+        return [by_number[number] for number in front(self.trials, objectives)] if len(objectives) > 1 else []
+
+    @cached_property
+    def confirmed(self) -> Confirmation | None:
+        """What the best trial came to with seeds that the search never used, once it is known."""
+        if self.best is None:
+            return None
+        return Confirmation.of(
+            self.best, self.ledger.records(sweep_name(self.best.number)), self.study.search.objective
+        )
+
+    @cached_property
     def company(self) -> list[Company]:
         linear = self.ledger.attribute("linear")
         found = [Company("linear", "baseline", linear["valid"], linear["seconds"])] if linear else []
@@ -104,7 +121,17 @@ class Result:
     def leaderboard(self) -> "pd.DataFrame":
         """A row a trial, best first, with the baseline and the control beside them."""
         paths = list(dict.fromkeys(path for record in self.trials for path in record.settings))
-        return leaderboard(self.trials, self.company, paths, self.study.search.objective, self.study.metrics)
+        search = self.study.search
+        numbers = [record.number for record in self.front] if len(search.objectives) > 1 else None
+        return leaderboard(
+            self.trials,
+            self.company,
+            paths,
+            search.objective,
+            self.study.metrics,
+            seeds=search.seeds,
+            pareto=numbers,
+        )
 
     def ensembles(self) -> "pd.DataFrame":
         """A row a builder, with the best trial, the baseline and the control beside them."""
@@ -126,6 +153,8 @@ class Result:
             "trials": {"asked_for": self.study.search.trials, **{s: states[s] for s in STATES.values()}},
             "metric": metric,
             "best": None if self.best is None else {"trial": self.best.number, metric: self.best.value},
+            "pareto": [{"trial": record.number, **record.objectives} for record in self.front],
+            "confirmation": None if self.confirmed is None else self.confirmed.to_json(),
             "company": {each.name: dict(each.valid).get(metric) for each in self.company},
             "ensembles": {r.name: r.blend[metric] for r in self.built.choice.rows} if self.has_ensembles else {},
             "checkpoint": None if self.best is None else str(self.folder.of(self.best) / "checkpoint"),
@@ -146,11 +175,12 @@ class Result:
         }
 
     def printable(self) -> Results:
+        results = Results(self.study, self.folder.root, self.best, front=self.front, confirmed=self.confirmed)
         if not self.has_ensembles:
-            return Results(self.study, self.folder.root, self.best)
+            return results
         choice = self.built.choice
         example = EXAMPLES.get(self.study.data.train) if self.study.data else None
-        return Results(self.study, self.folder.root, self.best, choice.rows, choice.chosen, choice.reason, example)
+        return replace(results, rows=choice.rows, chosen=choice.chosen, reason=choice.reason, example=example)
 
     def write_report(self) -> Path:
         """Writes report.html and returns its path."""

@@ -16,10 +16,12 @@ from sweepstack.search.tables import Column, fit, labelled, line
 
 if TYPE_CHECKING:
     from sweepstack.ensembles.choose import Row
+    from sweepstack.search.confirmation import Confirmation
     from sweepstack.search.study import Study
     from sweepstack.search.trial_record import TrialRecord
 
 MARKS = {"trial": "(best trial)", "baseline": "(baseline)", "control": "(control)"}
+FRONT = 12  # trials of a front that are printed
 BOLD, DIM, GOOD = "1", "2", "1;32"  # SGR codes
 RIVALS = {"baseline": "the baseline", "trial": "the best trial"}
 
@@ -35,6 +37,8 @@ class Results:
     chosen: str | None = None  # the name of the exported row
     reason: str = ""
     example: str | None = None  # a text to try
+    front: Sequence["TrialRecord"] = ()  # of several objectives
+    confirmed: "Confirmation | None" = None
 
     def row(self, name: str | None) -> "Row | None":
         return next((row for row in self.rows if row.name == name), None)
@@ -78,6 +82,10 @@ def print_status(status: Mapping[str, Any], stream: TextIO) -> None:
 def result_lines(results: Results, width: int) -> list[tuple[str, str]]:
     """Each line with its style (an SGR code or nothing)."""
     lines = [(text, BOLD) for text in _best(results, width)]
+    if results.confirmed is not None:
+        lines += [(text, "") for text in labelled("Confirmed", confirmation_words(results.confirmed), width)]
+    if results.front:
+        lines += [(text, "") for text in labelled("Pareto front", front_words(results), width)]
     lines += _ensembles(results, width)
     if results.chosen is not None:
         lines += [(text, BOLD) for text in _exported(results, width)]
@@ -93,12 +101,14 @@ def _best(results: Results, width: int) -> list[str]:
         )
     row = results.best_row()
     part, values = ("test", row.test) if row and row.test else ("valid", best_metrics(best))
-    metric = results.study.search.objective
+    metric, repeated = results.study.search.objective, "seeds" if results.study.search.seeds > 1 else "folds"
     pieces = [f"#{best.number}  {fmt.settings_words(best.settings)}".rstrip()]
     if results.study.environment is not None:
         played = fmt.spread(values.get("reward"), values.get("reward_std"))
         pieces.append(f"  reward {played} over {results.study.train.env.eval_episodes} episodes")
         lines = labelled("Best trial", pieces, width)
+        if best.spread is not None:
+            lines += labelled("", [f"{fmt.spread(best.value, best.spread)} over {best.seeds} {repeated}"], width)
         checkpoint = RunFolder(results.folder).of(best) / "checkpoint"
         return [*lines, *labelled("Checkpoint", [shown_path(checkpoint)], width)]
     pieces.append(f"  {part} {fmt.metric_name(metric)} {fmt.metric(metric, values.get(metric))}")
@@ -106,7 +116,31 @@ def _best(results: Results, width: int) -> list[str]:
         pieces.append(f"accuracy {fmt.score(values['accuracy'])}")
     if results.study.reading != "off" and "segments" in values:
         pieces[-1] += f" after {values['segments']:.1f} of {results.study.reading.max_segments} segments"
+    if best.spread is not None:
+        pieces.append(f"valid {fmt.metric_name(metric)} {fmt.spread(best.value, best.spread)} over {best.seeds} {repeated}")
     return labelled("Best trial", pieces, width)
+
+
+def confirmation_words(confirmed: "Confirmation") -> list[str]:
+    """``reward .885 [.880, .890] on 3 new seeds``, and what it won with."""
+    name, mean = fmt.metric_name(confirmed.metric), fmt.metric(confirmed.metric, confirmed.mean)
+    interval = ""
+    if confirmed.low is not None and confirmed.high is not None:
+        low, high = (fmt.metric(confirmed.metric, end) for end in (confirmed.low, confirmed.high))
+        interval = f" [{low}, {high}]"
+    new = f"{len(confirmed.values)} new seed{'s' * (len(confirmed.values) != 1)}"
+    return [f"{name} {mean}{interval} on {new}", f"({fmt.metric(confirmed.metric, confirmed.searched)} in the search)"]
+
+
+def front_words(results: Results) -> list[str]:
+    """``#7 reward .895, seconds 12.3`` for each trial on the front."""
+    objectives = results.study.search.objectives
+    words = [
+        f"#{r.number} " + ", ".join(f"{fmt.metric_name(o)} {fmt.metric(o, r.objectives[o])}" for o in objectives)
+        for r in results.front
+    ]
+    more = len(words) - FRONT
+    return [*words[:FRONT], f"and {more} more in leaderboard.csv"] if more > 0 else words
 
 
 def ensemble_columns(rows: Iterable["Row"], metric: str, reading: bool) -> list[Column]:

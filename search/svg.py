@@ -93,7 +93,7 @@ def as_svg(figure: "Figure", title: str) -> str:
 
 def score_axis(axes: "Axes", which: str, metric: str, *, label: bool = True) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_formatter(lambda value, _: f"{value:g}" if metric == "segments" else short_score(value))
+    axis.set_major_formatter(lambda value, _: f"{value:g}" if metric in ("segments", "seconds") else short_score(value))
     axes.locator_params(axis=which, nbins=5)  # type: ignore[arg-type]
     if label:
         axis.set_label_text(fmt.metric_name(metric))

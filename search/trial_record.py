@@ -75,7 +75,9 @@ class TrialRecord:
 
     @property
     def best_repetition(self) -> int:
-        """From 0; its checkpoint and predictions stand for the trial."""
+        """From 0; its checkpoint and predictions stand for the trial. Folds have theirs together."""
+        if self.reports and FOLD in self.reports[-1]:
+            return 0
         return self.best_epochs.index(self.best_epoch) if self.best_epoch in self.best_epochs else 0
 
 
@@ -126,13 +128,18 @@ def _last(epochs: Sequence[int], key: Callable[[int], float]) -> int:
 
 def _counting(trial: FrozenTrial, reports: Sequence[Mapping[str, float]], whole: bool) -> list[list[int]]:
     """The epochs (from 1) of each repetition that counts."""
-    repetitions: dict[int, list[int]] = {}
+    found = by_repetition(reports)
+    if len(found) > 1 and not whole and f"raced:{len(found)}" not in trial.user_attrs:
+        found.pop()
+    return found
+
+
+def by_repetition(reports: Sequence[Mapping[str, float]]) -> list[list[int]]:
+    """The epochs (from 1, counting on) of each repetition or fold that was begun."""
+    found: dict[int, list[int]] = {}
     for epoch, report in enumerate(reports, start=1):
-        repetitions.setdefault(int(report.get(FOLD, report.get(REPETITION, 1))), []).append(epoch)
-    last = len(repetitions)
-    if last > 1 and not whole and f"raced:{last}" not in trial.user_attrs:
-        del repetitions[last]
-    return list(repetitions.values())
+        found.setdefault(int(report.get(FOLD, report.get(REPETITION, 1))), []).append(epoch)
+    return list(found.values())
 
 
 def objective_values(
