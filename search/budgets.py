@@ -32,6 +32,11 @@ class Ended:
     budget: Budget
     line: str
 
+    @property
+    def words(self) -> str:
+        """As it follows "search ended by"."""
+        return f"hand: {self.line}" if self.budget == "stop" else f"{self.budget}: {self.line}"
+
 
 @dataclass(frozen=True)
 class Budgets:

@@ -1,11 +1,13 @@
-"""What may change when a run is gone on with: more trials, other resources, ensembles or tracking, and nothing else."""
+"""What may change when a run is gone on with: its budgets, resources, ensembles and tracking, and nothing else."""
 
 from typing import Any
 
 from sweepstack.models.errors import StudyError
 from sweepstack.search.study import Study
 
-MAY_DIFFER = ("search.concurrency", "search.resources.", "ensembles.", "tracking.")  # and search.trials may grow
+BUDGETS = ("search.wall_time", "search.total_epochs", "search.target", "search.patience")
+MAY_DIFFER = (*BUDGETS, "search.concurrency", "search.resources.", "search.keep.", "ensembles.", "tracking.")
+"""And search.trials may grow."""
 
 
 def check_extends(stored: Study, new: Study) -> None:

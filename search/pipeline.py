@@ -17,7 +17,7 @@ from sweepstack.models.errors import StorageError, StudyError
 from sweepstack.models.folds import make_trainer
 from sweepstack.models.parts import PartsTrainer, TrainerLike
 from sweepstack.models.settings import TrialSettings
-from sweepstack.models.trainer import Trainer
+from sweepstack.models.trainer import Parent, Trainer
 from sweepstack.search import ensembling
 from sweepstack.search.company import control_settings, fit_linear
 from sweepstack.search.executor import Job, run_sweeps
@@ -25,6 +25,7 @@ from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import best, write_leaderboard
 from sweepstack.search.mirror import member_state
 from sweepstack.search.repetitions import settings_of_repetition
+from sweepstack.search.requests import DONE, LIFTED
 from sweepstack.search.result import Result, no_ensembles
 from sweepstack.search.session import Session
 from sweepstack.search.study import Study
@@ -51,6 +52,9 @@ class MakeTrainer:
 
         data: TaskData | None = None if self.data is None else ray.get(self.data)
         settings, folder = self.settings.with_values(trial.settings), self.folder(trial.number)
+        if trial.parent is not None:
+            parent = Parent(self.folder(trial.parent), trial.epochs_before)
+            return Trainer(settings, data, self.starts, folder, self.metric, self.cost, parent=parent)
         if self.seeds == 1:
             return make_trainer(settings, data, self.starts, folder, self.metric, self.cost)
 
@@ -63,10 +67,27 @@ class MakeTrainer:
 
 def run(study: Study, out: Path | None = None, *, address: str | None = None, json: bool = False) -> Result:
     """Everything. Raises the errors of :meth:`Session.open`, and KeyboardInterrupt when it is told to stop."""
+    return _whole(study, out, address=address, json=json, anew=True)
+
+
+def go_on(folder: Path, *, address: str | None = None, json: bool = False) -> Result:
+    """Everything that a run folder's study still wants, what was queued by hand included; its sampler asks for no
+    further trial where the run was stopped by hand."""
+    stored = RunFolder(folder.absolute())
+    return _whole(Study.load(stored.study), stored.root, address=address, json=json, anew=False)
+
+
+def _whole(study: Study, out: Path | None, *, address: str | None, json: bool, anew: bool) -> Result:
+    """``anew``: a stop by hand that has come to its end is lifted."""
     with Session.open(study, out, address=address, json=json) as session:
-        _search(session)
-        if study.environment is None:
-            ensembling.build(session)
+        if anew:
+            session.inbox.move_stop(DONE, LIFTED)
+        while True:
+            _search(session)
+            if study.environment is None:
+                ensembling.build(session)
+            if not session.take_requests():
+                break
     result = _closed(session, json)
     if study.environment is not None and result.best is None:
         raise StorageError(
@@ -78,6 +99,7 @@ def run(study: Study, out: Path | None = None, *, address: str | None = None, js
 def search(study: Study, out: Path | None = None, *, address: str | None = None, json: bool = False) -> Result:
     """Only the search."""
     with Session.open(study, out, address=address, json=json) as session:
+        session.inbox.move_stop(DONE, LIFTED)
         _search(session)
     return _closed(session, json)
 
@@ -111,7 +133,9 @@ def _search(session: Session) -> None:
             else []
         ),
     ]
-    _run(session, jobs, session.study.search.seeds)
+    while any(sweep.unfinished for sweep, *_ in jobs):  # a trial may be queued as the last one ends
+        _run(session, jobs, session.study.search.seeds)
+    session.search_has_ended()
     if of_texts:
         session.decided()
         _keep_linear(session, linear)
@@ -137,6 +161,7 @@ def _run(session: Session, jobs: Jobs, seeds: int) -> None:
         slots=session.workers,
         resources=session.study.search.resources,
         on_change=session.changed,
+        poll=session.poll,
     )
 
 

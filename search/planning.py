@@ -7,16 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweepstack.ensembles.builders import make
 from sweepstack.models.files import read_json
 from sweepstack.models.supervised import START_FILE
 from sweepstack.search import budgets
 from sweepstack.search.budgets import Ended, Stages, asked_for
 from sweepstack.search.company import control_trials
-from sweepstack.search.requests import stopped
 from sweepstack.search.trial_record import TrialRecord
 
 if TYPE_CHECKING:
     from sweepstack.search.ledger import Ledger
+    from sweepstack.search.study import Study
     from sweepstack.search.sweep import Sweep
 
 SESSIONS = "sessions"  # the attribute that holds the seconds of each session of a run
@@ -64,34 +65,38 @@ class Plan:
         trials: "Sweep",
         control: "Sweep | None",
         *,
+        stopped: Callable[[], bool],
         wall_time: float | None,
         refits: int,
         starts: Path,
     ) -> None:
         self.workers = 1
         self._ledger, self._clock, self._trials, self._control = ledger, clock, trials, control
-        self._wall_time, self._refits, self._starts = wall_time, refits, starts
+        self._stopped, self._wall_time, self._refits, self._starts = stopped, wall_time, refits, starts
         self._over: Ended | None = None  # an estimate that shrinks later must not begin the search again
         self._estimated: tuple[float, Stages] | None = None
 
     def ended(self, sweep: "Sweep") -> Ended | None:
         """Why no further trial of ``sweep`` begins, or None."""
-        begun = f"{len(asked_for(self._trials.trials()))} of {self._trials.budget} trials"
-        if stopped(self._ledger):
-            return Ended("stop", f"stopped by hand after {begun}")
-        if sweep is self._control:
-            return self._control_ended(sweep)
+        if self._stopped():
+            return Ended("stop", self._begun())
+        if sweep is not self._trials:
+            return self._company_ended(sweep)
         if self._wall_time is None:
             return None
         if self._over is None and not budgets.may_begin(self._wall_time, self._clock.spent, self.stages()):
             line = budgets.planned(self._wall_time, self.stages(), self._refits)
-            self._over = Ended("wall_time", f"{begun}; {line}")
+            self._over = Ended("wall_time", f"{self._begun()}; {line}")
         return self._over
 
-    def _control_ended(self, control: "Sweep") -> Ended | None:
-        """It has a quarter of the trials that there were, and of a wall time no more than was kept for it."""
-        begun = len(control.trials())
-        if begun >= control_trials(len(asked_for(self._trials.trials()))) and self._trials.ended() is not None:
+    def _begun(self) -> str:
+        return f"{len(asked_for(self._trials.trials()))} of {self._trials.budget} trials"
+
+    def _company_ended(self, sweep: "Sweep") -> Ended | None:
+        """The control has a quarter of the trials that there were; of a wall time there is what was kept for it."""
+        begun = len(sweep.trials())
+        wanted = control_trials(len(asked_for(self._trials.trials())))
+        if sweep is self._control and begun >= wanted and self._trials.ended() is not None:
             return Ended("trials", f"{begun} trials")
         if self._wall_time is None:
             return None
@@ -101,12 +106,12 @@ class Plan:
 
     def cut(self, sweep: "Sweep", record: TrialRecord) -> str | None:
         """Why a running trial ends now, between two epochs, or None."""
-        if stopped(self._ledger):
+        if self._stopped():
             return budgets.BY_HAND
         if self._wall_time is None or record.by_hand:
             return None
         stages = self.stages()
-        if sweep is self._control:
+        if sweep is not self._trials:
             stages = replace(stages, control=0.0)
         fits = budgets.may_go_on(self._wall_time, self._clock.spent, stages, record.reports)
         return None if fits else budgets.FOR_TIME
@@ -133,6 +138,14 @@ class Plan:
             controls_left=left,
             builders=self._ledger.attribute(BUILDERS),
         )
+
+
+def refits_of(study: "Study") -> int:
+    """How many members the builders of a study train anew."""
+    if study.environment is not None:
+        return 0
+    builders = [make(spec) for spec in study.builder_specs()]
+    return sum(getattr(each, "top", 0) * getattr(each, "members", 0) for each in builders)
 
 
 def start_seconds(starts: Path) -> float:

@@ -40,7 +40,7 @@ class Progress:
         seeds: int = 1,
     ) -> None:
         self.seeds = seeds
-        self.total, self.epochs, self.workers, self.metric = trials, epochs, workers, metric
+        self._asked_for, self.epochs, self.workers, self.metric = trials, epochs, workers, metric
         self._clock = clock
         self._lock = threading.RLock()
         self._records: dict[tuple[str, int], TrialRecord] = {}
@@ -49,6 +49,11 @@ class Progress:
         self._began: tuple[float, float] | None = None  # when this session's first trial was heard of, the work by then
         self._ended_here = 0
         self._started = clock()
+
+    @property
+    def total(self) -> int:
+        """What the study asks for, and what was queued by hand beside it."""
+        return self._asked_for + sum(record.by_hand for record in self.trials())
 
     @property
     def seconds(self) -> float:

@@ -38,24 +38,23 @@ def make_request(folder: Path, content: Mapping[str, Any]) -> Path:
     return path
 
 
-def stopped(ledger: "Ledger") -> bool:
-    """Whether a person has stopped the run and not run it again since."""
-    return (ledger.attribute(STOP) or {}).get("state") in (IN_FORCE, DONE)
-
-
-def move_stop(ledger: "Ledger", before: str, after: str) -> None:
-    """A stop in the state ``before`` goes on to ``after``."""
-    stop = ledger.attribute(STOP)
-    if stop is not None and stop["state"] == before:
-        ledger.set_attribute(STOP, {**stop, "state": after})
-
-
 class Inbox:
     """The requests to the run in whose folder ``folder`` is ``requests/``."""
 
     def __init__(self, folder: Path, ledger: "Ledger", sweep: "Sweep") -> None:
         self._folder, self._ledger, self._sweep = folder, ledger, sweep
         self._looked = -EVERY
+        self._stop: dict[str, str] = ledger.attribute(STOP) or {}
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a person has stopped the run and not run it again since."""
+        return self._stop.get("state") in (IN_FORCE, DONE)
+
+    def move_stop(self, before: str, after: str) -> None:
+        """A stop in the state ``before`` goes on to ``after``."""
+        if self._stop.get("state") == before:
+            self._set_stop(self._stop["request"], after)
 
     def poll(self) -> list[TrialRecord]:
         """As :meth:`take`, but looks once a second at most."""
@@ -87,11 +86,14 @@ class Inbox:
                 self._sweep.stop(number)
                 return [self._sweep.record(number)]
             case {"kind": "stop"}:
-                known = self._ledger.attribute(STOP) or {}
-                if known.get("request") != name and self._sweep.unfinished:
-                    self._ledger.set_attribute(STOP, {"request": name, "state": IN_FORCE})
+                if self._stop.get("request") != name and self._sweep.unfinished:
+                    self._set_stop(name, IN_FORCE)
                 return []
         raise ValueError(f"{dict(content)} is no request")
+
+    def _set_stop(self, request: str, state: str) -> None:
+        self._stop = {"request": request, "state": state}
+        self._ledger.set_attribute(STOP, self._stop)
 
     def _queue(self, name: str, parameters: dict[str, Any], attributes: dict[str, Any]) -> list[TrialRecord]:
         if any(record.attributes.get(REQUEST) == name for record in self._sweep.trials()):

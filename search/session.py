@@ -9,7 +9,7 @@ import logging
 import shutil
 import time
 import uuid
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,7 +23,7 @@ from sweepstack.models.files import read_json, write_atomic, write_json
 from sweepstack.models.settings import PRECISION_FILE, TrialSettings
 from sweepstack.search.capacity import slots
 from sweepstack.search.chatter import Chatter
-from sweepstack.search.company import control_space, control_trials
+from sweepstack.search.company import control_search, control_space
 from sweepstack.search.confirmation import Confirmation, new_seeds, search_of, sweep_name
 from sweepstack.search.display import Display
 from sweepstack.search.extending import check_extends
@@ -31,7 +31,10 @@ from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import best, front
 from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.mirror import parent_state, trial_state
+from sweepstack.search.planning import Plan, WallClock, refits_of
+from sweepstack.search.requests import DONE, IN_FORCE, Inbox
 from sweepstack.search.runtime import Cluster, check_address
+from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space, with_candidates
 from sweepstack.search.starting import best_points
 from sweepstack.search.study import Study
@@ -42,6 +45,7 @@ from sweepstack.search.trial_record import TrialRecord
 
 CONTROL = "supervised"
 BEGINNING = "beginning"  # the attribute that holds the points a search begins with
+ENDED = "search_ended"  # the attribute that says which budget ended the search
 MLFLOW_RUN = "mlflow_run"  # the attribute that holds a run's id
 NEEDED_MB = 200  # free disk to start with: weights and predictions of a small sweep
 PACKAGES = ("sweepstack", "torch", "ray", "optuna", "mlflow", "scikit-learn", "tokenizers", "safetensors", "numpy")
@@ -63,6 +67,7 @@ class Session:
             raise StudyError(
                 f"{folder.root} holds other files and is not the folder of a run; choose another with --out"
             )
+        began = time.monotonic()
         dataset = None
         if study.data is not None:
             dataset = load_dataset(study.data)
@@ -74,7 +79,7 @@ class Session:
             check_address(address)
         check_tracking(study.tracking_uri)
         check_space(folder.root)
-        return cls(study, folder, dataset, played, address, json)
+        return cls(study, folder, dataset, played, address, json, began)
 
     def __init__(
         self,
@@ -84,6 +89,7 @@ class Session:
         played: dict[str, Any] | None,  # the environment, where there is no data
         address: str | None,
         json: bool,
+        began: float,  # by time.monotonic
     ) -> None:
         self.study, self.folder, self._dataset = study, folder, dataset
         try:
@@ -99,21 +105,33 @@ class Session:
             write_json(folder.provenance, provenance(dataset, played, folder))
             self._data = None if dataset is None else encode(dataset, study.reading)
             self.settings = study.trial_settings()
-            units = study.train.env.steps if dataset is None else len(dataset.parts["policy"].labels)
+            units = study.train.env.steps if dataset is None else dataset.sizes["policy"]
             spec = with_candidates(study.space, units)
             self.space, notes = Space.of(spec, self.settings)
             self.notes = (*(self._data.notes if self._data else ()), *notes)
             beginning = self.ledger.attribute(BEGINNING) or self._beginning()
             self.notes = (*self.notes, *beginning["notes"])
             self._start = beginning["points"]
-            self.trials = self._sweep(MAIN, self.space, study.search.trials)
+            self.trials = self._sweep(MAIN, self.space, study.search)
             self.control: Sweep | None = None
             space = None if dataset is None else control_space(spec, self.settings)
             self.confirmed: Sweep | None = None
             if space is not None:
-                self.control = self._sweep(CONTROL, space, control_trials(study.search.trials))
+                self.control = self._sweep(CONTROL, space, control_search(study.search))
             if self.ledger.attribute(BEGINNING) is None:  # another run, which they may come from, need not stay
                 self.ledger.set_attribute(BEGINNING, beginning)
+            self.clock = WallClock(self.ledger, began)
+            self.inbox = Inbox(folder.requests, self.ledger, self.trials)
+            self.plan = Plan(
+                self.ledger,
+                self.clock,
+                self.trials,
+                self.control,
+                stopped=lambda: self.inbox.stopped,
+                wall_time=study.search.wall_time,
+                refits=refits_of(study),
+                starts=folder.starts,
+            )
             if self.ledger.attribute("sweep_id") is None:
                 self.ledger.set_attribute("sweep_id", uuid.uuid4().hex)
             self._open = opened.pop_all()
@@ -157,14 +175,12 @@ class Session:
         """Bundles that are there only until MLflow has taken them."""
         return self.folder.root / ".bundles"
 
-    def _sweep(self, name: str, space: Space, trials: int) -> Sweep:
-        search = self.study.search
+    def _sweep(self, name: str, space: Space, search: Search) -> Sweep:
         return self.ledger.sweep(
             name,
             space=space,
             search=search,
             epochs=self.study.train.epochs,
-            trials=trials,
             start=self._start,
             folds=self.study.folds,
         )
@@ -188,6 +204,7 @@ class Session:
             search=search_of(search),
             epochs=int(winner.settings.get("train.epochs", self.study.train.epochs)),
         )
+        self.confirmed.obey(self.plan)
         return self.confirmed
 
     @property
@@ -225,12 +242,33 @@ class Session:
         return self.folder.of(record)
 
     def track(self, record: TrialRecord, *, interrupted: bool = False) -> None:
+        if record.state == "waiting":  # its run begins with it
+            return
         self.tracker.put(trial_state(record, self.folder_of(record), interrupted=interrupted))
 
     def changed(self, record: TrialRecord) -> None:
         """A trial has changed in the ledger: the screen and MLflow follow."""
         self.display.trial(record)
         self.track(record)
+
+    def poll(self) -> None:
+        """What is looked at now and then while trials run: the clock, and requests."""
+        self.clock.beat()
+        for record in self.inbox.poll():
+            self.changed(record)
+
+    def take_requests(self) -> bool:
+        """Takes what was asked by hand; whether there is a trial to run since."""
+        for record in self.inbox.take():
+            self.changed(record)
+        return any(sweep.unfinished for sweep in self.sweeps)
+
+    def search_has_ended(self) -> None:
+        """Puts on record which budget it was."""
+        ended = self.trials.ended()
+        self.ledger.set_attribute(ENDED, None if ended is None else vars(ended))
+        if ended is not None and ended.budget != "trials":
+            self.display.note(f"search ended by {ended.words}")
 
     def __enter__(self) -> Self:
         search = self.study.search
@@ -240,9 +278,11 @@ class Session:
                 self.folder, self._address, concurrency=search.concurrency, resources=search.resources
             )
             opened.callback(self.cluster.close)
-            self.workers = self.cluster.slots
-            parts = self._dataset.parts if self._dataset else {}
-            sizes = {name: len(part.labels) for name, part in parts.items()}
+            self.workers = self.plan.workers = self.cluster.slots
+            self.inbox.take()
+            for sweep in self.sweeps:
+                sweep.obey(self.plan)
+            sizes = self._dataset.sizes if self._dataset else {}
             classes = len(self._dataset.classes) if self._dataset else None
             self.display = Display(
                 self.study, self.space, sizes, self.workers, chatter.terminal, json=self._json, classes=classes
@@ -260,6 +300,10 @@ class Session:
         try:
             self._close_tracker(good=kind is None)
         finally:
+            with suppress(StorageError):  # a full disk has been heard of
+                if kind is None:
+                    self.inbox.move_stop(IN_FORCE, DONE)
+                self.clock.keep()
             shutil.rmtree(self.scratch, ignore_errors=True)
             self.display.finish()
             self._open.close()
@@ -292,7 +336,7 @@ def provenance(dataset: Dataset | None, played: dict[str, Any] | None, folder: R
     if dataset is not None:
         found["data"] = {
             "hashes": dataset.hashes,
-            "rows": {name: len(part.labels) for name, part in dataset.parts.items()},
+            "rows": dataset.sizes,
             "classes": list(dataset.classes),
             "notes": list(dataset.notes),
         }
