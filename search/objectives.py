@@ -6,8 +6,6 @@ of a setting took.
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from sweepstack.models.predictions import DIRECTION
 
 SECONDS = "seconds"
@@ -29,10 +27,9 @@ def pareto_front(points: Mapping[int, Mapping[str, float]], objectives: Sequence
     Points sorted by all their values can only be dominated by one before them, and then by one of the front so far
     (Kung, Luccio and Preparata 1975).
     """
-    keys = list(points)
-    values = np.array([[direction(o) * points[key][o] for o in objectives] for key in keys]).reshape(len(keys), -1)
+    values = {key: tuple(direction(name) * point[name] for name in objectives) for key, point in points.items()}
     front: list[int] = []
-    for place in np.lexsort(tuple(-values.T[::-1])).tolist():
-        if not any(dominates(values[other].tolist(), values[place].tolist()) for other in front):
-            front.append(place)
-    return tuple(keys[place] for place in front)
+    for key in sorted(values, key=lambda key: values[key], reverse=True):
+        if not any(dominates(values[other], values[key]) for other in front):
+            front.append(key)
+    return tuple(front)
