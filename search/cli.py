@@ -68,6 +68,28 @@ def parser() -> Parser:
     )
     sub.add_argument("-o", "--out", metavar="OUT", help="a file for the predictions (default: standard output)")
     sub.add_argument("--cost", type=float, metavar="C", help="what a READ costs, of a bundle trained for several")
+    sub = command(
+        "add", add_trial, "one trial by hand: into a run that works, or into one that has ended, which then goes on"
+    )
+    sub.add_argument("run_folder", metavar="RUN", help="a run folder")
+    sub.add_argument(
+        "--set",
+        action="append",
+        required=True,
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="a searched setting (train.lr=1e-2); what is not given is as in the best trial so far",
+    )
+    sub.add_argument("--address", metavar="HOST:PORT", help="a Ray cluster, where the run goes on here")
+    sub = command("retry", retry_trials, "failed trials once more, with the same settings, as new trials")
+    sub.add_argument("run_folder", metavar="RUN", help="a run folder")
+    which = sub.add_mutually_exclusive_group(required=True)
+    which.add_argument("--failed", action="store_true", help="all failed trials that were not tried again yet")
+    which.add_argument("--trial", type=int, action="append", default=[], metavar="N", help="this one; may be repeated")
+    sub.add_argument("--address", metavar="HOST:PORT", help="a Ray cluster, where the run goes on here")
+    sub = command("stop", stop_run, "end the search of a run that works, and go on to its ensembles; or end one trial")
+    sub.add_argument("run_folder", metavar="RUN", help="a run folder")
+    sub.add_argument("--trial", type=int, metavar="N", help="only this trial, at its next report")
     sub = command("status", show_status, "where a run stands; may be asked while it works")
     sub.add_argument("run_folder", metavar="RUN", help="a run folder")
     sub = command("report", write_report, "write the report of a run: one page of tables and pictures")
@@ -158,6 +180,48 @@ def predict_file(options: argparse.Namespace) -> None:
     summary = predict(Path(options.bundle), options.file, Path(options.out) if options.out else None, options.cost)
     if options.json and options.out:
         print_json(summary)
+
+
+def add_trial(options: argparse.Namespace) -> None:
+    from sweepstack.search import by_hand
+
+    options.go_on = _kept(options.run_folder)
+    run = Path(options.run_folder)
+    done = by_hand.add(run, options.overrides, _say(options), address=options.address, json=options.json)
+    if options.json:
+        print_json(done)
+
+
+def retry_trials(options: argparse.Namespace) -> None:
+    from sweepstack.search import by_hand
+
+    options.go_on = _kept(options.run_folder)
+    run, say = Path(options.run_folder), _say(options)
+    done = by_hand.retry(run, options.trial, say, failed=options.failed, address=options.address, json=options.json)
+    if options.json:
+        print_json(done)
+
+
+def stop_run(options: argparse.Namespace) -> None:
+    from sweepstack.search import by_hand
+
+    done = by_hand.stop(Path(options.run_folder), options.trial, _say(options))
+    if options.json:
+        print_json(done)
+
+
+def _say(options: argparse.Namespace) -> Callable[[str], None]:
+    """Prints a line at once, where a person reads."""
+
+    def say(line: str) -> None:
+        if not options.json:
+            print(line, flush=True)
+
+    return say
+
+
+def _kept(run: str) -> str:
+    return f"interrupted; what was queued is kept: sweepstack run {Path(run) / 'study.yaml'} --out {run} goes on"
 
 
 def show_status(options: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from optuna.storages.journal import BaseJournalBackend
 from sweepstack.models.errors import StorageError
 
 SYNC_SECONDS = 2.0
+LOOKING = 0.05  # seconds in which one who looks whether a run is driven is done
 TAIL = 1 << 16  # bytes read at a time to find the last whole line
 
 
@@ -141,11 +143,32 @@ class Journal(BaseJournalBackend):
         raise StorageError(f"the ledger {self.path} is damaged; put back a copy, or start afresh with --out")
 
 
+def driver_of(path: Path) -> str | None:
+    """The id of the process that has the journal ``path`` open for writing, or None."""
+    try:
+        lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        return os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+    except OSError:  # a file system without locks
+        return None
+    finally:
+        os.close(lock)
+
+
 def _lock(path: Path) -> int:
     """An open file that holds the lock of the one driver; raises StorageError naming the process that has it."""
     lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # somebody may only be looking, see driver_of
+            time.sleep(LOOKING)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
         os.close(lock)

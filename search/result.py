@@ -63,6 +63,13 @@ class Result:
         return dict(read_json(self.folder.provenance))
 
     @cached_property
+    def space(self) -> Space:
+        """What the run searches."""
+        of_texts = self.study.environment is None
+        units = self.provenance["data"]["rows"]["policy"] if of_texts else self.study.train.env.steps
+        return Space.of(with_candidates(self.study.space, units), self.study.trial_settings())[0]
+
+    @cached_property
     def trials(self) -> list[TrialRecord]:
         return self.ledger.records(MAIN)
 
@@ -184,12 +191,8 @@ class Result:
 
     def write_report(self) -> Path:
         """Writes report.html and returns its path."""
-        of_texts = self.study.environment is None
-        units = self.provenance["data"]["rows"]["policy"] if of_texts else self.study.train.env.steps
-        spec = with_candidates(self.study.space, units)
-        space, _ = Space.of(spec, self.study.trial_settings())
         scorings = len(self.ledger.attribute("test_scorings") or [])
-        contents = Contents(self.printable(), space, self.trials, self.company, self.provenance, scorings=scorings)
+        contents = Contents(self.printable(), self.space, self.trials, self.company, self.provenance, scorings=scorings)
         write_report(self.folder.report, contents)
         return self.folder.report
 
