@@ -2,7 +2,8 @@
 
     bundle.json            format, classes, input column, reading, costs, method, members, stop, metrics, versions, data
     ensemble.safetensors   the members' weights
-    members/<name>/        weights.safetensors, config.json and, of a policy, tokenizer.json
+    members/<name>/        weights.safetensors, config.json and, of a policy, tokenizer.json;
+                           under folds config.json, and the others in fold-<k>/
     README.md  SHA256SUMS
 
 Nothing in it is code, and nothing is unpickled: to load a bundle of unknown origin runs only this package.
@@ -129,11 +130,7 @@ def _fill(folder: Path, row: Row, combination: Combination, members: Sequence[Me
     for member in members:
         if not MEMBER_NAME.fullmatch(member.name):
             raise ValueError(f"a member's name is a folder's name, but got {member.name!r}")
-        target = folder / "members" / member.name
-        target.mkdir(parents=True)
-        for name in MEMBER_FILES:
-            if (member.checkpoint / name).exists() or name != "tokenizer.json":  # a linear member has none
-                shutil.copyfile(member.checkpoint / name, target / name)
+        _copy(member.checkpoint, folder / "members" / member.name)
     state, arrays = combination.state()
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "ensemble.safetensors")
     installed = versions()
@@ -158,6 +155,16 @@ def _fill(folder: Path, row: Row, combination: Combination, members: Sequence[Me
     write_json(folder / "bundle.json", content)
     (folder / "README.md").write_text(markdown(card, row, installed), encoding="utf-8")
     checksums.write(folder)
+
+
+def _copy(checkpoint: Path, target: Path) -> None:
+    target.mkdir(parents=True)
+    folds = sorted(checkpoint.glob("fold-*"))
+    for name in MEMBER_FILES[1:2] if folds else MEMBER_FILES:
+        if (checkpoint / name).exists() or name != "tokenizer.json":  # a linear member has none
+            shutil.copyfile(checkpoint / name, target / name)
+    for fold in folds:
+        _copy(fold, target / fold.name)
 
 
 def load(folder: Path) -> Bundle:

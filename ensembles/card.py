@@ -10,6 +10,12 @@ from sweepstack.ensembles.choose import Row
 
 PACKAGES = ("sweepstack", "torch", "numpy", "safetensors", "tokenizers", "snowballstemmer", "scikit-learn")
 PARTS = ("valid", "blend", "test")
+CROSS_FITTED = "What is fitted on blend is scored there by 5-fold cross-fitting; test was never chosen on."
+OUT_OF_FOLD = (
+    "A member is the mean of {folds} policies, each trained with another part of the rows held out. Blend are all rows, "
+    "each as said by the policy that has not seen it. What is fitted on some of these parts is scored on the others, and "
+    "so is the choice of the best trial; valid is the same without that choice. Test was never chosen on."
+)
 COSTS = "Wrong answers differ in their costs, see `bundle.json`: it gives the label that costs least in expectation."
 USAGE = """```python
 from sweepstack.ensembles import load
@@ -31,6 +37,7 @@ class Card:
     data: Mapping[str, str]  # content hashes, by part
     costs: Sequence[Sequence[float]] | None = None  # [right][answered], in the order of classes
     digest: str = ""  # of all that the ensemble was built from, by which a run knows its own export again
+    folds: int = 1  # policies in a member, each trained with other rows held out
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
@@ -62,7 +69,7 @@ def markdown(card: Card, row: Row, installed: Mapping[str, str]) -> str:
             *([] if card.costs is None else [COSTS]),
             USAGE,
             "## Measured",
-            "What is fitted on blend is scored there by 5-fold cross-fitting; test was never chosen on.",
+            CROSS_FITTED if card.folds == 1 else OUT_OF_FOLD.format(folds=card.folds),
             _table(["metric", *PARTS], [[name, *(_figure(row, part, name) for part in PARTS)] for name in row.blend]),
             "## Members",
             _table(["member", "weight"], members),

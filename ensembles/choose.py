@@ -14,7 +14,7 @@ import numpy as np
 from sweepstack.ensembles.builder import Builder, ranking
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.comparison import Gain, Sample, chance_better, gain
-from sweepstack.ensembles.crossfit import cross_fit, folds
+from sweepstack.ensembles.crossfit import FOLDS, cross_fit, folds
 from sweepstack.ensembles.objective import Objective, half_widths
 from sweepstack.ensembles.store import Kind, Library, Stack
 from sweepstack.models.predictions import DIRECTION, Ints, Predictions, metrics
@@ -93,7 +93,50 @@ def choose(
     members that a study lets builders use; the others only stand in the table. Both libraries hold the same members in
     the same order. Raises DataError where blend has fewer than two rows.
     """
-    fold = folds(blend_labels, seed, groups)
+    return _choose(
+        blend,
+        blend_labels,
+        (valid, valid_labels),
+        folds(blend_labels, seed, groups),
+        builders,
+        objective,
+        seed,
+        allowed,
+    )
+
+
+def choose_out_of_fold(
+    library: Library,
+    labels: Ints,
+    fold: Ints,
+    builders: Sequence[Builder],
+    objective: Objective,
+    *,
+    seed: int = 0,
+    allowed: frozenset[Kind] = frozenset(get_args(Kind)),
+) -> Choice:
+    """The same where members were trained under folds, and their out-of-fold predictions are valid and blend in one.
+
+    ``fold`` (rows,): which fold of the members' own held a row out. What is fitted on some of these folds is scored on
+    the others, and so is the choice of the best trial. Folds of other rows than the members' would let a row's own
+    policies weigh them: rows of one fold were predicted by the same policies, whose luck and quirks a fit would know.
+    What stays is that a row has taught the policies of the other folds, whose predictions the fit sees; but those of
+    all members alike, and a fit has one number a member to learn from them.
+    """
+    return _choose(library, labels, None, fold % FOLDS, builders, objective, seed, allowed)
+
+
+def _choose(
+    blend: Library,
+    blend_labels: Ints,
+    valid: tuple[Library, Ints] | None,  # None: blend, which is scored fold by fold, is valid, too
+    fold: Ints,
+    builders: Sequence[Builder],
+    objective: Objective,
+    seed: int,
+    allowed: frozenset[Kind],
+) -> Choice:
+    ranked_on = (blend, blend_labels) if valid is None else valid
     combinations: dict[str, Combination] = {}
     on_blend: dict[str, Predictions] = {}
     rows: list[Row] = []
@@ -102,6 +145,10 @@ def choose(
     def add(name: str, method: str, role: Role, combination: Combination, blend_predictions: Predictions) -> None:
         alone = "one segment" if blend.stack.answer.shape[2] == 1 else "its own"
         combinations[name], on_blend[name] = combination, blend_predictions
+        if valid is None and role == "ensemble":  # which was fitted on those very rows
+            on_valid = blend_predictions
+        else:
+            on_valid = combination.predict(ranked_on[0].stack)
         rows.append(
             Row(
                 name,
@@ -110,7 +157,7 @@ def choose(
                 tuple(blend.members[m].name for m in combination.members),
                 tuple(float(w) for w in combination.weights),
                 alone if role != "ensemble" or alone == "one segment" else str(combination.stop),
-                metrics(combination.predict(valid.stack), valid_labels, objective.costs),
+                metrics(on_valid, ranked_on[1], objective.costs),
                 metrics(blend_predictions, blend_labels, objective.costs),
             )
         )
@@ -140,15 +187,28 @@ def choose(
     best: dict[Role, str] = {}
     for kind, (role, method) in singles.items():
         if places := blend.of_kinds(frozenset({kind})):
-            place = places[ranking(valid.stack.take(places), valid_labels, objective)[0]]
+            place = places[ranking(ranked_on[0].stack.take(places), ranked_on[1], objective)[0]]
             name = best[role] = blend.members[place].name
             alone = Combination((place,), np.ones(1, dtype=np.float32))
-            add(name, method, role, alone, blend.stack.member(place))
+            said = blend.stack.member(place)
+            if valid is None:
+                said = cross_fit(_the_best(objective), blend.stack.take(places), blend_labels, fold)
+            add(name, method, role, alone, said)
 
     samples = {name: objective.sample(predictions, blend_labels) for name, predictions in on_blend.items()}
     rivals = [name for role, name in best.items() if role != "control"]
     chosen, reason = _decide(ensembles, rivals, samples, objective, seed)
     return Choice(tuple(rows), combinations, chosen, reason, tuple(notes))
+
+
+def _the_best(objective: Objective) -> Callable[[Stack, Ints], Callable[[Stack], Predictions]]:
+    """To be cross-fitted: which of the members is the best."""
+
+    def fit(stack: Stack, labels: Ints) -> Callable[[Stack], Predictions]:
+        place = ranking(stack, labels, objective)[0]
+        return lambda rows: rows.member(place)
+
+    return fit
 
 
 def _decide(

@@ -1,6 +1,7 @@
 """Refits for bagging: the best settings trained again, each on a bootstrap sample and from a start of its own.
 
-A bootstrap sample is drawn from warm and policy together. A refit is a folder ``refits/<hash>/`` like a trial's, with
+A bootstrap sample is drawn from warm and policy together, under folds from those of each fold, so that what a fold
+holds out stays unseen. A refit is a folder ``refits/<hash>/`` like a trial's, with
 ``checkpoint/`` and ``predictions/``; the hash is of all that it depends on. The file ``done`` is written last. A refit
 that was killed goes on where its Trainer left off.
 """
@@ -82,13 +83,14 @@ def refit(job: RefitJob, data: "TaskData", metric: str) -> RefitResult:
     if job.marker.exists():
         return read_result(job)
     from sweepstack.models.encoding import resample
-    from sweepstack.models.trainer import Trainer
+    from sweepstack.models.folds import make_trainer
 
     starts = job.folder / "starts"
-    trainer = Trainer(job.settings, resample(data, job.bootstrap_seed), starts, job.folder, metric)
+    trainer = make_trainer(job.settings, resample(data, job.bootstrap_seed), starts, job.folder, metric)
+    epochs = job.settings.train.epochs * max(1, len(data.folds))
     error = None
     try:
-        while len(trainer.reports) < job.settings.train.epochs:
+        while len(trainer.reports) < epochs:
             trainer.step()
     except TrainingError as raised:
         error = str(raised)

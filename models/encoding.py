@@ -97,8 +97,11 @@ def resample(data: TaskData, seed: int) -> TaskData:
     A row that was drawn more than once goes with all its copies to one of the two, so that policy optimisation still
     plays on inputs that the start has not seen. Both keep their share of the rows, to within the copies of one row, and
     rows with the same tokens count as one. valid, blend, test and the reader stay as they are. Raises TrainingError
-    where there is but one distinct row.
+    where there is but one distinct row. Under folds each has a sample of its own.
     """
+    if data.folds:
+        folds = tuple(resample(fold, derive_seed(seed, "fold", k)) for k, fold in enumerate(data.folds))
+        return replace(data, folds=folds)
     rng = np.random.default_rng(derive_seed(seed, "resample"))
     both = _concatenate([data.parts[name] for name in FITTED])
     drawn = rng.integers(len(both), size=len(both))

@@ -4,6 +4,7 @@ Neither counts as a trial. The baseline is fitted once; the control is a small s
 γ and λ, with a quarter of the trials, whose second stage is spent on more supervised training.
 """
 
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import Any, Literal
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import Dataset
 from sweepstack.models.files import read_json, write_json
+from sweepstack.models.folds import forget_folds, put_together, unfinished
 from sweepstack.models.linear import LinearBaseline
-from sweepstack.models.predictions import metrics
+from sweepstack.models.predictions import Predictions, metrics
 from sweepstack.models.settings import Reading, TrialSettings
 from sweepstack.search.axes import Choice
+from sweepstack.search.search_settings import PBTStopper, Search
 from sweepstack.search.space import Space
 
 CONTROL_SHARE = 4  # the control has a quarter of the trials
@@ -24,22 +27,39 @@ CONTROL_SHARE = 4  # the control has a quarter of the trials
 def fit_linear(dataset: Dataset, reading: Reading | Literal["off"], cost: float, folder: Path) -> dict[str, Any]:
     """Fits and keeps the linear baseline as a member in ``folder``; returns its valid metrics and the seconds it took.
 
-    What was done before a kill is not done again: ``result.json`` is written last.
+    What was done before a kill is not done again: ``result.json`` is written last. Under folds there is one baseline a
+    fold. Its regularisation, one of six strengths, is still chosen by the rows that the fold holds out: that flatters
+    the baseline by next to nothing, and never the policies.
     """
     done = folder / "result.json"
     if done.exists():
         return dict(read_json(done))
     began = time.monotonic()
-    baseline = LinearBaseline.fit(dataset, reading)
-    baseline.save(folder / "checkpoint")
-    for part in ("valid", "blend", "test"):
-        predictions = baseline.read(dataset.parts[part].inputs)
-        predictions.save(folder / "predictions" / f"{part}.safetensors", dataset.hashes[part])
-        if part == "valid":
-            valid = metrics(predictions, dataset.parts[part].labels, Costs(cost, dataset.costs))
+    costs = Costs(cost, dataset.costs)
+    if dataset.folds:
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)  # of a fit that was killed
+        for k, fold in enumerate(dataset.folds):
+            _fit(fold, reading, unfinished(folder, k))
+        interval = None if reading == "off" else reading.interval
+        labels = [fold.parts["valid"].labels for fold in dataset.folds]
+        put_together(folder, labels, dataset.hashes, costs, interval)
+        forget_folds(folder, len(labels))
+    else:
+        _fit(dataset, reading, folder)
+    part = dataset.part_for("valid")
+    said, _ = Predictions.load(folder / "predictions" / f"{part}.safetensors")
+    valid = metrics(said, dataset.parts[part].labels, costs)
     result = {"valid": valid, "seconds": time.monotonic() - began}
     write_json(done, result)
     return result
+
+
+def _fit(dataset: Dataset, reading: Reading | Literal["off"], folder: Path) -> None:
+    baseline = LinearBaseline.fit(dataset, reading)
+    baseline.save(folder / "checkpoint")
+    for name in (name for name in ("valid", "blend", "test") if name in dataset.parts):
+        predictions = baseline.read(dataset.parts[name].inputs)
+        predictions.save(folder / "predictions" / f"{name}.safetensors", dataset.hashes[name])
 
 
 def control_settings(settings: TrialSettings) -> TrialSettings:
@@ -58,3 +78,12 @@ def control_space(spec: Mapping[str, Any], settings: TrialSettings) -> Space | N
 
 def control_trials(trials: int) -> int:
     return max(1, trials // CONTROL_SHARE)
+
+
+def control_search(search: Search) -> Search:
+    """How the control is searched: as the trials are, but where these are a population. Then it has a quarter of the
+    members as trials that nothing stops: they are trained as long as a lineage."""
+    if not isinstance(search.stopper, PBTStopper):
+        return search.model_copy(update={"trials": control_trials(search.trials)})
+    trials = control_trials(search.stopper.pbt.population)
+    return search.model_copy(update={"stopper": "none", "trials": trials})

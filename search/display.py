@@ -50,7 +50,8 @@ class Display:
         self._stream = Stream(stream)
         self._silent = json
         self._table = TrialTable(study, space)
-        self._progress = Progress(study.search.trials, study.train.epochs, workers, study.search.objective, clock, study.search.seeds)
+        metric = study.search.objective
+        self._progress = Progress(study.search.trials, study.train.epochs, workers, metric, clock, study.parts)
         self._headed = False
         self._closing = threading.Lock()
         self._live: Live | None = None

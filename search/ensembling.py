@@ -17,13 +17,14 @@ import numpy as np
 from sweepstack.ensembles.bagging import Bagging
 from sweepstack.ensembles.builder import Builder
 from sweepstack.ensembles.builders import make
-from sweepstack.ensembles.choose import Choice, choose, score_test
+from sweepstack.ensembles.choose import Choice, choose, choose_out_of_fold, score_test
 from sweepstack.ensembles.latency import measured
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.refits import refit_jobs, refits
 from sweepstack.ensembles.store import Kind, Library, Member
 from sweepstack.models.checkpoints import load_member
 from sweepstack.models.costs import Costs
+from sweepstack.models.data import OUT_OF_FOLD
 from sweepstack.models.errors import StorageError
 from sweepstack.models.files import read_json, write_atomic
 from sweepstack.search.leaderboard import best, ranked
@@ -40,7 +41,7 @@ def build(session: Session) -> None:
     """Refits, builders, choice, score, export, MLflow runs; raises StorageError where there is nothing to combine."""
     objective = Objective(session.study.search.objective, Costs(session.cost, session.data.costs))
     builders = [make(spec) for spec in session.study.builder_specs()]
-    usable = [r for r in session.trials.trials() if r.state in ("complete", "pruned")]
+    usable = _usable(session, session.trials.trials())
     if not usable:
         raise StorageError(
             f"{session.folder.root} has no trial that could be a member; see the reasons in leaderboard.csv"
@@ -59,11 +60,17 @@ def build(session: Session) -> None:
     _export(session, built)
 
 
+def _usable(session: Session, records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Those that have predictions of every row: under folds only trials that came to the end of all."""
+    states = ("complete", "pruned") if session.study.folds == 1 else ("complete",)
+    return [record for record in records if record.state in states]
+
+
 def _members(session: Session, usable: Sequence[TrialRecord]) -> list[Member]:
     """Every trial that came to a result, then the company, in a fixed order."""
     members = [Member(f"trial-{r.number}", "trial", session.folder.of(r)) for r in usable]
     members.append(Member("linear", "baseline", session.folder.linear))
-    control = best(session.control_records(), session.study.search.objective)
+    control = best(_usable(session, session.control_records()), session.study.search.objective)
     if control is not None:
         members.append(Member(f"supervised-{control.number}", "control", session.folder.of(control)))
     return members
@@ -111,6 +118,12 @@ def _digest(session: Session, members: Sequence[Member], builders: Sequence[Buil
 
 def _choice(session: Session, members: Sequence[Member], builders: Sequence[Builder], objective: Objective) -> Choice:
     parts = session.dataset.parts
+    allowed = frozenset({KINDS[name] for name in session.study.ensembles.library} | {"refit"})
+    seed = session.study.search.seed
+    if session.dataset.folds:
+        library = Library.load(members, OUT_OF_FOLD, session.data.hashes[OUT_OF_FOLD])
+        labels, fold = parts[OUT_OF_FOLD].labels, session.dataset.fold
+        return choose_out_of_fold(library, labels, fold, builders, objective, seed=seed, allowed=allowed)
     return choose(
         Library.load(members, "blend", session.data.hashes["blend"]),
         parts["blend"].labels,
@@ -118,9 +131,9 @@ def _choice(session: Session, members: Sequence[Member], builders: Sequence[Buil
         parts["valid"].labels,
         builders,
         objective,
-        seed=session.study.search.seed,
+        seed=seed,
         groups=np.unique(np.array(parts["blend"].inputs, dtype=object), return_inverse=True)[1],
-        allowed=frozenset({KINDS[name] for name in session.study.ensembles.library} | {"refit"}),
+        allowed=allowed,
     )
 
 
@@ -133,7 +146,7 @@ def _scored(session: Session, built: BuiltEnsembles, objective: Objective) -> Bu
         [*scorings, {"digest": built.digest, "when": time.time(), "rows": [r.name for r in built.choice.rows]}],
     )
     rows = score_test(built.choice, built.choice.predict(test), session.dataset.parts["test"].labels, objective)
-    texts = list(session.dataset.parts["blend"].inputs[:LATENCY_TEXTS])
+    texts = list(session.dataset.parts[session.dataset.part_for("blend")].inputs[:LATENCY_TEXTS])
     choice = replace(built.choice, rows=rows)
     return replace(built, choice=replace(choice, rows=measured(choice, built.members, texts, load_member)), scored=True)
 

@@ -114,7 +114,7 @@ def card(study: "Study", classes: tuple[str, ...], hashes: Mapping[str, str]) ->
     reading = None if study.reading == "off" else study.reading.model_dump()
     matrix = cost_matrix(study.data.costs, classes, study.data.train)
     costs = None if matrix is None else matrix.tolist()
-    return Card(study.name, study.task, classes, study.data.input, reading, dict(hashes), costs)
+    return Card(study.name, study.task, classes, study.data.input, reading, dict(hashes), costs, folds=study.folds)
 
 
 def _state(combination: Combination) -> dict[str, Any]:

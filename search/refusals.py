@@ -12,11 +12,8 @@ from sweepstack.models.errors import StudyError
 
 LATER = {  # values of the contract that are not built yet, and what to use meanwhile
     "task": (r"translation|generation", "classification or gym:ENV"),
-    "search.sampler": (r"qmc|gp|cmaes|nsga2|bayes", "tpe, random or grid"),
-    "search.stopper": (r"pbt", "none, asha, hyperband or median"),
     "ensembles.builders": (r"boosting", "average, selection, stacking or bagging"),
     "ensembles.budget": (r"members|size_mb|latency_ms", "{}, which is no budget"),
-    "data.splits": (r"folds", "shares, {policy: 0.3, valid: 0.1, blend: 0.1} say"),
     "search.storage": (r".+", "null, which is ledger.log in the run folder"),
 }
 OTHER_NAMES = {  # what other programs call a key
@@ -165,8 +162,8 @@ def key_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Every key path that a study file may hold."""
     for name, field in model.model_fields.items():
         yield prefix + name
-        for inner in _models(field.annotation):
-            yield from key_paths(inner, f"{prefix}{name}.")
+        inner = (path for each in _models(field.annotation) for path in key_paths(each, f"{prefix}{name}."))
+        yield from dict.fromkeys(inner)  # models that stand for each other may have a key in common
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -47,7 +47,7 @@ from sweepstack.models.settings import (
 )
 from sweepstack.search.refusals import fail, refusal, refuse_later, shown
 from sweepstack.search.scalars import dump_yaml, load_yaml, parse_override
-from sweepstack.search.search_settings import Search
+from sweepstack.search.search_settings import PBTStopper, Search
 from sweepstack.search.space import Space, check_points
 
 if TYPE_CHECKING:
@@ -199,6 +199,10 @@ class Study(Settings):
         )
         check_points(self.search.start, Space.parse(self.space, settings))
         space, _ = Space.of(self.space, settings)
+        if isinstance(self.search.stopper, PBTStopper):
+            from sweepstack.search import pbt  # brings optuna
+
+            pbt.check(self.search, self.train.epochs, space)
         if self.search.sampler == "grid":
             space.grid()
             for key in ("start", "start_from"):
@@ -250,6 +254,11 @@ class Study(Settings):
     def folds(self) -> int:
         """How many policies a trial trains for as many parts of the data that are held out; 1 without folds."""
         return 1 if self.data is None else self.data.folds
+
+    @property
+    def parts(self) -> int:
+        """How often a trial is trained at most: with other seeds, or under folds."""
+        return max(self.search.seeds, self.folds)
 
     @property
     def metrics(self) -> tuple[str, ...]:

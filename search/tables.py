@@ -84,7 +84,8 @@ class TrialTable:
 
     def __init__(self, study: "Study", space: "Space") -> None:
         self.metric = study.search.objective
-        self.epochs, self.seeds = study.train.epochs, study.search.seeds
+        self.epochs, self.parts = study.train.epochs, study.parts
+        self.part = "fold" if study.folds > 1 else "seeds"
         self.max_segments = None if study.reading == "off" else study.reading.max_segments
         self.axes = axes_by_path(space.axes)
         self.names = fmt.short_names(self.axes)
@@ -101,11 +102,11 @@ class TrialTable:
             right = not any(isinstance(value, str) for value in values)
             self.columns.append(Column(path, max(map(len, texts)), right, importance=max(8 - place // 2, 4)))
         self.columns.append(Column("epoch", 5, importance=7))
-        if self.seeds > 1:
-            self.columns.append(Column("seeds", 5, importance=8))
+        if self.parts > 1:
+            self.columns.append(Column(self.part, 5, importance=8))
         for name in self.metrics:
             width = len(f"{self.max_segments}.0/{self.max_segments}") if name == "segments" else narrow
-            if name == self.metric and self.seeds > 1:
+            if name == self.metric and self.parts > 1:
                 width = narrow + len(" ± .000")
             importance = 9 if name == self.metric else 7 if name == "segments" else 6
             self.columns.append(Column(name, max(width, len(headings[name])), importance=importance))
@@ -123,10 +124,10 @@ class TrialTable:
                 cells[name] += f"/{self.max_segments}"
         state = running if record.state == "running" else fmt.state_words(record.state, record.rung, record.reason)
         epochs = record.settings.get("train.epochs", self.epochs)
-        begun = max(0, len(record.reports) - 1) // epochs  # repetitions before the one at work
+        begun = max(0, len(record.reports) - 1) // epochs  # repetitions or folds before the one at work
         done = f"{len(record.reports) - begun * epochs}/{epochs}"
-        seeds = f"{begun + 1}/{self.seeds}"
-        return {"trial": str(record.number), "epoch": done, "seeds": seeds, "state": state, **cells}
+        parts = f"{begun + 1}/{self.parts}"
+        return {"trial": str(record.number), "epoch": done, self.part: parts, "state": state, **cells}
 
     def lines(self, records: Sequence["TrialRecord"], width: int, running: str = RUNNING) -> tuple[str, list[str]]:
         """The heading and a line for each record; their places do not depend on the records."""

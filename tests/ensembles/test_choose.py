@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,10 +8,10 @@ import pytest
 
 from sweepstack.ensembles.builder import Builder
 from sweepstack.ensembles.builders import make
-from sweepstack.ensembles.choose import Choice, Row, _decide, choose, score_test
+from sweepstack.ensembles.choose import Choice, Row, _decide, choose, choose_out_of_fold, score_test
 from sweepstack.ensembles.comparison import Sample
 from sweepstack.ensembles.objective import Objective
-from sweepstack.ensembles.store import Library, Stack
+from sweepstack.ensembles.store import Library, Member, Stack
 from sweepstack.models.costs import Costs
 from sweepstack.models.errors import DataError
 from sweepstack.models.predictions import DIRECTION, Ints, metrics
@@ -205,3 +206,63 @@ def test_twenty_members_are_chosen_among_in_seconds(synthetic: SimpleNamespace) 
     begin = time.process_time()
     choose(library, labels, library, labels, BUILDERS, OBJECTIVE)
     assert time.process_time() - begin < 20  # 3 s on an idle core
+
+
+def out_of_fold(synthetic: SimpleNamespace, qualities: list[float], kinds: list[str]) -> tuple[Library, Ints, Ints]:
+    stack, labels = synthetic.stack(qualities, rows=600, seed=4)
+    return synthetic.library(stack, kinds), labels, np.arange(600) % 3
+
+
+def test_out_of_fold_predictions_serve_as_valid_and_blend(synthetic: SimpleNamespace) -> None:
+    library, labels, fold = out_of_fold(synthetic, [3.0, 3.5, 2.0, 3.0, 2.5, 3.0, 3.0], KINDS)
+    choice = choose_out_of_fold(library, labels, fold, BUILDERS, OBJECTIVE)
+    assert [row.role for row in choice.rows] == ["ensemble"] * 4 + ["trial", "baseline", "control"]
+    for row in choice.rows[:4]:
+        assert row.valid == row.blend, "fitted on some folds, scored on the others"
+    linear = choice.row("baseline-3")
+    assert linear.valid == linear.blend == metrics(library.stack.member(3), labels, OBJECTIVE.costs)
+    # What each builder says of a fold was fitted on the other two.
+    average = make("average")
+    expected = 0.0
+    for k in range(3):
+        held, own = fold == k, library.stack.take(range(5))
+        said = average.fit(own.rows(~held), labels[~held], OBJECTIVE).predict(own.rows(held))
+        expected += OBJECTIVE.score(said, labels[held]) * held.sum() / len(labels)
+    assert choice.row("average").blend["reward"] == pytest.approx(expected)
+
+
+def test_the_best_trial_is_scored_where_it_was_not_chosen(synthetic: SimpleNamespace) -> None:
+    """Members that know nothing: the luckiest of thirty is above chance on the rows that it was chosen by."""
+    library, labels, fold = out_of_fold(synthetic, [0.0] * 30, ["trial"] * 30)
+    row = choose_out_of_fold(library, labels, fold, (), Objective("accuracy_full", Costs(0.0))).rows[0]
+    each = [metrics(library.stack.member(i), labels, Costs(0.0))["accuracy_full"] for i in range(30)]
+    assert row.valid["accuracy_full"] == max(each) > 0.27
+    assert row.blend["accuracy_full"] < max(each)
+    assert row.blend["accuracy_full"] == pytest.approx(0.25, abs=0.035)  # two standard errors
+
+
+def test_shuffled_labels_bring_nothing_out_of_fold() -> None:
+    """The whole way: members that learn by heart under folds, a fit on what they say, and labels that mean nothing.
+
+    Each predicts a row by its nearest neighbours among the rows of the other folds, which is all that it knows.
+    """
+    random = np.random.default_rng(0)
+    rows, classes = 900, 3
+    labels, fold = random.integers(0, classes, rows), np.arange(rows) % 3
+    members = []
+    for neighbours in (1, 3, 5, 9):
+        points = random.normal(size=(rows, 4))
+        distances = ((points[:, None] - points[None]) ** 2).sum(axis=2)
+        distances[fold[:, None] == fold[None]] = np.inf
+        near = np.argsort(distances, axis=1)[:, :neighbours]
+        share = np.eye(classes)[labels[near]].mean(axis=1)
+        members.append(((share + 0.1) / (1 + 0.1 * classes))[:, None].astype(np.float32))
+    ones = np.ones(rows, dtype=np.int64)
+    stack = Stack(np.stack(members), np.ones((4, rows, 1), dtype=np.float32), ones)
+    names = [Member(f"trial-{i}", "trial", Path(str(i))) for i in range(4)]
+    objective = Objective("accuracy", Costs(0.0))
+    builders = (make("selection"), make("stacking"))
+    choice = choose_out_of_fold(Library(tuple(names), stack), labels, fold, builders, objective)
+    for row in choice.rows:
+        assert row.blend["accuracy"] == pytest.approx(1 / 3, abs=0.032), row.name  # two standard errors
+        assert row.blend["log_loss"] > np.log(3) - 0.01

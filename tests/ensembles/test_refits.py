@@ -15,6 +15,15 @@ from sweepstack.models.settings import TrialSettings
 HASHES = {"warm": "1", "policy": "2", "valid": "3", "blend": "4", "test": "5"}
 
 
+class Data(int):
+    """A number in the place of data."""
+
+    folds: tuple["Data", ...] = ()
+
+
+DATA = Data(100)
+
+
 class FakeTrainer:
     """The contract of models.trainer.Trainer: state in the folder after each epoch, dropped by close."""
 
@@ -50,10 +59,10 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> type[FakeTrainer]:
     class Trainer(FakeTrainer):
         pass
 
-    fake_trainer, fake_encoding = ModuleType("trainer"), ModuleType("encoding")
-    fake_trainer.Trainer = Trainer  # type: ignore[attr-defined]
+    fake_folds, fake_encoding = ModuleType("folds"), ModuleType("encoding")
+    fake_folds.make_trainer = Trainer  # type: ignore[attr-defined]
     fake_encoding.resample = lambda data, seed: data + seed  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "sweepstack.models.trainer", fake_trainer)
+    monkeypatch.setitem(sys.modules, "sweepstack.models.folds", fake_folds)
     monkeypatch.setitem(sys.modules, "sweepstack.models.encoding", fake_encoding)
     return Trainer
 
@@ -92,7 +101,7 @@ def test_settings_that_differ_in_the_replaced_seed_only_are_refitted_once(tmp_pa
 
 def test_all_epochs_are_trained_and_the_start_is_removed(tmp_path: Path, trainer: type[FakeTrainer]) -> None:
     with ThreadPoolExecutor(2) as executor:
-        results = list(refits(jobs(tmp_path), 100, "reward", executor))
+        results = list(refits(jobs(tmp_path), DATA, "reward", executor))
     assert [result.job for result in results] == jobs(tmp_path)
     for result in results:
         assert result.error is None
@@ -101,28 +110,35 @@ def test_all_epochs_are_trained_and_the_start_is_removed(tmp_path: Path, trainer
         assert sorted(path.name for path in result.job.folder.iterdir()) == ["checkpoint", "done"]
 
 
+def test_under_folds_every_fold_has_all_its_epochs(tmp_path: Path, trainer: type[FakeTrainer]) -> None:
+    data = Data(100)
+    data.folds = (DATA, DATA, DATA)
+    for result in refits(jobs(tmp_path), data, "reward", Now()):
+        assert len(result.reports) == 3 * 2
+
+
 def test_done_refits_are_not_repeated(tmp_path: Path, trainer: type[FakeTrainer]) -> None:
-    first = list(refits(jobs(tmp_path), 100, "reward", Now()))
+    first = list(refits(jobs(tmp_path), DATA, "reward", Now()))
     steps = trainer.steps
-    assert list(refits(jobs(tmp_path), 100, "reward", Now())) == first
+    assert list(refits(jobs(tmp_path), DATA, "reward", Now())) == first
     assert trainer.steps == steps == 6
 
 
 @pytest.mark.parametrize("killed_at", [1, 2, 4])
 def test_a_killed_refit_goes_on(killed_at: int, tmp_path: Path, trainer: type[FakeTrainer]) -> None:
-    undisturbed = list(refits(jobs(tmp_path / "undisturbed"), 100, "reward", Now()))
+    undisturbed = list(refits(jobs(tmp_path / "undisturbed"), DATA, "reward", Now()))
     trainer.steps, trainer.fail_at = 0, killed_at
     with pytest.raises(KeyboardInterrupt):
-        list(refits(jobs(tmp_path), 100, "reward", Now()))
-    resumed = list(refits(jobs(tmp_path), 100, "reward", Now()))
+        list(refits(jobs(tmp_path), DATA, "reward", Now()))
+    resumed = list(refits(jobs(tmp_path), DATA, "reward", Now()))
     assert [result.reports for result in resumed] == [result.reports for result in undisturbed]
     assert trainer.steps == 6 + 1  # the killed step, and no other, was repeated
 
 
 def test_a_training_that_breaks_down_is_a_result_with_its_reason(tmp_path: Path, trainer: type[FakeTrainer]) -> None:
     trainer.broken = True
-    results = list(refits(jobs(tmp_path), 100, "reward", Now()))
+    results = list(refits(jobs(tmp_path), DATA, "reward", Now()))
     assert [result.error for result in results] == ["train_loss is not a number in epoch 1"] * 3
     steps = trainer.steps
-    assert list(refits(jobs(tmp_path), 100, "reward", Now())) == results
+    assert list(refits(jobs(tmp_path), DATA, "reward", Now())) == results
     assert trainer.steps == steps  # it would only break down again

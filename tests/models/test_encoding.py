@@ -58,12 +58,16 @@ def test_the_vocabulary_is_that_of_warm_and_policy(data: TaskData) -> None:
     assert TextReader.from_json(data.reader).vocab_size == 2 + 100 + 1
 
 
+def words_of_their_own(folder: Path) -> Dataset:
+    """Three folds of rows that each have a word of their own, twice: a reader that has seen a row knows its word."""
+    texts = [{"text": f"w{i} w{i} more", "label": "ab"[i % 2]} for i in range(120)]
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in texts), encoding="utf-8")
+    return load_dataset(Data(train=str(path), splits=Folds(folds=3, test=0.1)))
+
+
 def test_no_fold_knows_a_word_of_what_it_holds_out(tmp_path: Path) -> None:
-    """Every row has a word of its own, twice; a reader that had seen the row would know the word."""
-    rows = [{"text": f"w{i} w{i} more", "label": "ab"[i % 2]} for i in range(120)]
-    path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    source = load_dataset(Data(train=str(path), splits=Folds(folds=3, test=0.1)))
+    source = words_of_their_own(tmp_path)
     data = encode(source, READING)
     assert (data.parts, data.reader, data.hashes) == ({}, "", source.hashes)
     assert len(data.folds) == 3
@@ -206,3 +210,17 @@ def test_costs_go_with_the_data_and_with_a_bootstrap_sample_of_them(data: TaskDa
     assert own.costs is not None
     assert np.array_equal(own.costs, matrix)
     assert resample(own, 1).costs is own.costs
+
+
+def test_a_bootstrap_sample_under_folds_never_sees_what_a_fold_holds_out(tmp_path: Path) -> None:
+    data = encode(words_of_their_own(tmp_path), READING)
+    sample, again, other = resample(data, 1), resample(data, 1), resample(data, 2)
+    for k, (before, after) in enumerate(zip(data.folds, sample.folds, strict=True)):
+        known = {row for name in ("warm", "policy") for row in rows(before.parts[name])}
+        for name in ("warm", "policy"):
+            assert set(rows(after.parts[name])) < known
+            assert rows(after.parts[name]) == rows(again.folds[k].parts[name])
+            assert rows(after.parts[name]) != rows(other.folds[k].parts[name])
+            assert after.hashes[name] != other.folds[k].hashes[name]
+        assert after.parts["valid"] is before.parts["valid"]
+    assert sample.hashes == data.hashes

@@ -4,14 +4,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sweepstack.models.checkpoints import load_member
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import Dataset, load_dataset
 from sweepstack.models.errors import StorageError
 from sweepstack.models.files import read_json
 from sweepstack.models.linear import LinearBaseline
 from sweepstack.models.predictions import Predictions, metrics
-from sweepstack.models.settings import Reading, TrialSettings
-from sweepstack.search.company import control_settings, control_space, control_trials, fit_linear
+from sweepstack.models.settings import Folds, Reading, TrialSettings
+from sweepstack.search.company import control_search, control_settings, control_space, control_trials, fit_linear
+from sweepstack.search.search_settings import PBT, ASHAStopper, PBTStopper, Search
 from sweepstack.search.study import Study
 
 READING = Reading(unit="words", segment=1, max_segments=4, cost=0.02)
@@ -89,6 +91,13 @@ def test_the_control_has_a_quarter_of_the_trials_and_at_least_one(trials: int, c
     assert control_trials(trials) == controls
 
 
+def test_the_control_of_a_population_is_a_quarter_of_its_members_trained_to_their_end() -> None:
+    pbt = control_search(Search(stopper=PBTStopper(pbt=PBT(population=8)), trials=64, sampler="random", seed=3))
+    assert (pbt.stopper, pbt.trials, pbt.sampler, pbt.seed) == ("none", 2, "random", 3)
+    plain = control_search(Search(stopper=ASHAStopper(), trials=64))
+    assert plain == Search(stopper=ASHAStopper(), trials=16)
+
+
 def test_the_control_searches_the_same_space_less_what_supervised_training_does_not_use() -> None:
     spec = {
         "train.lr": [1e-3, 1e-2],
@@ -103,3 +112,31 @@ def test_the_control_searches_the_same_space_less_what_supervised_training_does_
 def test_a_study_that_trains_supervised_anyway_has_no_control() -> None:
     assert control_space({"train.lr": [1e-3]}, control_settings(TrialSettings())) is None
     assert control_space({"train.algorithm": ["ppo", "supervised"]}, TrialSettings()) is None
+
+
+def test_under_folds_the_baseline_knows_no_row_that_it_is_scored_on(finished_run: Path, tmp_path: Path) -> None:
+    data = Study.load(finished_run / "study.yaml").data
+    assert data is not None
+    dataset = load_dataset(data.model_copy(update={"splits": Folds(folds=3, test=0.25)}))
+    result = fit_linear(dataset, READING, 0.02, tmp_path)
+    said, rows_hash = Predictions.load(tmp_path / "predictions" / "out_of_fold.safetensors")
+    rows = dataset.parts["out_of_fold"]
+    assert rows_hash == dataset.hashes["out_of_fold"]
+    assert result["valid"] == metrics(said, rows.labels, Costs(0.02))
+    for k, fold in enumerate(dataset.folds):
+        own = LinearBaseline.fit(fold, READING)
+        held_out = np.flatnonzero(dataset.fold == k)
+        assert np.array_equal(own.read(fold.parts["valid"].inputs).probabilities, said.rows(held_out).probabilities)
+    member = load_member(tmp_path / "checkpoint")
+    test, _ = Predictions.load(tmp_path / "predictions" / "test.safetensors")
+    read = member.read(dataset.parts["test"].inputs)
+    assert np.array_equal(read.probabilities, test.probabilities)
+    assert np.array_equal(read.answer, test.answer)
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert len(files) == 1 + 3 * 2 + 2 + 1
+    (tmp_path / "result.json").unlink()
+    (tmp_path / "checkpoint" / "fold-1" / "weights.safetensors").write_bytes(b"half")
+    assert fit_linear(dataset, READING, 0.02, tmp_path)["valid"] == result["valid"]
+    assert {path: path.read_bytes() for path in files if path.name != "result.json"} == {
+        path: content for path, content in files.items() if path.name != "result.json"
+    }

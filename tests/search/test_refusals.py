@@ -112,13 +112,9 @@ def test_union_members_are_no_part_of_a_path() -> None:
     ("tree", "path", "line"),
     [
         ({"task": "translation"}, "task", "task translation is not available in this version; use classification"),
-        ({"search": {"stopper": "pbt"}}, "search.stopper",
-         "search.stopper pbt is not available in this version; use none, asha, hyperband or median"),
-        ({"search": {"stopper": {"pbt": {}}}}, "search.stopper", "search.stopper pbt is not"),
         ({"search": {"sampler": "bayes"}}, "search.sampler", "search.sampler bayes is not available in this version; "
          "use tpe, random or grid"),
         ({"search": {"storage": "sqlite:///x.db"}}, "search.storage", "search.storage sqlite:///x.db is not"),
-        ({"data": {"splits": {"folds": 5}}}, "data.splits", "data.splits folds is not available in this version"),
         ({"ensembles": {"builders": ["average", {"boosting": {"top": 1}}]}}, "ensembles.builders",
          "ensembles.builders boosting is not available in this version; use average, selection, stacking or bagging"),
         ({"ensembles": {"budget": {"size_mb": 5}}}, "ensembles.budget", "ensembles.budget size_mb is not"),
