@@ -11,9 +11,9 @@ from scipy import stats
 from sweepstack.search.racing import LEVEL, may_be_best, residual
 
 FULL = [[0.90, 0.92, 0.91], [0.86, 0.90, 0.88]]
-"""By hand: setting means .91 and .88, seed means .88, .91, .895, all .895. What is left of the first setting's scores is
-.005, -.005, 0, and of the second's the same with other signs. The squares sum to 4 · .005² = .0001; 6 scores less 2
-settings less 2 further seeds leave 2 degrees of freedom: s² = .00005.
+"""By hand: setting means .91 and .88, seed means .88, .91, .895, all .895. Left of the first setting's scores is .005,
+-.005, 0, and of the second's the same with other signs. The squares sum to 4 · .005² = .0001; 6 scores less 2 settings
+less 2 further seeds leave 2 degrees of freedom: s² = .00005.
 """
 
 

@@ -1,0 +1,222 @@
+"""Repetitions that race and several objectives in the ledger: verdicts, values, records, and kills at any append."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from sweepstack.models.seeds import derive_seed
+from sweepstack.models.settings import TrialSettings
+from sweepstack.search.leaderboard import best, best_metrics, front, ranked, spreads
+from sweepstack.search.ledger import MAIN, Ledger
+from sweepstack.search.search_settings import ASHAStopper, Search
+from sweepstack.search.space import Space
+from sweepstack.search.sweep import Sweep
+from sweepstack.search.trial_record import TrialRecord
+
+SPACE = Space.parse({"train.lr": {"log": [3e-4, 3e-2]}}, TrialSettings())
+EPOCHS = 2
+
+
+def sweep_of(ledger: Ledger, *, trials: int = 4, **search: Any) -> Sweep:
+    chosen = Search.model_validate({"sampler": "random", "stopper": "none", "seeds": 3, **search})
+    return ledger.sweep(MAIN, space=SPACE, search=chosen, epochs=EPOCHS, trials=trials)
+
+
+def metrics(reward: float, seconds: float = 1.0) -> dict[str, float]:
+    return {"reward": reward, "accuracy": reward + 0.05, "seconds": seconds}
+
+
+def play(sweep: Sweep, scores: Sequence[float]) -> TrialRecord:
+    """A trial whose nth repetition has its best epoch, the second, at the nth score; ends when the sweep says so."""
+    record = sweep.ask()
+    assert record is not None
+    for epoch in range(1, sweep.epochs_of(record.number) + 1):
+        score = scores[(epoch - 1) // EPOCHS]
+        if sweep.report(record.number, epoch, metrics(score - 0.1 * (epoch % EPOCHS))) == "stop":
+            return sweep.record(record.number)
+    sweep.complete(record.number)
+    return sweep.record(record.number)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger.open(tmp_path / "ledger.log") as opened:
+        yield opened
+
+
+def test_a_trial_with_all_its_seeds_has_their_mean_and_spread(ledger: Ledger) -> None:
+    record = play(sweep_of(ledger), [0.90, 0.93, 0.92])
+    assert record.state == "complete"
+    assert record.value == pytest.approx((0.90 + 0.93 + 0.92) / 3)
+    assert record.spread == pytest.approx(math.sqrt((0.0167**2 + 0.0133**2 + 0.0033**2) / 2), abs=1e-4)
+    assert (record.seeds, record.scores, record.best_epochs) == (3, (0.90, 0.93, 0.92), (2, 4, 6))
+    assert (record.best_repetition, record.best_epoch) == (1, 4)
+    assert [report["repetition"] for report in record.reports] == [1, 1, 2, 2, 3, 3]
+    assert best_metrics(record) == pytest.approx({"reward": 0.9167, "accuracy": 0.9667, "seconds": 1.0}, abs=1e-4)
+    assert spreads(record)["accuracy"] == pytest.approx(record.spread)
+    assert optuna.load_study(study_name=MAIN, storage=ledger.storage).trials[0].value == pytest.approx(record.value)
+
+
+def test_a_setting_that_cannot_be_the_best_any_more_ends_with_what_it_has(ledger: Ledger) -> None:
+    """The first two give s = .00707 with 2 degrees of freedom: .0292 behind is out (see test_racing)."""
+    sweep = sweep_of(ledger, trials=5)
+    play(sweep, [0.90, 0.92, 0.91])
+    assert play(sweep, [0.86, 0.90, 0.88]).seeds == 3, "nothing was known of the spread before it had its second seed"
+    out, close = play(sweep, [0.8607]), play(sweep, [0.89, 0.92, 0.90])
+    assert (out.state, out.seeds, out.spread, out.value) == ("complete", 1, None, 0.8607)
+    assert close.seeds == 3
+    verdicts = [
+        {name: value for name, value in trial.user_attrs.items() if name.startswith("raced:")}
+        for trial in optuna.load_study(study_name=MAIN, storage=ledger.storage).trials
+    ]
+    both = {"raced:1": True, "raced:2": True}
+    assert verdicts == [both, both, {"raced:1": False}, both]
+    assert out.attributes == {}, "verdicts are no attributes to a reader"
+
+
+def test_the_best_is_one_of_those_with_the_most_seeds(ledger: Ledger) -> None:
+    sweep = sweep_of(ledger, trials=3)
+    for scores in ([0.5, 0.9, 0.9], [0.8, 0.5, 0.6], [0.9, 0.5, 0.9]):
+        play(sweep, scores)
+    record = sweep.trials()[0]
+    lucky = TrialRecord(**{**vars(record), "number": 9, "value": 0.99, "scores": (0.99,), "best_epochs": (2,)})
+    leader = best([*sweep.trials(), lucky], "reward")
+    assert leader is not None
+    assert leader.number == 0 or leader.number == 2
+    assert [r.number for r in ranked([*sweep.trials(), lucky], "reward")][-1] == 9
+
+
+def test_while_a_repetition_runs_those_before_it_count(ledger: Ledger) -> None:
+    sweep = sweep_of(ledger)
+    sweep.ask()
+    sweep.report(0, 1, metrics(0.7))
+    assert (sweep.record(0).value, sweep.record(0).seeds) == (0.7, 1)
+    sweep.report(0, 2, metrics(0.8))
+    sweep.report(0, 3, metrics(0.1))
+    record = sweep.record(0)
+    assert (record.state, record.value, record.scores) == ("running", 0.8, (0.8,))
+
+
+def test_the_stopper_judges_within_the_first_repetition_alone(ledger: Ledger) -> None:
+    sweep = sweep_of(ledger, stopper=ASHAStopper())
+    play(sweep, [0.9, 0.9, 0.9])
+    pruned = play(sweep, [0.5, 0.9, 0.9])
+    assert (pruned.state, pruned.rung, pruned.seeds) == ("pruned", 1, 1)
+    late = play(sweep, [0.95, 0.1, 0.1])
+    assert late.state == "complete"
+
+
+def test_a_seed_that_diverges_fails_its_setting(ledger: Ledger) -> None:
+    sweep = sweep_of(ledger)
+    assert play(sweep, [0.9, math.nan]).state == "failed"
+
+
+def test_seeds_of_a_metric_that_should_be_low_race_downwards(ledger: Ledger) -> None:
+    sweep = sweep_of(ledger, metric="segments")
+
+    def run(scores: Sequence[float]) -> int:
+        record = sweep.ask()
+        assert record is not None
+        for epoch in range(1, 3 * EPOCHS + 1):
+            if sweep.report(record.number, epoch, {"segments": scores[(epoch - 1) // EPOCHS]}) == "stop":
+                break
+        else:
+            sweep.complete(record.number)
+        return sweep.record(record.number).seeds
+
+    assert [run(scores) for scores in ([3.0, 3.2, 3.1], [3.2, 3.3, 3.3], [5.0], [2.0, 2.1, 2.2])] == [3, 3, 1, 3]
+
+
+def repeatable(number: int, epoch: int) -> dict[str, float]:
+    setting, seed = derive_seed("setting", number) / 2**31, derive_seed("seed", (epoch - 1) // EPOCHS) / 2**31
+    noise = derive_seed("noise", number, epoch) / 2**31
+    return metrics(setting + 0.1 * seed + 0.05 * noise)
+
+
+@pytest.mark.parametrize("stopper", ["none", ASHAStopper()])
+def test_killed_at_any_append_during_a_race_it_ends_as_if_undisturbed(tmp_path: Path, stopper: Any) -> None:
+    def run(path: Path) -> list[dict[str, Any]]:
+        with Ledger.open(path) as ledger:
+            sweep = sweep_of(ledger, trials=6, stopper=stopper)
+            while (record := sweep.ask()) is not None:
+                for epoch in range(1, sweep.epochs_of(record.number) + 1):  # what the checkpoint knows is replayed
+                    if sweep.report(record.number, epoch, repeatable(record.number, epoch)) == "stop":
+                        break
+                else:
+                    sweep.complete(record.number)
+            return [{**vars(record), "started": None, "ended": None} for record in sweep.trials()]
+
+    undisturbed = run(tmp_path / "ledger.log")
+    seeds = [len(record["scores"]) for record in undisturbed]
+    assert 1 in seeds
+    assert 3 in seeds, f"a race with verdicts of both kinds, but got {seeds}"
+    lines = (tmp_path / "ledger.log").read_bytes().splitlines(keepends=True)
+    path = tmp_path / "cut.log"
+    for count in range(len(lines)):
+        path.write_bytes(b"".join(lines[:count]))
+        assert run(path) == undisturbed, f"cut after {count} appends"
+
+
+def test_several_objectives_are_told_together_and_a_reader_knows_their_names(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "ledger.log") as ledger:
+        sweep = sweep_of(ledger, metric=["reward", "seconds"], seeds=1)
+        for reward, seconds in ((0.9, 5.0), (0.8, 2.0), (0.7, 4.0)):
+            record = sweep.ask()
+            assert record is not None
+            for epoch, behind in ((1, 0.0), (2, 0.1)):
+                sweep.report(record.number, epoch, metrics(reward - behind, seconds))
+            sweep.complete(record.number)
+    with Ledger.open(tmp_path / "ledger.log", writable=False) as reader:
+        records = reader.records(MAIN)
+        study = optuna.load_study(study_name=MAIN, storage=reader.storage)
+        assert records[0].objectives == {"reward": 0.9, "seconds": 10.0}, "of the best epoch, and of all epochs"
+        assert (records[0].value, records[0].best_epoch) == (0.9, 1)
+        assert [trial.values for trial in study.trials] == [[0.9, 10.0], [0.8, 4.0], [0.7, 8.0]]
+        assert [d.name for d in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+        assert study.metric_names == ["reward", "seconds"]
+        assert front(records, ("reward", "seconds")) == (0, 1)
+        assert sorted(trial.number for trial in study.best_trials) == [0, 1], "Optuna says the same"
+
+
+def test_a_pruned_trial_of_several_objectives_is_told_without_values_and_off_the_front(ledger: Ledger) -> None:
+    sweep = sweep_of(ledger, metric=["reward", "seconds"], seeds=1, stopper=ASHAStopper())
+    for reward in (0.9, 0.1):
+        sweep.ask()
+        number = len(sweep.trials()) - 1
+        for epoch in (1, 2):
+            if sweep.report(number, epoch, metrics(reward)) == "stop":
+                break
+        else:
+            sweep.complete(number)
+    assert [record.state for record in sweep.trials()] == ["complete", "pruned"]
+    assert optuna.load_study(study_name=MAIN, storage=ledger.storage).trials[1].values is None
+    assert front(sweep.trials(), ("reward", "seconds")) == (0,)
+
+
+def test_an_objective_that_is_no_number_fails_the_trial_whichever_it_is(ledger: Ledger) -> None:
+    sweep = sweep_of(ledger, metric=["reward", "accuracy"], seeds=1)
+    sweep.ask()
+    assert sweep.report(0, 1, {"reward": 0.5, "accuracy": math.nan}) == "stop"
+    assert sweep.record(0).reason == "accuracy is not a number after epoch 1"
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "qmc", "gp", "nsga2"])
+def test_samplers_of_several_objectives_go_on_after_pruned_trials(ledger: Ledger, sampler: str) -> None:
+    sweep = sweep_of(ledger, metric=["reward", "seconds"], seeds=1, sampler=sampler, stopper=ASHAStopper(), trials=20)
+    while (record := sweep.ask()) is not None:
+        for epoch in (1, 2):
+            if sweep.report(record.number, epoch, repeatable(record.number, epoch)) == "stop":
+                break
+        else:
+            sweep.complete(record.number)
+    assert {record.state for record in sweep.trials()} == {"complete", "pruned"}
+
+
+def test_a_mean_seconds_of_a_setting_does_not_grow_with_its_seeds(ledger: Ledger) -> None:
+    sweep = sweep_of(ledger, metric=["reward", "seconds"])
+    record = play(sweep, [0.9, 0.9, 0.9])
+    assert record.objectives == pytest.approx({"reward": 0.9, "seconds": EPOCHS * 1.0})
