@@ -117,11 +117,12 @@ class _Run:
         for place, job in enumerate(self.jobs[: self.exhausted]):  # somebody may have queued one since
             if job.sweep.queued:
                 return self._ask(place)
-        while self.exhausted < len(self.jobs):
-            pack = self._ask(self.exhausted)
+        for place in range(self.exhausted, len(self.jobs)):
+            pack = self._ask(place)
             if pack is not None:
                 return pack
-            self.exhausted += 1
+            if place == self.exhausted and not self.jobs[place].sweep.expects:
+                self.exhausted += 1
         return None
 
     def _ask(self, place: int) -> _Pack | None:

@@ -17,6 +17,7 @@ from sweepstack.search.tracking_mirror import RunState, Status
 from sweepstack.search.trial_record import REPETITION, TrialRecord
 
 PARENT = "sweep"
+LINEAGE = ("member", "generation", "parent")  # of a trial of a population, the parent by its number
 
 
 def parent_state(
@@ -66,6 +67,7 @@ def trial_state(record: TrialRecord, folder: Path, *, interrupted: bool = False)
         "state": "interrupted" if status == "killed" else record.state,
         "checkpoint": str(folder / "checkpoint"),
     }
+    tags |= {name: str(record.attributes[name]) for name in LINEAGE if name in record.attributes}
     if record.rung is not None:
         tags["rung"] = str(record.rung)
     if record.reason:

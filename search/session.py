@@ -6,6 +6,7 @@ running.
 """
 
 import logging
+import re
 import shutil
 import time
 import uuid
@@ -21,6 +22,7 @@ from sweepstack.models.environment import describe
 from sweepstack.models.errors import DataError, StorageError, StudyError
 from sweepstack.models.files import read_json, write_atomic, write_json
 from sweepstack.models.settings import PRECISION_FILE, TrialSettings
+from sweepstack.models.supervised import start_hash
 from sweepstack.search.capacity import slots
 from sweepstack.search.chatter import Chatter
 from sweepstack.search.company import control_search, control_space
@@ -31,8 +33,11 @@ from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import best, front
 from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.mirror import parent_state, trial_state
-from sweepstack.search.planning import Plan, WallClock, refits_of
+from sweepstack.search.planning import Plan, WallClock, candidates_of, refits_of, saved
+from sweepstack.search.record import BuiltEnsembles
+from sweepstack.search.remarks import ENDED, SHARED
 from sweepstack.search.requests import DONE, IN_FORCE, Inbox
+from sweepstack.search.retention import Keeper
 from sweepstack.search.runtime import Cluster, check_address
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space, with_candidates
@@ -45,7 +50,6 @@ from sweepstack.search.trial_record import TrialRecord
 
 CONTROL = "supervised"
 BEGINNING = "beginning"  # the attribute that holds the points a search begins with
-ENDED = "search_ended"  # the attribute that says which budget ended the search
 MLFLOW_RUN = "mlflow_run"  # the attribute that holds a run's id
 NEEDED_MB = 200  # free disk to start with: weights and predictions of a small sweep
 PACKAGES = ("sweepstack", "torch", "ray", "optuna", "mlflow", "scikit-learn", "tokenizers", "safetensors", "numpy")
@@ -135,6 +139,7 @@ class Session:
             if self.ledger.attribute("sweep_id") is None:
                 self.ledger.set_attribute("sweep_id", uuid.uuid4().hex)
             self._open = opened.pop_all()
+        self._keeper = Keeper(study.search, self.trials, folder.trial, top=candidates_of(study), members=self._in_use)
         self._address = address
         self._json = json
         self._tracker: Tracker | None = None
@@ -235,6 +240,12 @@ class Session:
         elif self.ledger.attribute(f"{MLFLOW_RUN}:{key}") != run_id:
             self.ledger.set_attribute(f"{MLFLOW_RUN}:{key}", run_id)
 
+    def _in_use(self) -> set[int]:
+        """The trials that are members of the ensembles which were built last."""
+        built = BuiltEnsembles.read(self.ledger, self.folder.root)
+        names = set() if built is None else {name for row in built.choice.rows for name in row.members}
+        return {int(name.removeprefix("trial-")) for name in names if re.fullmatch(r"trial-\d+", name)}
+
     def control_records(self) -> list[TrialRecord]:
         return self.control.trials() if self.control else []
 
@@ -250,6 +261,14 @@ class Session:
         """A trial has changed in the ledger: the screen and MLflow follow."""
         self.display.trial(record)
         self.track(record)
+        if record.has_ended and record.sweep == MAIN:
+            self.keep_within_bounds()
+
+    def keep_within_bounds(self) -> None:
+        """Removes weights that nothing can use, as far as ``search.keep`` wants it."""
+        note = self._keeper.look()
+        if note is not None:
+            self.display.note(note)
 
     def poll(self) -> None:
         """What is looked at now and then while trials run: the clock, and requests."""
@@ -264,11 +283,26 @@ class Session:
         return any(sweep.unfinished for sweep in self.sweeps)
 
     def search_has_ended(self) -> None:
-        """Puts on record which budget it was."""
+        """Puts on record which budget it was, and what its trials have shared."""
         ended = self.trials.ended()
         self.ledger.set_attribute(ENDED, None if ended is None else vars(ended))
         if ended is not None and ended.budget != "trials":
             self.display.note(f"search ended by {ended.words}")
+        shared = self._shared_starts()
+        if self.ledger.attribute(SHARED) != shared:
+            self.ledger.set_attribute(SHARED, shared)
+
+    def _shared_starts(self) -> dict[str, Any] | None:
+        if self._data is None or self.study.folds > 1:  # each fold has starts of its own
+            return None
+        settings = self.decided()
+        trained = [r for r in self.trials.trials() if r.reports]
+        controls = [r for r in self.control_records() if r.reports]
+        hashes = [start_hash(settings.with_values(r.settings), self._data) for r in (*trained, *controls)]
+        found = saved(hashes, self.folder.starts)
+        if found is None:
+            return None
+        return {"starts": found[0], "trials": len(trained), "controls": len(controls), "seconds": round(found[1], 1)}
 
     def __enter__(self) -> Self:
         search = self.study.search
@@ -288,6 +322,7 @@ class Session:
                 self.study, self.space, sizes, self.workers, chatter.terminal, json=self._json, classes=classes
             )
             self.display.start()
+            self.keep_within_bounds()
             self.display.adopt([*self.trials.trials(), *self.control_records()])
             for note in self.notes:
                 self.display.note(note)

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweepstack.search.budgets import BY_HAND, CUT, FOR_EPOCHS, Budgets, Ended, asked_for, epochs_spent, reached
 from sweepstack.search.objectives import direction
-from sweepstack.search.pbt import Cell, Population, population_of
+from sweepstack.search.pbt import Cell, Population, cells_of, population_of
 from sweepstack.search.racing import may_be_best
 from sweepstack.search.samplers import most_trials
 from sweepstack.search.search_settings import Search
@@ -86,16 +86,16 @@ class Sweep:
             if self._interrupted:
                 number = self._interrupted.pop(0)
                 trial = optuna.trial.Trial(self._study, self._trial_id(number))
-            elif self._waiting or (self._population is None and self.ended() is None):
+            elif not self._waiting and self.ended() is not None:
+                return None
+            elif self._waiting or self._population is None:
                 trial = self._study.ask()  # one that waits comes first
                 self._waiting.discard(trial.number)
-            elif self._population is not None and self.ended() is None:
+            else:
                 born = self._born(self._population)
                 if born is None:
                     return None
                 trial = born
-            else:
-                return None
             self.space.suggest(trial)  # keeps what an interrupted trial was given, and adds what it lacks
             return self.record(trial.number)
 
@@ -187,6 +187,8 @@ class Sweep:
                 return found
             if self._budgets.look_at_trials:
                 return reached(self._budgets, self.trials(), self.epochs_of)
+            if self._population is not None and self._population.died_out(self._cells()):
+                return Ended("trials", "all trials of a generation have failed")
             begun = self._storage.get_n_trials(self._study_id) - self._by_hand
             return Ended("trials", f"{begun} trials") if begun >= self.budget else None
 
@@ -214,8 +216,9 @@ class Sweep:
             generation = self._frozen(number).user_attrs.get("generation")
             if self._population is None or generation is None:
                 return [number]
-            ended = [cell.number for (_, g), cell in self._cells().items() if generation - 1 <= g <= generation]
-            return [each for each in ended if each not in self.needed]
+            needed, cells = self.needed, self._cells()
+            ended = [cell.number for (_, g), cell in cells.items() if generation - 1 <= g <= generation]
+            return [each for each in ended if each not in needed]
 
     @property
     def needed(self) -> set[int]:
@@ -278,17 +281,7 @@ class Sweep:
         return optuna.trial.Trial(self._study, self._storage.create_new_trial(self._study_id, decided))
 
     def _cells(self) -> dict[tuple[int, int], Cell]:
-        """The trials of the population; only one that came to its end has a value."""
-        cells = {}
-        for trial in self._frozen_trials():
-            known, value = trial.user_attrs, None
-            if "generation" not in known or BY_HAND_TRIAL in known:
-                continue
-            if trial.state == TrialState.COMPLETE:
-                value = direction(self.metric) * trial.intermediate_values[max(trial.intermediate_values)]
-            cell = Cell(trial.number, not trial.state.is_finished(), value)
-            cells[known["member"], known["generation"]] = cell
-        return cells
+        return cells_of(self._frozen_trials(), direction(self.metric))
 
     def _record(self, trial: FrozenTrial) -> TrialRecord:
         known = self._finished.get(trial.number)

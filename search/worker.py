@@ -27,6 +27,8 @@ class Assignment:
 
     number: int
     settings: dict[str, Any]  # the searched values by path
+    parent: int | None = None  # the trial in whose state it begins
+    epochs_before: int = 0  # that its lineage was trained
 
 
 class TrainerLike(Protocol):

@@ -54,6 +54,14 @@ def test_rung_and_reason_are_tags_where_there_are_any(make_record: Make) -> None
     assert "rung" not in failed.tags
 
 
+def test_a_member_of_a_population_says_where_it_comes_from(make_record: Make) -> None:
+    lineage = {"member": 2, "generation": 1, "parent": 0, "epochs_before": 1}
+    tags = trial_state(make_record(6, [0.8], attributes=lineage), FOLDER).tags
+    assert (tags["member"], tags["generation"], tags["parent"]) == ("2", "1", "0")
+    first = trial_state(make_record(2, [0.8], attributes={"member": 2, "generation": 0}), FOLDER).tags
+    assert "parent" not in first
+
+
 def test_a_control_is_no_trial(make_record: Make) -> None:
     shown = trial_state(make_record(0, [0.8], sweep="supervised"), FOLDER)
     assert (shown.key, shown.name, shown.tags["role"]) == ("supervised-0", "supervised 0", "control")
