@@ -95,6 +95,27 @@ def make_record() -> Callable[..., TrialRecord]:
 
 
 @pytest.fixture
+def raced_record(make_record: Callable[..., TrialRecord]) -> Callable[..., TrialRecord]:
+    """A trial with the rewards of each of its finished repetitions after each epoch."""
+
+    def make(
+        number: int, repetitions: Sequence[Sequence[float]], state: Any = "complete", **fields: Any
+    ) -> TrialRecord:
+        record = make_record(number, [reward for rewards in repetitions for reward in rewards], state, **fields)
+        begins = [sum(map(len, repetitions[:place])) for place in range(len(repetitions))]
+        best = tuple(
+            begin + list(rewards).index(max(rewards)) + 1 for begin, rewards in zip(begins, repetitions, strict=True)
+        )
+        scores = tuple(max(rewards) for rewards in repetitions)
+        places = [float(place) for place, rewards in enumerate(repetitions, start=1) for _ in rewards]
+        reports = tuple({**r, "repetition": place} for r, place in zip(record.reports, places, strict=True))
+        value = sum(scores) / len(scores)
+        return replace(record, reports=reports, value=value, best_epochs=best, scores=scores)
+
+    return make
+
+
+@pytest.fixture
 def rows() -> tuple[Row, ...]:
     """The table of design.md, less stacking."""
 

@@ -12,10 +12,12 @@ from sweepstack.search.leaderboard import (
     best,
     best_metrics,
     control,
+    front,
     leaderboard,
     rank,
     ranked,
     seconds,
+    spreads,
     write_leaderboard,
 )
 from sweepstack.search.trial_record import TrialRecord
@@ -106,3 +108,34 @@ def test_an_environments_columns_are_its_own_metrics(played_record: Make) -> Non
     ]  # fmt: skip
     assert list(frame["reward"]) == [400.0, 20.0]
     assert list(frame["best_epoch"]) == [1, 1]
+
+
+def test_seeds_have_means_and_spreads_in_one_row(raced_record: Make) -> None:
+    records = [raced_record(0, [[0.8, 0.9], [0.7, 0.8]]), raced_record(1, [[0.95, 0.5]])]
+    frame = leaderboard(records, [LINEAR], PATHS, seeds=2)
+    assert list(frame["name"]) == ["linear", "trial 0", "trial 1"], "a mean over fewer seeds was never confirmed"
+    row = frame.iloc[1]
+    assert (row["seeds"], row["best_epoch"], row["epochs"]) == (2, 2, 4)
+    assert row["reward"] == pytest.approx(0.85)
+    assert row["reward_sd"] == pytest.approx(0.05 * math.sqrt(2))
+    assert row["accuracy_sd"] == pytest.approx(0.05 * math.sqrt(2))
+    assert row["seconds"] == 6.0, "all the work that the setting got"
+    assert math.isnan(frame.iloc[2]["reward_sd"])
+    assert list(frame.columns)[list(frame.columns).index("reward") + 1] == "reward_sd"
+    leader = best(records, "reward")
+    assert leader is not None
+    assert leader.number == 0
+    assert spreads(records[1]) == {}
+
+
+def test_the_front_is_marked(make_record: Make) -> None:
+    objectives = ({"reward": 0.9, "segments": 4.0}, {"reward": 0.8, "segments": 2.0}, {"reward": 0.8, "segments": 3.0})
+    records = [make_record(n, [o["reward"]], objectives=o) for n, o in enumerate(objectives)]
+    records.append(make_record(3, [0.99], "pruned", objectives={"reward": 0.99, "segments": 1.0}))
+    numbers = front(records, ("reward", "segments"))
+    assert numbers == (0, 1), "the third is no better and reads more, the fourth was stopped"
+    frame = leaderboard(records, [LINEAR], PATHS, pareto=numbers)
+    assert dict(zip(frame["name"], frame["pareto"], strict=True)) == {
+        "trial 0": True, "trial 1": True, "trial 2": False, "trial 3": False, "linear": False
+    }  # fmt: skip
+    assert "pareto" not in leaderboard(records, [], PATHS).columns

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sweepstack.ensembles.choose import Row
+from sweepstack.search.confirmation import Confirmation
 from sweepstack.search.mirror import PARENT, ensemble_state, member_state, parent_state, trial_state
 from sweepstack.search.study import Study
 from sweepstack.search.trial_record import TrialRecord
@@ -126,3 +127,35 @@ def test_an_environments_parent_names_its_task_and_no_data(environment_study: St
     assert shown.params["task"] == "gym:CartPole-v1"
     assert not any(name.startswith("data") for name in shown.params)
     assert shown.metrics == ((0, {"best_reward": 480.0}),)
+
+
+def test_repetitions_are_named_and_their_means_and_spreads_are_the_runs_own(raced_record: Make) -> None:
+    record = raced_record(7, [[0.8, 0.9], [0.7, 0.8]])
+    shown = dict(trial_state(record, FOLDER).metrics)
+    assert [shown[epoch].get(f"seed_{(epoch - 1) // 2}/reward") for epoch in (1, 2, 3, 4)] == [0.8, 0.9, 0.7, 0.8]
+    assert "reward" not in shown[1]
+    assert shown[5]["reward"] == pytest.approx(0.85)
+    assert shown[5]["reward_sd"] == pytest.approx(0.0707, abs=1e-4)
+    assert shown[5]["seeds"] == 2
+    running = trial_state(replace(record, state="running"), FOLDER)
+    assert max(step for step, _ in running.metrics) == 4, "until then it may change, which MLflow's history cannot"
+
+
+def test_the_parent_holds_mean_spread_confirmation_and_front(
+    make_study: Callable[..., Study], raced_record: Make
+) -> None:
+    study = make_study(search={"seeds": 2, "metric": ["reward", "seconds"]})
+    confirmed = Confirmation(7, "reward", 0.85, (0.83, 0.84), 0.835, 0.77, 0.9)
+    shown = parent_state(study, "finished", 0.0, raced_record(7, [[0.9], [0.8]]), confirmed, (7, 3))
+    values = shown.metrics[0][1]
+    assert (values["best_reward"], values["reward"], values["seeds"]) == pytest.approx((0.85, 0.85, 2))
+    assert values["reward_sd"] == pytest.approx(0.0707, abs=1e-4)
+    assert (values["confirmed_reward"], values["confirmed_reward_low"], values["confirmed_reward_high"]) == (
+        0.835, 0.77, 0.9,
+    )  # fmt: skip
+    assert (shown.tags["pareto"], values["pareto_trials"]) == ("7, 3", 2)
+
+
+def test_a_confirmations_trials_have_a_role_of_their_own(make_record: Make) -> None:
+    shown = trial_state(make_record(1, [0.8], sweep="confirmation-7"), FOLDER)
+    assert (shown.tags["role"], shown.key) == ("confirmation", "confirmation-7-1")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sweepstack.ensembles.choose import Row
+from sweepstack.search.confirmation import Confirmation
 from sweepstack.search.leaderboard import Company
 from sweepstack.search.report import Contents, caution, flattery, render, write_report
 from sweepstack.search.space import Space
@@ -194,3 +195,25 @@ def test_an_environments_page_shows_what_was_played_and_no_data(
     assert "valid" not in page.sections["leaderboard"] + page.sections[""]
     # 20 · √(2 ln 8) / √4 episodes
     assert "may owe up to about 20.4 of its reward to having been chosen" in flattery(contents)
+
+
+def test_seeds_confirmation_and_front_are_shown(
+    contents: Contents, make_study: Callable[..., Study], raced_record: Make
+) -> None:
+    study = make_study(search={"seeds": 2, "metric": ["reward", "seconds"]})
+    objectives = {3: (0.85, 4.0), 7: (0.9, 9.0), 8: (0.8, 8.0)}
+    records = [
+        raced_record(n, [[reward], [reward - 0.02]], objectives={"reward": reward - 0.01, "seconds": seconds})
+        for n, (reward, seconds) in objectives.items()
+    ]
+    confirmed = Confirmation(7, "reward", 0.89, (0.83, 0.84, 0.82), 0.83, 0.805, 0.855)
+    results = replace(
+        contents.results, study=study, best=records[1], front=[records[1], records[0]], confirmed=confirmed
+    )
+    page = render(replace(contents, results=results, records=records), NOW)
+    assert "reward .830 [.805, .855] on 3 new seeds (.890 in the search)" in page
+    assert ".890 ± .014" in page
+    assert "complete, 2 seeds" in page
+    assert 'aria-label="reward against seconds, and the Pareto front"' in page
+    assert page.count('<span class="tag">front</span>') == 2
+    assert "#7 reward .890, seconds 9.0" in page

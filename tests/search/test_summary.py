@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sweepstack.ensembles.choose import Row
+from sweepstack.search.confirmation import Confirmation
 from sweepstack.search.study import Study
 from sweepstack.search.summary import Results, print_results, print_status, quoted, result_lines, shown_path
 from sweepstack.search.trial_record import TrialRecord
@@ -150,3 +151,19 @@ def test_the_status_of_an_environment_says_where_the_best_checkpoint_is(
         "Best trial   #3   reward 487.2",
         "Checkpoint   runs/balance/trials/3/checkpoint",
     ]
+
+
+def test_a_spread_a_confirmation_and_a_front_are_said(
+    results: Results, make_study: Callable[..., Study], raced_record: Make, make_record: Make
+) -> None:
+    study = make_study(search={"seeds": 2, "metric": ["reward", "seconds"]})
+    front = [make_record(n, [0.9], objectives={"reward": 0.9 - n / 100, "seconds": 12.34}) for n in range(14)]
+    confirmed = Confirmation(7, "reward", 0.85, (0.83, 0.84, 0.82), 0.83, 0.805, 0.855)
+    best = raced_record(7, [[0.9], [0.8]])
+    lines = text(replace(results, study=study, best=best, front=front, confirmed=confirmed))
+    assert lines[0].endswith("valid reward .850 ± .071 over 2 seeds")
+    assert lines[1] == "Confirmed    reward .830 [.805, .855] on 3 new seeds   (.850 in the search)"
+    assert lines[2].startswith("Pareto front #0 reward .900, seconds 12.3   #1 reward .890, seconds 12.3")
+    assert lines[2].endswith("and 2 more in leaderboard.csv")
+    lines = text(replace(results, confirmed=Confirmation(7, "reward", 0.85, (0.83,), 0.83, None, None)))
+    assert lines[1] == "Confirmed    reward .830 on 1 new seed   (.850 in the search)"

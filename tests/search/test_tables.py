@@ -97,3 +97,16 @@ def test_returns_of_any_size_fit_their_columns(
     assert heading.split() == ["trial", "lr", "γ", "λ", "epoch", "reward", "reward", "std", "length", "state"]
     assert rows[0].split() == ["0", "1.0e-03", ".9900", ".800", "2/2", "487.2", "20.0", "487.2", "complete"]
     assert rows[1].split()[5:] == ["-1234.6", "20.0", "-1234.6", "complete"]
+
+
+def test_seeds_have_a_column_and_the_metric_its_spread(
+    make_study: Callable[..., Study], space: Space, raced_record: Callable[..., TrialRecord]
+) -> None:
+    table = TrialTable(make_study(search={"seeds": 3}), space)
+    cells = table.cells(raced_record(7, [[0.8, 0.9, 0.9, 0.9], [0.7, 0.8, 0.8, 0.8]]))
+    assert (cells["reward"], cells["seeds"], cells["epoch"], cells["accuracy"]) == (".850 ± .071", "2/3", "4/4", ".872")
+    begun = table.cells(raced_record(7, [[0.8, 0.9, 0.9, 0.9], [0.7]], "running"))
+    assert (begun["seeds"], begun["epoch"]) == ("2/3", "1/4")
+    heading, (row,) = table.lines([raced_record(7, [[0.8]])], 160)
+    assert "seeds" in heading
+    assert "±" not in row

@@ -1,0 +1,81 @@
+"""The confirmation: its seeds are none of the search's, its interval is Student's."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from sweepstack.models.settings import TrialSettings
+from sweepstack.search.confirmation import Confirmation, is_confirmation, new_seeds, search_of, sweep_name, winner_of
+from sweepstack.search.repetitions import settings_of_repetition
+from sweepstack.search.search_settings import Search
+from sweepstack.search.space import Space
+from sweepstack.search.trial_record import TrialRecord
+
+SEED, START = "train.seed", "train.warm_start.seed"
+STARTS: list[Any] = [
+    {},
+    {START: [0, 1, 2, 3]},
+    {START: {"int": [2, 9]}},
+    {"train.lr_schedule": ["constant", {"step": {START: [11, 4]}}]},
+]
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(2, 6), st.sampled_from(STARTS))
+def test_no_seed_of_the_search_is_used_again(seed: int, start: int, seeds: int, spec: dict[str, Any]) -> None:
+    settings = TrialSettings().with_values({SEED: seed, START: start})
+    space = Space.parse(spec, settings)
+    points = new_seeds(settings, space, seeds).grid()
+    repeated = [settings_of_repetition(settings, (), place) for place in range(seeds)]
+    searched = {0, 1, 2, 3} if isinstance(spec.get(START), list) else set(range(2, 10)) if START in spec else set()
+    searched |= {11, 4} if "train.lr_schedule" in spec else set()
+    assert len(points) == max(3, seeds)
+    assert not {point[SEED] for point in points} & {each.train.seed for each in repeated}
+    assert not {point[START] for point in points} & ({each.train.warm_start.seed for each in repeated} | searched)
+    for path in (SEED, START):
+        assert len({point[path] for point in points}) == len(points)
+
+
+def test_an_environment_has_new_seeds_of_its_training_alone() -> None:
+    points = new_seeds(TrialSettings(task="gym:CartPole-v1"), Space(()), 4).grid()
+    assert sorted(point[SEED] for point in points) == [4, 5, 6, 7]
+    assert all(set(point) == {SEED} for point in points)
+
+
+def test_its_trials_are_all_run_once_and_whole() -> None:
+    search = Search.model_validate(
+        {"seeds": 3, "wall_time": 60, "target": 0.9, "patience": 2, "total_epochs": 9, "metric": ["reward", "seconds"]}
+    )
+    found = search_of(search)
+    assert (found.sampler, found.stopper, found.seeds, found.objective) == ("grid", "none", 1, "reward")
+    assert (found.wall_time, found.target, found.patience, found.total_epochs) == (None, None, None, None)
+
+
+def test_the_interval_is_students(make_record: Callable[..., TrialRecord]) -> None:
+    winner = make_record(7, [0.93])
+    records = [make_record(0, [0.90]), make_record(1, [0.92]), make_record(2, [0.91]), make_record(3, [0.5], "failed")]
+    found = Confirmation.of(winner, records, "reward")
+    assert found is not None
+    low, high = stats.t.interval(0.95, 2, loc=0.91, scale=stats.sem([0.90, 0.92, 0.91]))
+    assert (found.trial, found.searched, found.values) == (7, 0.93, (0.90, 0.92, 0.91))
+    assert (found.mean, found.low, found.high) == pytest.approx((0.91, low, high))
+    assert found.figures() == pytest.approx(
+        {"confirmed_reward": 0.91, "confirmed_reward_low": low, "confirmed_reward_high": high}
+    )
+
+
+def test_one_seed_has_no_interval_and_none_says_nothing(make_record: Callable[..., TrialRecord]) -> None:
+    winner = make_record(7, [0.93])
+    found = Confirmation.of(winner, [make_record(0, [0.9])], "reward")
+    assert found is not None
+    assert (found.mean, found.low, found.high) == (0.9, None, None)
+    assert found.figures() == {"confirmed_reward": 0.9}
+    assert Confirmation.of(winner, [make_record(0, [0.9], "running")], "reward") is None
+
+
+def test_a_sweep_is_known_by_the_trial_that_it_confirms() -> None:
+    assert winner_of(sweep_name(12)) == 12
+    assert [is_confirmation(name) for name in ("trials", "supervised", sweep_name(0))] == [False, False, True]
