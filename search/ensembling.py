@@ -29,7 +29,9 @@ from sweepstack.models.errors import StorageError
 from sweepstack.models.files import read_json, write_atomic
 from sweepstack.search.leaderboard import best, ranked
 from sweepstack.search.mirror import ensemble_state, member_state
+from sweepstack.search.planning import BUILDERS
 from sweepstack.search.record import BuiltEnsembles, card
+from sweepstack.search.retention import REMOVED
 from sweepstack.search.session import Session
 from sweepstack.search.trial_record import TrialRecord
 
@@ -47,6 +49,8 @@ def build(session: Session) -> None:
             f"{session.folder.root} has no trial that could be a member; see the reasons in leaderboard.csv"
         )
     members = [*_members(session, usable), *_refitted(session, usable, builders)]
+    session.clock.keep()
+    began = session.clock.here
     digest = _digest(session, members, builders)
     built = BuiltEnsembles.read(session.ledger, session.folder.root)
     if built is None or built.digest != digest:
@@ -54,16 +58,20 @@ def build(session: Session) -> None:
         built = BuiltEnsembles(digest, tuple(members), _choice(session, members, builders, objective), scored=False)
         built.write(session.ledger, session.folder.root)
         session.display.stage("ensembles", 1, 1)
-    if not built.scored:
+    anew = not built.scored
+    if anew:
         built = _scored(session, built, objective)
         built.write(session.ledger, session.folder.root)
     _export(session, built)
+    if anew:
+        session.ledger.set_attribute(BUILDERS, round(session.clock.here - began, 1))
 
 
 def _usable(session: Session, records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Those that have predictions of every row: under folds only trials that came to the end of all."""
+    """Those that have predictions of every row: under folds only trials that came to the end of all. Those of some may
+    have been removed."""
     states = ("complete", "pruned") if session.study.folds == 1 else ("complete",)
-    return [record for record in records if record.state in states]
+    return [record for record in records if record.state in states and REMOVED not in record.attributes]
 
 
 def _members(session: Session, usable: Sequence[TrialRecord]) -> list[Member]:
@@ -90,6 +98,7 @@ def _refitted(session: Session, usable: Sequence[TrialRecord], builders: Sequenc
         session.display.stage("bagging refits", len(jobs) - missing, len(jobs))
         for done, result in enumerate(refits(jobs, data, metric, executor), start=1):
             session.display.stage("bagging refits", max(done, len(jobs) - missing), len(jobs))
+            session.clock.beat()
             if result.error is None:
                 members[result.job.name] = result.job.member
                 _track_refit(session, result.job.name, result.job.folder, result.reports)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sweepstack.ensembles.builders import make
 from sweepstack.models.files import read_json
@@ -13,6 +13,7 @@ from sweepstack.models.supervised import START_FILE
 from sweepstack.search import budgets
 from sweepstack.search.budgets import Ended, Stages, asked_for
 from sweepstack.search.company import control_trials
+from sweepstack.search.retention import CANDIDATES
 from sweepstack.search.trial_record import TrialRecord
 
 if TYPE_CHECKING:
@@ -142,10 +143,16 @@ class Plan:
 
 def refits_of(study: "Study") -> int:
     """How many members the builders of a study train anew."""
-    if study.environment is not None:
-        return 0
-    builders = [make(spec) for spec in study.builder_specs()]
-    return sum(getattr(each, "top", 0) * getattr(each, "members", 0) for each in builders)
+    return sum(getattr(each, "top", 0) * getattr(each, "members", 0) for each in _builders(study))
+
+
+def candidates_of(study: "Study") -> int:
+    """How many of the best trials a builder of a study may look at."""
+    return max([CANDIDATES, *(getattr(each, "top", 0) for each in _builders(study))])
+
+
+def _builders(study: "Study") -> list[Any]:
+    return [] if study.environment is not None else [make(spec) for spec in study.builder_specs()]
 
 
 def start_seconds(starts: Path) -> float:

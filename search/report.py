@@ -122,6 +122,7 @@ def page(contents: Contents, now: datetime) -> dict[str, Any]:
         "classes": data.get("classes", []),
         "data_notes": data.get("notes", []),
         "scorings": contents.scorings,
+        "remarks": results.remarks,
         "versions": {"python": contents.provenance.get("python", ""), **contents.provenance.get("versions", {})},
         "study_file": study.dump(),
     }

@@ -14,6 +14,7 @@ from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import Company, best, control, front, leaderboard
 from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.record import BuiltEnsembles, card
+from sweepstack.search.remarks import ENDED, remarks
 from sweepstack.search.report import Contents, write_report
 from sweepstack.search.session import CONTROL, MLFLOW_RUN
 from sweepstack.search.space import Space, with_candidates
@@ -68,6 +69,16 @@ class Result:
         of_texts = self.study.environment is None
         units = self.provenance["data"]["rows"]["policy"] if of_texts else self.study.train.env.steps
         return Space.of(with_candidates(self.study.space, units), self.study.trial_settings())[0]
+
+    @cached_property
+    def remarks(self) -> dict[str, str]:
+        """What ended the search, what was shared and what was removed, a line each by its label."""
+        return remarks(self.study, self.ledger.attributes(), self.trials)
+
+    @property
+    def budget(self) -> str | None:
+        """The one that ended the search, as in budgets.Budget."""
+        return (self.ledger.attribute(ENDED) or {}).get("budget")
 
     @cached_property
     def trials(self) -> list[TrialRecord]:
@@ -158,6 +169,8 @@ class Result:
             "task": self.study.task,
             "folder": str(self.folder.root),
             "trials": {"asked_for": self.study.search.trials, **{s: states[s] for s in STATES.values()}},
+            "budget": self.budget,
+            "remarks": self.remarks,
             "metric": metric,
             "best": None if self.best is None else {"trial": self.best.number, metric: self.best.value},
             "pareto": [{"trial": record.number, **record.objectives} for record in self.front],
@@ -182,7 +195,11 @@ class Result:
         }
 
     def printable(self) -> Results:
-        results = Results(self.study, self.folder.root, self.best, front=self.front, confirmed=self.confirmed)
+        plain = self.budget in (None, "trials")  # then nobody wonders what ended the search
+        said = {label: text for label, text in self.remarks.items() if label != "Search" or not plain}
+        results = Results(
+            self.study, self.folder.root, self.best, front=self.front, confirmed=self.confirmed, remarks=said
+        )
         if not self.has_ensembles:
             return results
         choice = self.built.choice

@@ -3,7 +3,7 @@
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -39,6 +39,7 @@ class Results:
     example: str | None = None  # a text to try
     front: Sequence["TrialRecord"] = ()  # of several objectives
     confirmed: "Confirmation | None" = None
+    remarks: Mapping[str, str] = field(default_factory=dict)  # lines by their label, see remarks.py
 
     def row(self, name: str | None) -> "Row | None":
         return next((row for row in self.rows if row.name == name), None)
@@ -62,6 +63,8 @@ def print_status(status: Mapping[str, Any], stream: TextIO) -> None:
     name = fmt.metric_name(metric)
     states = ", ".join(f"{number} {state}" for state, number in trials.items() if state != "asked_for" and number)
     lines = labelled("Trials", [f"{states or 'none yet'}; {trials['asked_for']} asked for"], width)
+    for label, remark in status.get("remarks", {}).items():
+        lines += labelled(label, [remark], width)
     if status["best"]:
         part = "" if is_environment(status["task"]) else "valid "
         text = f"#{status['best']['trial']}   {part}{name} {fmt.metric(metric, status['best'][metric])}"
@@ -89,6 +92,8 @@ def result_lines(results: Results, width: int) -> list[tuple[str, str]]:
     lines += _ensembles(results, width)
     if results.chosen is not None:
         lines += [(text, BOLD) for text in _exported(results, width)]
+    for label, remark in results.remarks.items():
+        lines += [(text, "") for text in labelled(label, [remark], width)]
     lines += [(text, "") for text in _next(results, width)]
     return lines
 
@@ -117,7 +122,9 @@ def _best(results: Results, width: int) -> list[str]:
     if results.study.reading != "off" and "segments" in values:
         pieces[-1] += f" after {values['segments']:.1f} of {results.study.reading.max_segments} segments"
     if best.spread is not None:
-        pieces.append(f"valid {fmt.metric_name(metric)} {fmt.spread(best.value, best.spread)} over {best.seeds} {repeated}")
+        pieces.append(
+            f"valid {fmt.metric_name(metric)} {fmt.spread(best.value, best.spread)} over {best.seeds} {repeated}"
+        )
     return labelled("Best trial", pieces, width)
 
 
