@@ -1,0 +1,36 @@
+"""What a run says beside its results, a line each: what ended its search, what was shared, what was removed."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sweepstack.search import format as fmt
+from sweepstack.search.budgets import Ended
+from sweepstack.search.retention import GB, removed
+
+if TYPE_CHECKING:
+    from sweepstack.search.study import Study
+    from sweepstack.search.trial_record import TrialRecord
+
+ENDED = "search_ended"  # the attribute that says which budget ended the search: {budget, line}
+SHARED = "shared_starts"  # the attribute that says what starts have saved: {starts, trials, controls, seconds}
+
+
+def remarks(study: "Study", attributes: Mapping[str, Any], records: Sequence["TrialRecord"]) -> dict[str, str]:
+    """The lines by their label, from the attributes of the whole run and its trials."""
+    found = {}
+    if attributes.get(ENDED):
+        found["Search"] = f"ended by {Ended(**attributes[ENDED]).words}"
+    if attributes.get(SHARED):
+        found["Shared"] = shared_words(**attributes[SHARED])
+    count, size = removed(records)
+    if count:
+        what = f"the weights of {fmt.count(count)} trial{'s' * (count > 1)} ({size / GB:.2g} GB)"
+        found["Removed"] = f"{what}, as search.keep.disk_gb is {study.search.keep.disk_gb:g}"
+    return found
+
+
+def shared_words(*, starts: int, trials: int, controls: int, seconds: float) -> str:
+    """``4 supervised starts trained once and shared by 16 trials: 2 min 10 s saved``."""
+    by = f"{trials} trial{'s' * (trials != 1)}" + (f" and {controls} of the control" if controls else "")
+    many = "s" * (starts != 1)
+    return f"{starts} supervised start{many} trained once and shared by {by}: {fmt.precise(seconds)} saved"
