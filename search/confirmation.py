@@ -7,7 +7,7 @@ settings, and a grid over new seeds. A seed that was searched is one of the sear
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,19 +41,21 @@ def winner_of(sweep: str) -> int:
 
 
 def new_seeds(settings: "TrialSettings", space: Space, seeds: int) -> Space:
-    """A choice of so many new values of train.seed as the search had, at least 3; each brings a new seed of the start.
+    """A choice of so many new seeds as the search had, at least 3. Each is one for the training and for its start, see
+    :func:`with_start`.
 
     ``settings``: of the study, before a trial's own; ``space``: what was searched, ``seeds`` times each.
     """
     axes = axes_by_path(space.axes)
-    count = max(seeds, FEWEST)
-    training = _after(axes.get(SEED), settings.train.seed, seeds)
-    options = [Option((training + place) % SEEDS) for place in range(count)]
+    first = _after(axes.get(SEED), settings.train.seed, seeds)
     if settings.environment is None:
-        start = _after(axes.get(START_SEED), settings.train.warm_start.seed, seeds)
-        starts = [Choice(START_SEED, (Option((start + place) % SEEDS),)) for place in range(count)]
-        options = [Option(option.value, (inner,)) for option, inner in zip(options, starts, strict=True)]
-    return Space((Choice(SEED, tuple(options)),))
+        first = max(first, _after(axes.get(START_SEED), settings.train.warm_start.seed, seeds))
+    return Space((Choice(SEED, tuple(Option((first + place) % SEEDS) for place in range(max(seeds, FEWEST)))),))
+
+
+def with_start(values: Mapping[str, Any], settings: "TrialSettings") -> dict[str, Any]:
+    """The values of one of its trials with the seed of the start, which an environment has not."""
+    return dict(values) if settings.environment is not None else {**values, START_SEED: values[SEED]}
 
 
 def _after(axis: Axis | None, own: int, seeds: int) -> int:

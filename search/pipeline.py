@@ -20,6 +20,7 @@ from sweepstack.models.settings import TrialSettings
 from sweepstack.models.trainer import Parent, Trainer
 from sweepstack.search import ensembling
 from sweepstack.search.company import control_settings, fit_linear
+from sweepstack.search.confirmation import with_start
 from sweepstack.search.executor import Job, run_sweeps
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import best, write_leaderboard
@@ -46,12 +47,14 @@ class MakeTrainer:
     metric: str
     cost: float  # of a READ, for scoring
     seeds: int = 1  # how often a trial is trained at most
+    confirms: bool = False  # a trial's seed is that of its start, too
 
     def __call__(self, trial: Assignment) -> TrainerLike:
         import ray
 
         data: TaskData | None = None if self.data is None else ray.get(self.data)
-        settings, folder = self.settings.with_values(trial.settings), self.folder(trial.number)
+        values = with_start(trial.settings, self.settings) if self.confirms else trial.settings
+        settings, folder = self.settings.with_values(values), self.folder(trial.number)
         if trial.parent is not None:
             parent = Parent(self.folder(trial.parent), trial.epochs_before)
             return Trainer(settings, data, self.starts, folder, self.metric, self.cost, parent=parent)
@@ -146,7 +149,7 @@ Jobs = Sequence[tuple[Sweep, TrialSettings, Callable[[int], Path]]]
 """Sweeps with what their trials are before a setting is searched, and the folders of these."""
 
 
-def _run(session: Session, jobs: Jobs, seeds: int) -> None:
+def _run(session: Session, jobs: Jobs, seeds: int, *, confirms: bool = False) -> None:
     """Everything that the sweeps still want, together; each trial ``seeds`` times at most."""
     if not any(sweep.unfinished for sweep, *_ in jobs):
         return
@@ -154,7 +157,7 @@ def _run(session: Session, jobs: Jobs, seeds: int) -> None:
     metric, starts = session.study.search.objective, session.folder.starts
     run_sweeps(
         [
-            Job(sweep, MakeTrainer(settings, data, starts, folder, metric, session.cost, seeds))
+            Job(sweep, MakeTrainer(settings, data, starts, folder, metric, session.cost, seeds, confirms))
             for sweep, settings, folder in jobs
         ],
         cluster=session.cluster,
@@ -172,7 +175,7 @@ def _confirm(session: Session) -> None:
         return
     settings = session.settings.with_values(winner.settings)
     folder = partial(session.folder.confirmation, winner.number)
-    _run(session, [(session.confirm(winner), settings, folder)], seeds=1)
+    _run(session, [(session.confirm(winner), settings, folder)], seeds=1, confirms=True)
 
 
 def _keep_linear(session: Session, linear: Task | None) -> None:

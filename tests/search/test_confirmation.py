@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sweepstack.models.settings import TrialSettings
-from sweepstack.search.confirmation import Confirmation, is_confirmation, new_seeds, search_of, sweep_name, winner_of
+from sweepstack.search.confirmation import (
+    Confirmation,
+    is_confirmation,
+    new_seeds,
+    search_of,
+    sweep_name,
+    winner_of,
+    with_start,
+)
 from sweepstack.search.repetitions import settings_of_repetition
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
@@ -34,13 +42,16 @@ def test_no_seed_of_the_search_is_used_again(seed: int, start: int, seeds: int, 
     searched |= {11, 4} if "train.lr_schedule" in spec else set()
     assert len(points) == max(3, seeds)
     assert not {point[SEED] for point in points} & {each.train.seed for each in repeated}
-    assert not {point[START] for point in points} & ({each.train.warm_start.seed for each in repeated} | searched)
-    for path in (SEED, START):
-        assert len({point[path] for point in points}) == len(points)
+    full = [settings.with_values(with_start(point, settings)) for point in points]
+    assert not {each.train.warm_start.seed for each in full} & (
+        {each.train.warm_start.seed for each in repeated} | searched
+    )
+    assert len({each.train.seed for each in full}) == len({each.train.warm_start.seed for each in full}) == len(points)
 
 
 def test_an_environment_has_new_seeds_of_its_training_alone() -> None:
-    points = new_seeds(TrialSettings(task="gym:CartPole-v1"), Space(()), 4).grid()
+    played = TrialSettings(task="gym:CartPole-v1")
+    points = [with_start(point, played) for point in new_seeds(played, Space(()), 4).grid()]
     assert sorted(point[SEED] for point in points) == [4, 5, 6, 7]
     assert all(set(point) == {SEED} for point in points)
 

@@ -10,6 +10,7 @@ import pytest
 
 from sweepstack.models.seeds import derive_seed
 from sweepstack.models.settings import TrialSettings
+from sweepstack.search.confirmation import new_seeds, search_of, sweep_name
 from sweepstack.search.leaderboard import best, best_metrics, front, ranked, spreads
 from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.search_settings import ASHAStopper, Search
@@ -220,3 +221,33 @@ def test_a_mean_seconds_of_a_setting_does_not_grow_with_its_seeds(ledger: Ledger
     sweep = sweep_of(ledger, metric=["reward", "seconds"])
     record = play(sweep, [0.9, 0.9, 0.9])
     assert record.objectives == pytest.approx({"reward": 0.9, "seconds": EPOCHS * 1.0})
+
+
+def test_a_confirmation_is_a_grid_of_new_seeds_that_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Every seed once, whatever is killed, in a sweep beside the search's."""
+    settings = TrialSettings()
+    seeds: list[int] = []
+    for _ in range(2):
+        with Ledger.open(tmp_path / "ledger.log") as ledger:
+            sweep_of(ledger)
+            sweep = ledger.sweep(
+                sweep_name(7),
+                space=new_seeds(settings, SPACE, 4),
+                search=search_of(Search.model_validate({"seeds": 4, "patience": 1})),
+                epochs=EPOCHS,
+            )
+            for _ in range(3):
+                record = sweep.ask()
+                if record is None:
+                    break
+                seeds.append(record.settings["train.seed"])
+                if len(seeds) == 2:
+                    break  # killed: the next driver goes on with this one
+                for epoch in (1, 2):
+                    assert sweep.report(record.number, epoch, metrics(0.5)) == "continue"
+                sweep.complete(record.number)
+    assert seeds[1] == seeds[2]
+    with Ledger.open(tmp_path / "ledger.log", writable=False) as reader:
+        done = [record.settings["train.seed"] for record in reader.records(sweep_name(7)) if record.state == "complete"]
+    assert len(done) == len(set(done))
+    assert set(seeds) <= {4, 5, 6, 7}
