@@ -216,7 +216,9 @@ def header(study: "Study", parts: Mapping[str, int], workers: int, classes: int 
     else:
         unit = {"characters": "letter", "words": "word", "tokens": "token"}[study.reading.unit]
         reads = f"reads {study.reading.segment} {unit}{'s' * (study.reading.segment > 1)} at a time"
-    sizes = " · ".join(f"{fmt.count(size)} {name}" for name, size in parts.items())
+    sizes = " · ".join(f"{fmt.count(size)} {name.replace('_', ' ')}" for name, size in parts.items())
+    if study.folds > 1:
+        sizes = f"{study.folds} folds: {sizes}"
     return [study.name, f"{question}  {reads}", sizes, at_work]
 
 

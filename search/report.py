@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweepstack.models.data import OUT_OF_FOLD
 from sweepstack.models.files import write_atomic
 from sweepstack.models.predictions import DIRECTION
 from sweepstack.search import figures
@@ -33,6 +34,7 @@ USES = {
     "policy": "policy optimisation plays on it",
     "valid": "scores trials and stops them",
     "blend": "fits the ensembles and chooses what is exported",
+    OUT_OF_FOLD: "scores trials, fits ensembles and chooses; of each row counts what the policy says that never saw it",
     "test": "scored once the choice stood in the ledger; never chosen on",
 }
 FEW = 30  # trials below which importances are read with care
@@ -142,6 +144,8 @@ def question(contents: Contents) -> str:
 def held_out(results: Results) -> str:
     """What trials are scored on."""
     study = results.study
+    if study.folds > 1:
+        return "rows out of fold"
     return "valid" if study.environment is None else f"{study.train.env.eval_episodes} evaluated episodes"
 
 
@@ -179,7 +183,8 @@ def flattery(contents: Contents) -> str:
     """How much the best of K trials on n rows may owe to luck, σ·√(2 ln K), where the metric is a share of the rows, or
     a mean over n episodes."""
     study, best = contents.results.study, contents.results.best
-    rows = contents.provenance.get("data", {}).get("rows", {}).get("valid")
+    sizes = contents.provenance.get("data", {}).get("rows", {})
+    rows = sizes.get("valid") or sizes.get(OUT_OF_FOLD)
     trials = len(usable(contents.records))
     if best is None or trials < 2:
         return ""
@@ -194,11 +199,11 @@ def flattery(contents: Contents) -> str:
         )
     if not rows or study.search.objective not in ("reward", "accuracy", "accuracy_full"):
         return ""
-    accuracy = at.get("accuracy", 0.5)
+    part, accuracy = "valid" if study.folds == 1 else "out-of-fold", at.get("accuracy", 0.5)
     luck = math.sqrt(accuracy * (1 - accuracy) / rows) * chance
     return (
-        f"The best of {trials} trials on {fmt.count(rows)} valid rows may owe up to about {fmt.score(luck)} of its "
-        "valid score to having been chosen; quote test instead."
+        f"The best of {trials} trials on {fmt.count(rows)} {part} rows may owe up to about {fmt.score(luck)} of its "
+        f"{part} score to having been chosen; quote test instead."
     )
 
 

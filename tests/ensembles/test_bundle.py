@@ -121,6 +121,30 @@ def test_only_the_members_used_are_in_it_and_everything_is_summed(exported: Path
     assert not [path for path in exported.parent.iterdir() if path != exported]
 
 
+def test_a_member_of_several_folds_is_copied_with_all_of_them(tmp_path: Path, keyword_members: list[Member]) -> None:
+    folded, single = keyword_members
+    for k in (1, 2):
+        fold = folded.checkpoint / f"fold-{k}"
+        fold.mkdir()
+        for name in ("weights.safetensors", "config.json"):
+            (fold / name).write_bytes((folded.checkpoint / name).read_bytes())
+        (fold / "tokenizer.json").write_text("{}")
+    (folded.checkpoint / "weights.safetensors").unlink()
+    export(tmp_path / "bundle", ROW, COMBINATION, [folded, single], replace(CARD, folds=2))
+    names = {
+        path.relative_to(tmp_path / "bundle" / "members").as_posix() for path in tmp_path.glob("bundle/members/**/*.*")
+    }
+    own = {
+        f"trial-0/fold-{k}/{name}" for k in (1, 2) for name in ("weights.safetensors", "config.json", "tokenizer.json")
+    }
+    assert names == {*own, "trial-0/config.json", "trial-1/config.json", "trial-1/weights.safetensors"}
+    checksums.verify(tmp_path / "bundle")
+    assert "mean of 2 policies" in (tmp_path / "bundle" / "README.md").read_text(encoding="utf-8")
+    (folded.checkpoint / "fold-2" / "weights.safetensors").unlink()
+    with pytest.raises(StorageError, match="cannot write"):
+        export(tmp_path / "bundle", ROW, COMBINATION, [folded, single], CARD)
+
+
 def test_exports_of_the_same_are_the_same_byte_for_byte(
     exported: Path, tmp_path: Path, keyword_members: list[Member]
 ) -> None:

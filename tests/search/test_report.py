@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from sweepstack.ensembles.choose import Row
+from sweepstack.models.settings import Data, Folds
 from sweepstack.search.confirmation import Confirmation
 from sweepstack.search.leaderboard import Company
-from sweepstack.search.report import Contents, caution, flattery, render, write_report
+from sweepstack.search.report import Contents, caution, flattery, held_out, render, write_report
 from sweepstack.search.space import Space
 from sweepstack.search.study import Study
 from sweepstack.search.summary import Results
@@ -162,6 +163,11 @@ def test_other_metrics_and_a_plain_classifier(
 def test_luck_and_few_trials_are_said(contents: Contents) -> None:
     # σ of a share: √(.907·.093/750) = .0106; nine trials: √(2·ln 9) = 2.096
     assert "best of 9 trials on 750 valid rows may owe up to about .022" in flattery(contents)
+    folds = contents.results.study.model_copy(update={"data": Data(train="builtin:languages", splits=Folds(folds=3))})
+    sizes = {"data": {"rows": {"warm": 500, "policy": 300, "out_of_fold": 750, "test": 100}}}
+    folded = replace(contents, results=replace(contents.results, study=folds), provenance=sizes)
+    assert "best of 9 trials on 750 out-of-fold rows may owe up to about .022 of its out-of-fold" in flattery(folded)
+    assert held_out(folded.results) == "rows out of fold"
     assert flattery(replace(contents, records=contents.records[:1])) == ""
     assert caution(contents).startswith("With 9 trials this is a hint")
     assert caution(replace(contents, records=contents.records[:3])).startswith("3 trials with a result are too few")
