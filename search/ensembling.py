@@ -127,7 +127,7 @@ def _digest(session: Session, members: Sequence[Member], builders: Sequence[Buil
 
 def _choice(session: Session, members: Sequence[Member], builders: Sequence[Builder], objective: Objective) -> Choice:
     parts = session.dataset.parts
-    allowed = frozenset({KINDS[name] for name in session.study.ensembles.library} | {"refit"})
+    allowed: frozenset[Kind] = frozenset({KINDS[name] for name in session.study.ensembles.library} | {"refit"})
     seed = session.study.search.seed
     if session.dataset.folds:
         library = Library.load(members, OUT_OF_FOLD, session.data.hashes[OUT_OF_FOLD])
