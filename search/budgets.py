@@ -19,7 +19,6 @@ from sweepstack.search.search_settings import Search
 from sweepstack.search.trial_record import TrialRecord
 
 Budget = Literal["trials", "wall_time", "total_epochs", "target", "patience", "stop"]
-CUT = "cut"  # the attribute of a trial that was ended for another reason than its values
 BY_HAND, FOR_TIME, FOR_EPOCHS = "by hand", "for time", "for epochs"
 BUILDERS_SECONDS = 6.0  # builders, scores, latency, export and report where nobody has measured them yet
 SPARE_SECONDS = 2.0  # a wall time is a bound: estimates err

@@ -169,8 +169,10 @@ def short_names(paths: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def state_words(state: str, rung: int | None = None, reason: str | None = None) -> str:
-    """``complete``, ``pruned at rung 2``, ``failed: the loss is not a number``."""
+def state_words(state: str, rung: int | None = None, reason: str | None = None, cut: str | None = None) -> str:
+    """``complete``, ``pruned at rung 2``, ``pruned for time``, ``failed: the loss is not a number``."""
     if state == "pruned" and rung is not None:
         return f"pruned at rung {rung}"
+    if state == "pruned" and cut is not None:
+        return f"pruned {cut}"
     return f"failed: {reason}" if state == "failed" and reason else state

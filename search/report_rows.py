@@ -85,7 +85,7 @@ def board(
 
 
 def _words(results: Results, record: "TrialRecord") -> str:
-    words = fmt.state_words(record.state, record.rung)
+    words = fmt.state_words(record.state, record.rung, cut=record.cut)
     if results.study.search.seeds == 1:
         return words
     return f"{words}, {record.seeds} seed{'s' * (record.seeds != 1)}"

@@ -18,7 +18,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from sweepstack.search.budgets import BY_HAND, CUT, FOR_EPOCHS, Budgets, Ended, asked_for, epochs_spent, reached
+from sweepstack.search.budgets import BY_HAND, FOR_EPOCHS, Budgets, Ended, asked_for, epochs_spent, reached
 from sweepstack.search.objectives import direction
 from sweepstack.search.pbt import Cell, Population, cells_of, population_of
 from sweepstack.search.racing import may_be_best
@@ -27,7 +27,7 @@ from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
 from sweepstack.search.stoppers import NoStopper, make_stopper
 from sweepstack.search.trial_record import BY_HAND as BY_HAND_TRIAL
-from sweepstack.search.trial_record import FOLD, LATE, MAIN, REPETITION, TrialRecord, late_attributes, record_of
+from sweepstack.search.trial_record import CUT, FOLD, LATE, MAIN, REPETITION, TrialRecord, late_attributes, record_of
 
 if TYPE_CHECKING:
     from sweepstack.search.ledger import Ledger
@@ -362,7 +362,7 @@ class Sweep:
         """Whether a trial that its values would let go on does so; a report that is not ``new`` ends none for want of
         time or epochs."""
         record = self.record(number)
-        reason = record.attributes.get(CUT)
+        reason = record.cut
         if reason is None and new:
             reason = None if self._limits is None else self._limits.cut(self, record)
             most = self._budgets.total_epochs

@@ -122,10 +122,11 @@ class TrialTable:
                 cells[name] = fmt.spread(at_best[name], record.spread)
             if name == "segments" and name in at_best:
                 cells[name] += f"/{self.max_segments}"
-        state = running if record.state == "running" else fmt.state_words(record.state, record.rung, record.reason)
+        state = fmt.state_words(record.state, record.rung, record.reason, record.cut)
+        state = running if record.state == "running" else state
         epochs = record.settings.get("train.epochs", self.epochs)
         begun = max(0, len(record.reports) - 1) // epochs  # repetitions or folds before the one at work
-        done = f"{len(record.reports) - begun * epochs}/{epochs}"
+        done = record.attributes.get("epochs_before", 0) + len(record.reports) - begun * epochs
         parts = f"{begun + 1}/{self.parts}"
         return {"trial": str(record.number), "epoch": done, self.part: parts, "state": state, **cells}
 

@@ -24,6 +24,7 @@ STATES: dict[TrialState, State] = {
 }
 MAIN = "trials"  # the sweep whose study carries the attributes of the whole run
 BY_HAND = "by_hand"  # the attribute of a trial that a person asked for
+CUT = "cut"  # the attribute of a trial that was ended for another reason than its values
 LATE = "trial:"  # begins the name of a finished trial's attribute in its sweep's study
 REPETITION = "repetition"  # in the reports of a trial with several seeds: which one, from 1
 FOLD = "fold"  # the same under folds
@@ -62,6 +63,12 @@ class TrialRecord:
     def by_hand(self) -> bool:
         """Whether a person asked for it: it stands beside the budgets and the sampler's own sequence."""
         return bool(self.attributes.get(BY_HAND))
+
+    @property
+    def cut(self) -> str | None:
+        """Why it was ended, as budgets.py calls it: by hand, for time, for epochs."""
+        reason = self.attributes.get(CUT)
+        return None if reason is None else str(reason)
 
     @property
     def seeds(self) -> int:

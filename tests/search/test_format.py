@@ -91,6 +91,7 @@ def test_what_remains_is_rounded_up(seconds: float, text: str) -> None:
 def test_states_say_where_and_why() -> None:
     assert fmt.state_words("pruned", 2) == "pruned at rung 2"
     assert fmt.state_words("failed", None, "the loss is not a number") == "failed: the loss is not a number"
+    assert fmt.state_words("pruned", None, None, "for time") == "pruned for time"
     assert fmt.state_words("complete", 2) == "complete"
 
 
