@@ -124,6 +124,7 @@ def leaderboard(
     metrics: Sequence[str] = METRICS,
     *,
     seeds: int = 1,
+    part: str = "seeds",
     pareto: Collection[int] | None = None,
 ) -> "pd.DataFrame":
     """One row a trial and one a company member, best first by ``metric``.
@@ -131,7 +132,8 @@ def leaderboard(
     Columns: number (nullable integer), name, role (trial, baseline, control), state, one for each searched path, the
     epochs reported and the best of them, the valid ``metrics`` there, seconds, rung, reason. With several ``seeds``
     (asked for) the metrics are means, behind each stands its standard deviation as ``<metric>_sd``, and ``seeds`` says
-    over how many. ``pareto`` are the numbers of the trials on the front, where there is one.
+    over how many; under folds their column is named so by ``part``. ``pareto`` are the numbers of the trials on the
+    front, where there is one.
     """
     import pandas as pd
 
@@ -145,7 +147,6 @@ def leaderboard(
             with_spreads(r),
             r.settings,
             behind=behind(r, most),
-            seeds=r.seeds,
             pareto=r.number in (pareto or ()),
             number=r.number,
             name=f"trial {r.number}",
@@ -156,6 +157,7 @@ def leaderboard(
             seconds=seconds(r),
             rung=r.rung,
             reason=r.reason,
+            **{part: r.seeds},
         )
         for r in ranked(records, metric)
     ]
@@ -170,8 +172,8 @@ def leaderboard(
     columns = ["number", "name", "role", "state", *paths, "epochs", "best_epoch", *shown, "seconds", "rung", "reason"]
     numbers = ["number", "epochs", "best_epoch", "rung"]
     if seeds > 1:
-        columns.insert(columns.index("epochs"), "seeds")
-        numbers.append("seeds")
+        columns.insert(columns.index("epochs"), part)
+        numbers.append(part)
     if pareto is not None:
         columns.insert(columns.index("epochs"), "pareto")
     frame = pd.DataFrame(rows, columns=columns)

@@ -147,7 +147,8 @@ class Result:
             paths,
             search.objective,
             self.study.metrics,
-            seeds=search.seeds,
+            seeds=self.study.parts,
+            part="folds" if self.study.folds > 1 else "seeds",
             pareto=numbers,
         )
 

@@ -46,7 +46,7 @@ from sweepstack.search.study import Study
 from sweepstack.search.sweep import Sweep
 from sweepstack.search.tracking import Tracker, check_tracking
 from sweepstack.search.tracking_mirror import Status
-from sweepstack.search.trial_record import TrialRecord
+from sweepstack.search.trial_record import FOLD, TrialRecord
 
 CONTROL = "supervised"
 BEGINNING = "beginning"  # the attribute that holds the points a search begins with
@@ -293,12 +293,17 @@ class Session:
             self.ledger.set_attribute(SHARED, shared)
 
     def _shared_starts(self) -> dict[str, Any] | None:
-        if self._data is None or self.study.folds > 1:  # each fold has starts of its own
+        if self._data is None:
             return None
+        folds = self._data.folds or (self._data,)  # each has starts of its own
         settings = self.decided()
         trained = [r for r in self.trials.trials() if r.reports]
         controls = [r for r in self.control_records() if r.reports]
-        hashes = [start_hash(settings.with_values(r.settings), self._data) for r in (*trained, *controls)]
+        hashes = [
+            start_hash(settings.with_values(r.settings), fold)
+            for r in (*trained, *controls)
+            for fold in folds[: int(r.reports[-1].get(FOLD, 1))]
+        ]
         found = saved(hashes, self.folder.starts)
         if found is None:
             return None

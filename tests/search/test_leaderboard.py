@@ -128,6 +128,12 @@ def test_seeds_have_means_and_spreads_in_one_row(raced_record: Make) -> None:
     assert spreads(records[1]) == {}
 
 
+def test_folds_have_a_column_of_their_own_name(raced_record: Make) -> None:
+    frame = leaderboard([raced_record(0, [[0.8, 0.9], [0.7]])], [LINEAR], PATHS, seeds=3, part="folds")
+    assert "seeds" not in frame.columns
+    assert frame["folds"].dropna().tolist() == [2], "the baseline has none"
+
+
 def test_the_front_is_marked(make_record: Make) -> None:
     objectives = ({"reward": 0.9, "segments": 4.0}, {"reward": 0.8, "segments": 2.0}, {"reward": 0.8, "segments": 3.0})
     records = [make_record(n, [o["reward"]], objectives=o) for n, o in enumerate(objectives)]
