@@ -179,6 +179,11 @@ class Search(Settings):
                 "search.sampler",
                 f"{self.sampler} takes one objective, but search.metric has {len(self.objectives)}; use tpe or nsga2",
             )
+        if len(self.objectives) > 1 and self.metric_per is not None:
+            raise SettingError(
+                "search.metric_per",
+                f"weighs the gain in one objective, but search.metric has {len(self.objectives)}; leave it out",
+            )
         if self.seeds > 1 and isinstance(self.stopper, PBTStopper):
             raise SettingError("search.seeds", "must be 1 under pbt, whose members go on from each other")
         if self.seeds > 1 and "train.seed" in searched:
@@ -190,6 +195,10 @@ class Search(Settings):
     def objectives(self) -> tuple[str, ...]:
         """What trials are compared by; more than one make a Pareto front."""
         return (self.metric,) if isinstance(self.metric, str) else tuple(self.metric)
+
+    def epochs_of_trial(self, epochs: int) -> int:
+        """Of a trial where training takes ``epochs``: under pbt a trial is a generation of it."""
+        return self.stopper.pbt.interval if isinstance(self.stopper, PBTStopper) else epochs
 
     @property
     def objective(self) -> str:
