@@ -109,10 +109,17 @@ def point_of(result: Result, given: Mapping[str, Any]) -> tuple[dict[str, Any], 
         own.with_values(settings)
     except ValidationError as error:
         raise InputError(f"--set {', '.join(given)}: {rule(error.errors()[0])}") from None
-    rest = "of the study itself" if result.best is None else f"of trial {result.best.number}, the best so far"
-    by_hand = ", ".join(fmt.short_name(path) for path in given)
-    others = f", the rest {rest}" if set(settings) - set(given) else ""
-    return settings, f"{fmt.settings_words(settings)} ({by_hand} by hand{others})"
+    sources: dict[str, list[str]] = {}
+    for path in (*settings, *(axis.path for axis in space.axes if axis.path not in settings)):
+        if path in given:
+            source = "by hand"
+        elif path in best and result.best is not None and path in settings:
+            source = f"of trial {result.best.number}, the best so far"
+        else:
+            source = "of the study itself" if path in settings else "drawn by the sampler"
+        sources.setdefault(source, []).append(fmt.short_name(path))
+    told = "; ".join(f"{', '.join(names)} {source}" for source, names in sources.items())
+    return settings, f"{fmt.settings_words(settings)} ({told})"
 
 
 def _value(settings: TrialSettings, path: str) -> Any:

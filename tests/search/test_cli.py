@@ -14,7 +14,7 @@ import pytest
 from sweepstack.ensembles.bundle import load
 from sweepstack.search import cli
 
-COMMANDS = ["run", "search", "ensemble", "export", "predict", "status", "report", "ui"]
+COMMANDS = ["run", "search", "ensemble", "export", "predict", "add", "retry", "stop", "status", "report", "ui"]
 HEAVY = ["torch", "ray", "mlflow", "sklearn", "scipy", "matplotlib", "optuna", "pandas", "numpy", "pydantic"]
 IMPORTED = """
 import sys
