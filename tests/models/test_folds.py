@@ -18,6 +18,7 @@ from sweepstack.models.files import read_json, write_json
 from sweepstack.models.folds import make_trainer, nested_thresholds
 from sweepstack.models.parts import TrainerLike
 from sweepstack.models.predictions import Predictions, answer_above, fit_threshold, mean_of, metrics, one_after_another
+from sweepstack.models.settings import Condition
 from sweepstack.models.trainer import Trainer
 
 FOLDS = 3
@@ -133,6 +134,28 @@ def test_only_a_control_has_a_threshold_and_one_for_all_folds(trained: SimpleNam
     thresholds = {config["threshold"] for config in configs}
     assert len(thresholds) == 1
     assert (thresholds == {None}) == (trained.kind == "ppo")
+
+
+def test_a_control_that_is_asked_for_a_cost_has_the_thresholds_of_all_folds(
+    world: SimpleNamespace, tmp_path: Path
+) -> None:
+    reading = world.settings.reading.model_copy(update={"cost": Condition(condition=(0.0, 0.2))})
+    settings = world.settings.with_values(
+        {"reading": reading.model_dump(), "train.algorithm": "supervised", "train.epochs": 1}
+    )
+    data = encode(world.dataset, reading)
+    finish(make_trainer(settings, data, tmp_path / "starts", tmp_path, "reward"), FOLDS)
+    member = load_member(tmp_path / "checkpoint")
+    assert member.conditioned
+    tables = [read_json(f / "config.json")["thresholds"] for f in fold_folders(tmp_path / "checkpoint", FOLDS)]
+    assert tables[0] == tables[1] == tables[2]
+    rows = world.dataset.parts[OUT_OF_FOLD]
+    said, _ = Predictions.load(tmp_path / "predictions" / "out_of_fold.safetensors")
+    for cost, threshold in (tables[0][0], tables[0][-1]):
+        assert threshold == fit_threshold(said.probabilities, said.n_segments, rows.labels, Costs(cost))
+    texts = world.dataset.parts["test"].inputs
+    free, dear = (member.read(texts, cost).stops().mean() for cost in (0.0, 0.2))
+    assert free > dear
 
 
 @pytest.mark.parametrize("after", [1, 3, 4, 5])
