@@ -51,7 +51,8 @@ class Display:
         self._silent = json
         self._table = TrialTable(study, space)
         metric = study.search.objective
-        self._progress = Progress(study.search.trials, study.train.epochs, workers, metric, clock, study.parts)
+        epochs = study.search.epochs_of_trial(study.train.epochs)
+        self._progress = Progress(study.search.trials, epochs, workers, metric, clock, study.parts)
         self._headed = False
         self._closing = threading.Lock()
         self._live: Live | None = None

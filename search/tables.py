@@ -128,7 +128,7 @@ class TrialTable:
         begun = max(0, len(record.reports) - 1) // epochs  # repetitions or folds before the one at work
         done = record.attributes.get("epochs_before", 0) + len(record.reports) - begun * epochs
         parts = f"{begun + 1}/{self.parts}"
-        return {"trial": str(record.number), "epoch": done, self.part: parts, "state": state, **cells}
+        return {"trial": str(record.number), "epoch": f"{done}/{epochs}", self.part: parts, "state": state, **cells}
 
     def lines(self, records: Sequence["TrialRecord"], width: int, running: str = RUNNING) -> tuple[str, list[str]]:
         """The heading and a line for each record; their places do not depend on the records."""

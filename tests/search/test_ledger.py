@@ -8,13 +8,22 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.trial import FrozenTrial, TrialState
 
 from sweepstack.models.errors import StorageError
 from sweepstack.models.seeds import derive_seed
 from sweepstack.models.settings import TrialSettings
 from sweepstack.search.leaderboard import best_metrics, ranked
 from sweepstack.search.ledger import MAIN, Ledger
-from sweepstack.search.search_settings import ASHAStopper, Search, StopperSettings
+from sweepstack.search.search_settings import (
+    ASHAStopper,
+    Hyperband,
+    HyperbandStopper,
+    Median,
+    MedianStopper,
+    Search,
+    StopperSettings,
+)
 from sweepstack.search.space import Space
 from sweepstack.search.sweep import Sweep
 from sweepstack.search.trial_record import TrialRecord
@@ -285,26 +294,97 @@ def test_optuna_reads_the_file_with_its_own_backend(tmp_path: Path) -> None:
     assert "1-train.gamma" in study.trials[0].params
 
 
-@pytest.mark.parametrize("stopper", ["none", ASHAStopper()])
+STOPPERS: list[StopperSettings] = [
+    "none",
+    ASHAStopper(),
+    HyperbandStopper(hyperband=Hyperband(reduction=2)),
+    MedianStopper(median=Median(min_trials=2)),
+]
+
+
+@pytest.mark.parametrize("stopper", STOPPERS, ids=str)
 def test_killed_at_any_byte_it_ends_as_if_undisturbed(tmp_path: Path, stopper: StopperSettings) -> None:
     """Trials run one after the other here, so that even the stopper's verdicts must be the same."""
 
     def run(path: Path) -> list[dict[str, Any]]:
         with Ledger.open(path) as ledger:
-            sweep = sweep_of(ledger, stopper=stopper, trials=4)
+            sweep = sweep_of(ledger, stopper=stopper, trials=5)
             play_all(sweep)
             return timeless(sweep.trials())
 
     undisturbed = run(tmp_path / "ledger.log")
+    assert ("pruned" in {trial["state"] for trial in undisturbed}) == (stopper != "none")
     content = (tmp_path / "ledger.log").read_bytes()
     lines = content.splitlines(keepends=True)
     ends = [sum(map(len, lines[:count])) for count in range(len(lines) + 1)]
-    tail = range(ends[-3], len(content))  # every byte of the last two appends, and every append before
+    step = 1 if stopper == "none" else 23
+    tail = range(ends[-3], len(content), step)  # bytes of the last two appends, and every append before
     path = tmp_path / "cut.log"
     for size in sorted({*ends, *tail}):
         path.write_bytes(content[:size])
         assert run(path) == undisturbed, f"cut at byte {size}"
         assert run(path) == undisturbed, f"cut at byte {size}, opened again"
+
+
+@pytest.mark.parametrize("stopper", STOPPERS, ids=str)
+def test_killed_among_several_at_work_its_decisions_are_those_of_the_ledger(
+    tmp_path: Path, stopper: StopperSettings
+) -> None:
+    """Three trials report in turns, and the driver dies after any append: verdicts that were given stand, and whoever
+    goes on from there decides as one who was never killed does when the same reports come in the same order."""
+
+    def turns(path: Path) -> list[dict[str, Any]]:
+        working: list[TrialRecord] = []
+        with Ledger.open(path) as ledger:
+            sweep = sweep_of(ledger, stopper=stopper, trials=9, seed=1)
+            while True:
+                while len(working) < 3 and (record := sweep.ask()) is not None:
+                    working.append(record)
+                if not working:
+                    return timeless(sweep.trials())
+                working.sort(key=lambda record: (len(sweep.record(record.number).reports), record.number))
+                number = working.pop(0).number
+                epoch = len(sweep.record(number).reports) + 1
+                if sweep.report(number, epoch, metrics(number, epoch)) == "continue":
+                    if epoch < 4:
+                        working.append(sweep.record(number))
+                    else:
+                        sweep.complete(number)
+
+    undisturbed = turns(tmp_path / "ledger.log")
+    content = (tmp_path / "ledger.log").read_bytes()
+    path = tmp_path / "cut.log"
+    size = 0
+    for line in content.splitlines(keepends=True):
+        path.write_bytes(content[:size])
+        assert turns(path) == undisturbed, f"cut at byte {size}"
+        size += len(line)
+
+
+@pytest.mark.parametrize("stopper", STOPPERS[1:], ids=str)
+def test_a_stopped_trial_never_reaches_the_sampler_as_a_finished_value(
+    ledger: Ledger, stopper: StopperSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told as PRUNED, which every sampler of Optuna knows to be no full training, and what is complete is whole."""
+    told: dict[int, TrialState] = {}
+
+    def after_trial(self: Any, study: Any, trial: FrozenTrial, state: TrialState, values: Any) -> None:
+        told[trial.number] = state
+
+    monkeypatch.setattr(optuna.samplers.BaseSampler, "after_trial", after_trial)
+    sweep = sweep_of(ledger, stopper=stopper, trials=12)
+    play_all(sweep)
+    stopped = [record for record in sweep.trials() if record.state == "pruned"]
+    assert stopped
+    trials = optuna.load_study(study_name=MAIN, storage=ledger.storage).trials
+    for record in stopped:
+        assert record.rung is not None
+        assert told[record.number] == TrialState.PRUNED
+        assert trials[record.number].state == TrialState.PRUNED
+        assert trials[record.number].last_step == len(record.reports) < 4
+    finished = [trial.number for trial in trials if trial.state == TrialState.COMPLETE]
+    assert finished == [record.number for record in sweep.trials() if record.state == "complete"]
+    assert all(len(sweep.record(number).reports) == 4 for number in finished)
 
 
 def test_what_a_kill_left_half_made_is_settled_at_the_next_opening(tmp_path: Path) -> None:

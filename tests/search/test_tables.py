@@ -76,6 +76,8 @@ def test_settings_that_hang_on_a_choice_have_columns_of_their_own(
 def test_a_trial_may_have_its_own_number_of_epochs(
     study: Study, space: Space, make_record: Callable[..., TrialRecord]
 ) -> None:
+    third = make_record(1, [0.8], attributes={"member": 1, "generation": 2, "parent": 5, "epochs_before": 2})
+    assert TrialTable(study, space).cells(third)["epoch"] == "3/4", "of its lineage"
     record = make_record(1, [0.8], settings={"train.epochs": 9})
     assert TrialTable(study, space).cells(record)["epoch"] == "1/9"
 
