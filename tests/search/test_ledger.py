@@ -365,7 +365,7 @@ def test_killed_among_several_at_work_its_decisions_are_those_of_the_ledger(
 def test_a_stopped_trial_never_reaches_the_sampler_as_a_finished_value(
     ledger: Ledger, stopper: StopperSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told as PRUNED, which every sampler of Optuna knows to be no full training, and what is complete is whole."""
+    """Told as PRUNED, which every sampler of Optuna knows to be no full training; and what is complete is whole."""
     told: dict[int, TrialState] = {}
 
     def after_trial(self: Any, study: Any, trial: FrozenTrial, state: TrialState, values: Any) -> None:
