@@ -1,17 +1,25 @@
 import shutil
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sweepstack.ensembles.builders import make
 from sweepstack.ensembles.bundle import load
+from sweepstack.ensembles.store import Library
+from sweepstack.models.costs import Costs
+from sweepstack.models.data import Part, load_dataset
 from sweepstack.models.errors import StorageError
 from sweepstack.models.files import read_json
-from sweepstack.models.predictions import Predictions
+from sweepstack.models.folds import put_together, unfinished
+from sweepstack.models.linear import LinearBaseline
+from sweepstack.models.predictions import Predictions, metrics
 from sweepstack.search import ensembling
+from sweepstack.search.company import fit_linear
 from sweepstack.search.record import BuiltEnsembles
 from sweepstack.search.result import Result
 from sweepstack.search.session import Session
@@ -186,3 +194,72 @@ def test_predictions_of_other_rows_are_refused(run: Path) -> None:
         build(run)
     assert BuiltEnsembles.read(Result.open(run).ledger, run) is None
     assert not (run / "bundle").exists()
+
+
+def train_under_folds(session: Session) -> None:
+    """Ray's part: each fold of a trial is a linear member that knows every third row; the last trial loses a fold."""
+    folds, cost = session.dataset.folds, Costs(session.cost)
+    labels = [fold.parts["valid"].labels for fold in folds]
+    while (record := session.trials.ask()) is not None:
+        folder = session.folder.trial(record.number)
+        for k, fold in enumerate(folds):
+            warm = fold.parts["warm"]
+            rows = range(record.number % 3, len(warm.labels), 3)
+            known = Part(tuple(warm.inputs[i] for i in rows), warm.labels[list(rows)])
+            member = LinearBaseline.fit(
+                replace(fold, parts={**fold.parts, "warm": known, "policy": known}), session.study.reading
+            )
+            member.save(unfinished(folder, k) / "checkpoint")
+            for part in ("valid", "test"):
+                said = member.read(fold.parts[part].inputs)
+                said.save(unfinished(folder, k) / "predictions" / f"{part}.safetensors", fold.hashes[part])
+            own = metrics(member.read(fold.parts["valid"].inputs), labels[k], cost)
+            for epoch in (2 * k + 1, 2 * k + 2):
+                session.trials.report(record.number, epoch, {**own, "seconds": 0.5})
+            if record.number == 3:
+                session.trials.stop(record.number)
+        if session.trials.record(record.number).state == "running":
+            put_together(folder, labels, session.dataset.hashes, cost, None)
+            session.trials.complete(record.number)
+    linear = fit_linear(session.dataset, session.study.reading, session.cost, session.folder.linear)
+    session.ledger.set_attribute("linear", linear)
+
+
+def test_a_study_with_folds_is_combined_out_of_fold_and_exported_with_all_of_them(
+    study_file: Callable[..., Path], phrases: Path, tmp_path: Path
+) -> None:
+    file = study_file(tmp_path, data={"train": str(phrases), "splits": {"folds": 3, "test": 0.25}})
+    run = tmp_path / "run"
+    session = Session.open(Study.load(file), run)
+    train_under_folds(session)
+    session.ledger.close()
+    built = build(run)
+    assert [member.name for member in built.members] == ["trial-0", "trial-1", "trial-2", "linear"]
+    result = Result.open(run)
+    assert result.trials[3].state == "pruned", "a trial that lacks a fold is no member"
+    assert result.status()["best"]["trial"] != 3
+    frame = result.leaderboard().set_index("name")
+    assert frame.loc["trial 0", "folds"] == 3
+    scores = result.trials[0].scores
+    assert frame.loc["trial 0", "reward"] == pytest.approx(sum(scores) / 3)
+
+    dataset = load_dataset(result.study.data)
+    assert (len(dataset.parts["out_of_fold"].labels), len(dataset.parts["test"].labels)) == (240, 80)
+    bundle = load(run / "bundle")
+    chosen = built.choice.combinations[built.choice.chosen]
+    test = Library.load(built.members, "test", dataset.hashes["test"])
+    said = chosen.predict(test.stack)
+    assert np.allclose(bundle.predict_proba(dataset.parts["test"].inputs), said.at(said.stops()), atol=1e-6)
+    assert bundle.metadata["metrics"]["test"] == metrics(said, dataset.parts["test"].labels, Costs(0.02))
+    for row in built.choice.rows:
+        assert row.size_mb == pytest.approx(
+            sum(
+                path.stat().st_size / 1e6
+                for member in built.members
+                if member.name in row.members
+                for path in member.checkpoint.rglob("*.*")
+            )
+        ), "of all folds"
+    assert "3 policies" in (run / "bundle" / "README.md").read_text(encoding="utf-8")
+    assert "rows out of fold" in result.write_report().read_text(encoding="utf-8")
+    assert build(run).choice.rows == built.choice.rows, "nothing is fitted or scored again"
