@@ -7,11 +7,16 @@ import pytest
 
 from sweepstack.ensembles.bundle import load
 from sweepstack.models.errors import StorageError, StudyError
+from sweepstack.models.trainer import Trainer
 from sweepstack.search import pipeline
+from sweepstack.search.folder import RunFolder
+from sweepstack.search.pipeline import MakeTrainer
+from sweepstack.search.repetitions import settings_of_repetition
 from sweepstack.search.result import Result
 from sweepstack.search.session import Session
 from sweepstack.search.study import Study
 from sweepstack.search.tracking_store import open_client
+from sweepstack.search.worker import Assignment
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:mlflow")  # its warnings are not ours to mend
 
@@ -154,3 +159,36 @@ def test_an_environment_without_a_result_is_an_error_after_all_was_written(
         pipeline.run(environment_study, folder, json=True)
     assert set(pd.read_csv(folder / "leaderboard.csv")["reason"]) == {"it fell over"}
     assert "it fell over" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+PLAYED = {
+    "model": {"d_model": 8, "layers": 1},
+    "train": {"epochs": 2, "batch_size": 32, "env": {"copies": 2, "steps": 64, "eval_episodes": 2}},
+}
+
+
+def without_seconds(reports: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{name: value for name, value in report.items() if name != "seconds"} for report in reports]
+
+
+def test_repetitions_are_trainings_with_the_next_seeds_wherever_they_are_killed(tmp_path: Path) -> None:
+    settings = Study.model_validate({"name": "x", "task": "gym:CartPole-v1", **PLAYED}).trial_settings()
+    values = {"train.lr": 1e-3}
+    make = MakeTrainer(settings, None, tmp_path, lambda number: tmp_path / str(number), "reward", 0.0, seeds=2)
+    trainer = make(Assignment(7, values))
+    for epoch in range(1, 5):
+        trainer.step()
+        trainer = make(Assignment(7, values))  # another process
+        assert len(trainer.reports) == epoch
+    for repetition in range(2):
+        own = settings_of_repetition(settings.with_values(values), values, repetition)
+        alone = Trainer(own, None, tmp_path, tmp_path / "alone" / str(repetition), "reward")
+        wanted = [alone.step(), alone.step()]
+        got = trainer.reports[2 * repetition : 2 * repetition + 2]
+        assert without_seconds(got) == without_seconds(wanted)
+        folder = RunFolder.repetition(tmp_path / "7", repetition)
+        weights = (folder / "checkpoint" / "weights.safetensors").read_bytes()
+        assert weights == (tmp_path / "alone" / str(repetition) / "checkpoint" / "weights.safetensors").read_bytes()
+    trainer.close(True)
+    left = {path.name for path in (tmp_path / "7").rglob("*") if path.is_file()}
+    assert not left & {"state.json", "parts.json"}, "nothing is kept to go on with"
