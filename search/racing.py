@@ -13,14 +13,15 @@ import numpy as np
 from scipy.special import stdtrit
 
 LEVEL = 0.05  # how often a setting that equals the best may be taken for a worse one, at each test
+FOLD_LEVEL = 0.01  # under folds, where one that is nearly as good is worth the rest of them as a member of an ensemble
 
 
-def may_be_best(own: Sequence[float], others: Sequence[Sequence[float]]) -> bool:
+def may_be_best(own: Sequence[float], others: Sequence[Sequence[float]], level: float = LEVEL) -> bool:
     """Whether a setting with the scores ``own``, one a seed from the first on, may have the best mean of all.
 
     ``others``: the scores of the other settings with the same seeds; more is better. The rival is the one with the best
     mean among those with the most seeds, where these are no fewer than the setting's own r. It wins where the paired
-    difference of the means over r seeds is above t·s·√(2/r), t being Student's quantile at ``1 - LEVEL`` and s the
+    difference of the means over r seeds is above t·s·√(2/r), t being Student's quantile at ``1 - level`` and s the
     residual deviation of :func:`residual`. Without such a rival, or without any estimate of s, the setting goes on.
     """
     seeds = len(own)
@@ -31,7 +32,7 @@ def may_be_best(own: Sequence[float], others: Sequence[Sequence[float]]) -> bool
     most = max(map(len, rivals))
     leader = max((each for each in rivals if len(each) == most), key=lambda each: float(np.mean(each)))
     behind = float(np.mean(np.subtract(leader[:seeds], own)))
-    return behind <= float(stdtrit(freedom, 1 - LEVEL)) * deviation * math.sqrt(2 / seeds)
+    return behind <= float(stdtrit(freedom, 1 - level)) * deviation * math.sqrt(2 / seeds)
 
 
 def residual(scores: Sequence[Sequence[float]]) -> tuple[float, int]:

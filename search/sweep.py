@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sweepstack.search.budgets import BY_HAND, FOR_EPOCHS, Budgets, Ended, asked_for, epochs_spent, reached
 from sweepstack.search.objectives import direction
 from sweepstack.search.pbt import Cell, Population, cells_of, population_of
-from sweepstack.search.racing import may_be_best
+from sweepstack.search.racing import FOLD_LEVEL, LEVEL, may_be_best
 from sweepstack.search.samplers import most_trials
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
@@ -341,7 +341,7 @@ class Sweep:
         if goes_on is None:
             rivals = [t for t in self._frozen_trials() if t.number != trial.number and t.state != TrialState.FAIL]
             others = [scores for scores in map(self._scores, rivals) if scores]
-            goes_on = may_be_best(self._scores(trial), others)
+            goes_on = may_be_best(self._scores(trial), others, LEVEL if self.folds == 1 else FOLD_LEVEL)
             self._storage.set_trial_user_attr(trial._trial_id, f"raced:{repetition}", goes_on)
         if goes_on:
             return "continue"

@@ -494,3 +494,10 @@ def test_a_kill_between_verdict_and_end_of_a_fold_is_mended(tmp_path: Path) -> N
     with Ledger.open(path) as ledger:
         record = folded_sweep(ledger).record(2)
         assert (record.state, record.value) == ("pruned", 0.5)
+
+
+def test_a_setting_that_is_nearly_as_good_is_worth_its_folds(ledger: Ledger) -> None:
+    """As a member of an ensemble; two folds of R8 put this one .0052 behind, and say little about their own spread."""
+    sweep = folded_sweep(ledger)
+    play_folds(sweep, 0.93, 0.9366, 0.94, 0.9461, 0.93, 0.9354)
+    assert play_folds(sweep, 0.94, 0.9306, 0.94, 0.9417, 0.93, 0.9350).state == "complete"
