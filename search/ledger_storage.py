@@ -1,6 +1,7 @@
 """Optuna's journal storage for studies of thousands of trials: what every ask looks up takes no longer with each trial.
 
-Optuna counts a study's trials, and looks for those that wait for a worker, by a walk over all of them.
+Optuna counts a study's trials, and looks for those that wait for a worker, by a walk over all of them; where the list
+of all is wanted it asks each for its state.
 """
 
 import copy
@@ -28,11 +29,13 @@ class LedgerStorage(JournalStorage):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        if states != WAITING:
+        if states != WAITING and (deepcopy or states is not None):
             return super().get_all_trials(study_id, deepcopy, states)
         with self._thread_lock:
             self._sync_with_backend()
             numbers, trials = self._replay_result._study_id_to_trial_ids[study_id], self._replay_result._trials
+            if states is None:
+                return [trials[n] for n in numbers]
             begun = self._begun.get(study_id, 0)
             while begun < len(numbers) and trials[numbers[begun]].state != TrialState.WAITING:
                 begun += 1

@@ -41,6 +41,7 @@ RANDOM_TRIALS = 8  # drawn at random before anything is modelled: half of the de
 TRIES = 4  # of a sampler whose points other trials have
 RANDOM_TRIES = 32  # at random after that
 POPULATION = 10  # of a generation of NSGA-II
+Key = frozenset[tuple[str, Any]]  # a point that can be looked up
 
 
 class Engine(Protocol):
@@ -62,7 +63,8 @@ class PointSampler(BaseSampler):
         self._random = RandomEngine(space, seed)
         self._seed = seed
         self._asked: tuple[int, Mapping[str, Any], Source] | None = None
-        self._points: list[frozenset[tuple[str, Any]]] = []  # of the trials by number, as far as they are settled
+        self._earlier: set[Key] = set()  # the points of the first trials
+        self._settled = 0  # how many these are
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return {}
@@ -85,27 +87,33 @@ class PointSampler(BaseSampler):
         if isinstance(self._engine, GridEngine):
             first = self._engine.source(study, trial, 0)
             return draw(self._space, first), first
-        taken = self._taken(study, trial)
+        later = self._others(study, trial)
         drawn: list[tuple[Mapping[str, Any], Source]] = []
         for number in range(TRIES + RANDOM_TRIES):
             engine = self._engine if number < TRIES else self._random
             source = engine.source(study, trial, number)
             drawn.append((draw(self._space, source), source))
-            if key(drawn[-1][0]) not in taken:
+            if not self._is_taken(drawn[-1][0], later):
                 return drawn[-1]
-        left = [point for point in every_point(self._space) or () if key(point) not in taken]
+        left = [point for point in every_point(self._space) or () if not self._is_taken(point, later)]
         if left:
             return random.Random(derive_seed(self._seed, "left", trial.number)).choice(left), drawn[0][1]
         return drawn[0]
 
-    def _taken(self, study: Study, trial: FrozenTrial) -> set[frozenset[tuple[str, Any]]]:
-        """The points of all other trials. Only one that is being asked changes, and the earlier ones are done with."""
+    def _others(self, study: Study, trial: FrozenTrial) -> set[Key]:
+        """Learns the points of the trials before ``trial``, which are done with, and returns those of later ones."""
         trials = study.get_trials(deepcopy=False)
-        self._points += [_point(other) for other in trials[len(self._points) : trial.number]]
-        return {*self._points[: trial.number], *map(_point, trials[trial.number + 1 :])}
+        if trial.number < self._settled:  # one that was interrupted
+            self._earlier, self._settled = set(), 0
+        self._earlier.update(map(_point, trials[self._settled : trial.number]))
+        self._settled = trial.number
+        return set(map(_point, trials[trial.number + 1 :]))
+
+    def _is_taken(self, point: Mapping[str, Any], later: set[Key]) -> bool:
+        return key(point) in self._earlier or key(point) in later
 
 
-def _point(trial: FrozenTrial) -> frozenset[tuple[str, Any]]:
+def _point(trial: FrozenTrial) -> Key:
     return key(trial.params or trial.system_attrs.get("fixed_params", {}))  # the latter: queued by hand
 
 
@@ -232,6 +240,14 @@ class CMAESEngine:
         return lambda name, distribution: point[name] if name in point else other(name, distribution)
 
 
+class _NSGAII(NSGAIISampler):
+    """Optuna's own draws among parents in the order of their ranks while it selects them, in that of their numbers ever
+    after: a trial that was asked twice would get two points."""
+
+    def get_parent_population(self, study: Study, generation: int) -> list[FrozenTrial]:
+        return sorted(super().get_parent_population(study, generation), key=lambda parent: parent.number)
+
+
 class NSGA2Engine:
     """NSGA-II over all parameters: what a trial lacks is a dormant gene, a random value of its own."""
 
@@ -244,7 +260,7 @@ class NSGA2Engine:
     def source(self, study: Study, trial: FrozenTrial, number: int) -> Source:
         told = with_lies(study, others(study, trial, self._parameters))
         told = completed(told, lambda parent, name: self._gene(study, parent, name), list(self._parameters))
-        sampler = NSGAIISampler(population_size=POPULATION, seed=derive_seed(self._seed, trial.number, number))
+        sampler = _NSGAII(population_size=POPULATION, seed=derive_seed(self._seed, trial.number, number))
         point = sampler.sample_relative(Told(study, told, written=number == 0), trial, self._parameters)
         at_random = self._random.source(study, trial, number)
         return lambda name, distribution: point[name] if name in point else at_random(name, distribution)
