@@ -28,6 +28,7 @@ from sweepstack.models.policy import PolicyOutput, ReadingPolicy
 from sweepstack.models.predictions import metrics
 from sweepstack.models.settings import PRECISION_FILE, Descent, LRSchedule, Optimizer
 from sweepstack.models.supervised import (
+    START_FILE,
     class_weights,
     cross_entropy,
     ensure_start,
@@ -43,7 +44,9 @@ CPU = torch.device("cpu")
 
 
 def digest(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+    """Of all that does not depend on the clock."""
+    paths = [path for path in sorted(folder.iterdir()) if path.name != START_FILE]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 def test_the_loss_by_hand() -> None:
@@ -189,6 +192,8 @@ Begin = Callable[[float], "subprocess.Popen[bytes]"]
 def test_two_processes_train_one_start(topics: SimpleNamespace, tmp_path: Path, another_process: Begin) -> None:
     for process in [another_process(1.0), another_process(1.0)]:
         assert process.wait(60) == 0
+    seconds = read_json(tmp_path / "starts" / start_hash(topics.settings, topics.data) / START_FILE)["seconds"]
+    assert 1.0 < seconds < 60, "what it has taken whoever trained it"
     assert len(list((tmp_path / "trained").iterdir())) == 1
     name = start_hash(topics.settings, topics.data)
     assert [path.name for path in (tmp_path / "starts").iterdir() if not path.name.startswith(".")] == [name]
@@ -207,6 +212,27 @@ def test_a_killed_process_leaves_no_start_and_nobody_waits_for_it(
     assert not (tmp_path / "starts" / start_hash(topics.settings, topics.data)).exists()
     folder = ensure_start(topics.settings, topics.data, tmp_path / "starts")
     assert digest(folder) == digest(ensure_start(topics.settings, topics.data, topics.starts))
+
+
+def test_who_waits_for_a_process_that_is_killed_trains_the_start_itself(
+    topics: SimpleNamespace, tmp_path: Path, another_process: Begin
+) -> None:
+    def trained() -> int:
+        return len(list((tmp_path / "trained").iterdir()))
+
+    first = another_process(600.0)
+    while trained() < 1:
+        assert first.poll() is None
+        time.sleep(0.02)
+    second = another_process(0.0)
+    with pytest.raises(subprocess.TimeoutExpired):
+        second.wait(8)
+    assert trained() == 1, "the second waits"
+    first.kill()
+    assert second.wait(60) == 0
+    assert trained() == 2
+    name = start_hash(topics.settings, topics.data)
+    assert digest(tmp_path / "starts" / name) == digest(ensure_start(topics.settings, topics.data, topics.starts))
 
 
 @pytest.mark.parametrize("files", [1, 2, 3])
@@ -235,7 +261,8 @@ def test_a_kill_while_a_start_is_saved_leaves_nothing_that_is_taken_for_whole(
     assert not (tmp_path / start_hash(one_epoch, topics.data)).exists()
     folder = ensure_start(one_epoch, topics.data, tmp_path)
     load_policy(folder, CPU)
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "tokenizer.json", "weights.safetensors"]
+    whole_start = ["config.json", START_FILE, "tokenizer.json", "weights.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == whole_start
 
 
 def test_the_cost_within_an_interval_is_no_part_of_it_but_the_interval_is(topics: SimpleNamespace) -> None:
