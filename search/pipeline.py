@@ -137,6 +137,7 @@ def _search(session: Session) -> None:
         ),
     ]
     while any(sweep.unfinished for sweep, *_ in jobs):  # a trial may be queued as the last one ends
+        session.search_goes_on()
         _run(session, jobs, session.study.search.seeds)
     session.search_has_ended()
     if of_texts:

@@ -15,11 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sweepstack.ensembles.card import versions
 from sweepstack.models.data import Dataset, load_dataset
 from sweepstack.models.encoding import TaskData, encode
 from sweepstack.models.environment import describe
-from sweepstack.models.errors import DataError, StorageError, StudyError
+from sweepstack.models.errors import StorageError, StudyError
 from sweepstack.models.files import read_json, write_atomic, write_json
 from sweepstack.models.settings import PRECISION_FILE, TrialSettings
 from sweepstack.models.supervised import start_hash
@@ -34,6 +33,7 @@ from sweepstack.search.leaderboard import best, front
 from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.mirror import parent_state, trial_state
 from sweepstack.search.planning import Plan, WallClock, candidates_of, refits_of, saved
+from sweepstack.search.provenance import check_provenance, provenance
 from sweepstack.search.record import BuiltEnsembles
 from sweepstack.search.remarks import ENDED, SHARED
 from sweepstack.search.requests import DONE, IN_FORCE, Inbox
@@ -52,7 +52,6 @@ CONTROL = "supervised"
 BEGINNING = "beginning"  # the attribute that holds the points a search begins with
 MLFLOW_RUN = "mlflow_run"  # the attribute that holds a run's id
 NEEDED_MB = 200  # free disk to start with: weights and predictions of a small sweep
-PACKAGES = ("sweepstack", "torch", "ray", "optuna", "mlflow", "scikit-learn", "tokenizers", "safetensors", "numpy")
 TRACKER_SECONDS = {True: 120.0, False: 4.0}  # how long to wait for MLflow at a good end, and at any other
 
 
@@ -112,7 +111,7 @@ class Session:
             units = study.train.env.steps if dataset is None else dataset.sizes["policy"]
             spec = with_candidates(study.space, units)
             self.space, notes = Space.of(spec, self.settings)
-            self.notes = (*(self._data.notes if self._data else ()), *notes)
+            self.notes = (*(self._data.notes if self._data else ()), *notes, *study.search.notes())
             beginning = self.ledger.attribute(BEGINNING) or self._beginning()
             self.notes = (*self.notes, *beginning["notes"])
             self._start = beginning["points"]
@@ -285,12 +284,19 @@ class Session:
     def search_has_ended(self) -> None:
         """Puts on record which budget it was, and what its trials have shared."""
         ended = self.trials.ended()
-        self.ledger.set_attribute(ENDED, None if ended is None else vars(ended))
-        if ended is not None and ended.budget != "trials":
+        if self._put_on_record(ENDED, None if ended is None else vars(ended)) and ended and ended.budget != "trials":
             self.display.note(f"search ended by {ended.words}")
-        shared = self._shared_starts()
-        if self.ledger.attribute(SHARED) != shared:
-            self.ledger.set_attribute(SHARED, shared)
+        self._put_on_record(SHARED, self._shared_starts())
+
+    def search_goes_on(self) -> None:
+        self._put_on_record(ENDED, None)
+
+    def _put_on_record(self, name: str, value: Any) -> bool:
+        """Whether it was not so before."""
+        new = bool(self.ledger.attribute(name) != value)
+        if new:
+            self.ledger.set_attribute(name, value)
+        return new
 
     def _shared_starts(self) -> dict[str, Any] | None:
         if self._data is None:
@@ -365,35 +371,6 @@ class Session:
         if not self._tracker.close(TRACKER_SECONDS[good]) and good:
             self.display.note(
                 f"MLflow at {self.study.tracking_uri} did not take everything; the same command again records the rest"
-            )
-
-
-def provenance(dataset: Dataset | None, played: dict[str, Any] | None, folder: RunFolder) -> dict[str, Any]:
-    """Versions, data hashes and what was noticed while loading, or the environment, kept from the first session on."""
-    known = read_json(folder.provenance) if folder.provenance.exists() else {}
-    installed = versions(PACKAGES if dataset is not None else (*PACKAGES, "gymnasium"))
-    found: dict[str, Any] = {"versions": installed}
-    if dataset is not None:
-        found["data"] = {
-            "hashes": dataset.hashes,
-            "rows": dataset.sizes,
-            "classes": list(dataset.classes),
-            "notes": list(dataset.notes),
-        }
-    if played is not None:
-        found["environment"] = played
-    if "precision" in known:
-        found["precision"] = known["precision"]
-    return {**found, "first_versions": known.get("first_versions", installed)}
-
-
-def check_provenance(folder: RunFolder, dataset: Dataset) -> None:
-    if folder.provenance.exists():
-        known = read_json(folder.provenance)["data"]["hashes"]
-        if known != dataset.hashes:
-            raise DataError(
-                f"the data of {folder.root} has changed since the study began (content {known['content']}, "
-                f"now {dataset.hashes['content']}); restore it, or start afresh with --out"
             )
 
 

@@ -1,0 +1,40 @@
+"""Where a run comes from: versions, data hashes and calibrations, kept in provenance.json from its first session on."""
+
+from typing import Any
+
+from sweepstack.ensembles.card import versions
+from sweepstack.models.data import Dataset
+from sweepstack.models.errors import DataError
+from sweepstack.models.files import read_json
+from sweepstack.search.folder import RunFolder
+
+PACKAGES = ("sweepstack", "torch", "ray", "optuna", "mlflow", "scikit-learn", "tokenizers", "safetensors", "numpy")
+
+
+def provenance(dataset: Dataset | None, played: dict[str, Any] | None, folder: RunFolder) -> dict[str, Any]:
+    """Versions, data hashes and what was noticed while loading, or the environment, kept from the first session on."""
+    known = read_json(folder.provenance) if folder.provenance.exists() else {}
+    installed = versions(PACKAGES if dataset is not None else (*PACKAGES, "gymnasium"))
+    found: dict[str, Any] = {"versions": installed}
+    if dataset is not None:
+        found["data"] = {
+            "hashes": dataset.hashes,
+            "rows": dataset.sizes,
+            "classes": list(dataset.classes),
+            "notes": list(dataset.notes),
+        }
+    if played is not None:
+        found["environment"] = played
+    if "precision" in known:
+        found["precision"] = known["precision"]
+    return {**found, "first_versions": known.get("first_versions", installed)}
+
+
+def check_provenance(folder: RunFolder, dataset: Dataset) -> None:
+    if folder.provenance.exists():
+        known = read_json(folder.provenance)["data"]["hashes"]
+        if known != dataset.hashes:
+            raise DataError(
+                f"the data of {folder.root} has changed since the study began (content {known['content']}, "
+                f"now {dataset.hashes['content']}); restore it, or start afresh with --out"
+            )
