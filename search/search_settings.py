@@ -184,12 +184,23 @@ class Search(Settings):
                 "search.metric_per",
                 f"weighs the gain in one objective, but search.metric has {len(self.objectives)}; leave it out",
             )
+        if self.metric_per is not None and self.sampler == "grid":
+            raise SettingError("search.metric_per", "has no use under the grid sampler, which tries every point")
         if self.seeds > 1 and isinstance(self.stopper, PBTStopper):
             raise SettingError("search.seeds", "must be 1 under pbt, whose members go on from each other")
         if self.seeds > 1 and "train.seed" in searched:
             raise SettingError(
                 "search.seeds", "repeats each setting over train.seed, which space has, too; take it out of one of them"
             )
+
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of settings that go together, but not as one might think."""
+        if len(self.objectives) == 1 or self.stopper == "none":
+            return ()
+        return (
+            f"search.stopper judges by {self.objective} alone, and what it stops is not on the Pareto front; "
+            "with none the whole front is found",
+        )
 
     @property
     def objectives(self) -> tuple[str, ...]:

@@ -116,15 +116,17 @@ def _best(results: Results, width: int) -> list[str]:
             lines += labelled("", [f"{fmt.spread(best.value, best.spread)} over {best.seeds} {repeated}"], width)
         checkpoint = RunFolder(results.folder).of(best) / "checkpoint"
         return [*lines, *labelled("Checkpoint", [shown_path(checkpoint)], width)]
-    pieces.append(f"  {part} {fmt.metric_name(metric)} {fmt.metric(metric, values.get(metric))}")
+    repeats = ""
+    if best.spread is not None:
+        repeats = f"{fmt.metric_name(metric)} {fmt.spread(best.value, best.spread)} over {best.seeds} {repeated}"
+    value = f"{fmt.metric_name(metric)} {fmt.metric(metric, values.get(metric))}"
+    pieces.append(f"  {part} {repeats if repeats and part == 'valid' else value}")
     if "accuracy" in values and metric != "accuracy":
         pieces.append(f"accuracy {fmt.score(values['accuracy'])}")
     if results.study.reading != "off" and "segments" in values:
         pieces[-1] += f" after {values['segments']:.1f} of {results.study.reading.max_segments} segments"
-    if best.spread is not None:
-        pieces.append(
-            f"valid {fmt.metric_name(metric)} {fmt.spread(best.value, best.spread)} over {best.seeds} {repeated}"
-        )
+    if repeats and part != "valid":
+        pieces.append(f"valid {repeats}")
     return labelled("Best trial", pieces, width)
 
 

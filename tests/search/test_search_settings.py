@@ -26,6 +26,7 @@ def refused(**changes: Any) -> tuple[str, str]:
         ({"metric": ["reward", "seconds"], "sampler": "cmaes"}, "search.sampler", "cmaes takes one objective, but "),
         ({"metric": ["reward", "seconds"], "sampler": "bayes"}, "search.sampler", "bayes takes one objective, but "),
         ({"metric": ["reward", "segments"], "metric_per": "seconds"}, "search.metric_per", "weighs the gain in one "),
+        ({"metric_per": "seconds", "sampler": "grid"}, "search.metric_per", "has no use under the grid sampler"),
         ({"seeds": 2, "stopper": "pbt"}, "search.seeds", "must be 1 under pbt"),
         ({"seeds": 0}, "search.seeds", "must be at least 1, but got 0"),
     ],
@@ -48,3 +49,11 @@ def test_objectives_are_ordered_and_one_alone_is_a_word() -> None:
     assert Study.model_validate({**BASE, "search": {"metric": ["accuracy"]}}).search.metric == "accuracy"
     played = {"name": "x", "task": "gym:CartPole-v1", "search": {"metric": ["reward", "seconds"]}}
     assert Study.model_validate(played).search.objectives == ("reward", "seconds")
+
+
+def test_that_a_stopper_knows_one_objective_is_said() -> None:
+    several = {"metric": ["reward", "seconds"]}
+    (note,) = Study.model_validate({**BASE, "search": several}).search.notes()
+    assert note.startswith("search.stopper judges by reward alone")
+    assert Study.model_validate({**BASE, "search": {**several, "stopper": "none"}}).search.notes() == ()
+    assert Study.model_validate(BASE).search.notes() == ()

@@ -165,5 +165,8 @@ def test_a_spread_a_confirmation_and_a_front_are_said(
     assert lines[1] == "Confirmed    reward .830 [.805, .855] on 3 new seeds   (.850 in the search)"
     assert lines[2].startswith("Pareto front #0 reward .900, seconds 12.3   #1 reward .890, seconds 12.3")
     assert lines[2].endswith("and 2 more in leaderboard.csv")
+    lines = text(replace(results, study=study, best=best, rows=(), chosen=None))
+    assert "valid reward .850 ± .071 over 2 seeds   accuracy .872" in lines[0]
+    assert lines[0].count("reward") == 1
     lines = text(replace(results, confirmed=Confirmation(7, "reward", 0.85, (0.83,), 0.83, None, None)))
     assert lines[1] == "Confirmed    reward .830 on 1 new seed   (.850 in the search)"
