@@ -1,9 +1,9 @@
 """``search.metric_per: seconds``: gain by predicted cost, over any sampler.
 
-The sampler proposes several points. A Gaussian process says what improvement of the score to expect of each, and a
-ridge regression of log seconds what it will cost: times multiply along the axes, so that their logarithm is nearly
-linear in the places of the points. The point with the most expected improvement a second is taken (Snoek, Larochelle
-and Adams 2012, arXiv 1206.2944).
+The sampler proposes several points, and chance some more, as all that it proposes may cost the same. A Gaussian process
+says what improvement of the score to expect of each, and a ridge regression of log seconds what it will cost: times
+multiply along the axes, so that their logarithm is nearly linear in the places of the points. The point with the most
+expected improvement a second is taken (Snoek, Larochelle and Adams 2012, arXiv 1206.2944).
 
 A stopped trial tells of its cost, too: its last epoch goes on to the end. Where ``train.epochs`` is searched the end is
 a trial's own, else it is the longest that any trial came to.
@@ -30,7 +30,7 @@ from sweepstack.search.told import maximizes, median_value, most_telling, others
 
 TRIALS = 8  # with a value and a cost, before which the sampler alone decides
 CANDIDATES = 16
-OF_A_MODEL = 4  # of them, where the sampler's own draws hardly differ; the others are random
+OWN, OF_A_MODEL = 8, 4  # of them the sampler's, the latter where its draws hardly differ; the others are random
 EPOCHS = "train.epochs"
 
 
@@ -52,9 +52,9 @@ class CostAwareEngine:
         known = [other for other in told if other.state == TrialState.COMPLETE]
         if sum(other.number in seconds for other in known) < TRIALS:
             return self._engine.source(study, trial, number)
-        of_a_model = OF_A_MODEL if self._engine.costly else CANDIDATES
+        own = OF_A_MODEL if self._engine.costly else OWN
         sources = [
-            (self._engine if place < of_a_model else self._random).source(study, trial, number * CANDIDATES + place)
+            (self._engine if place < own else self._random).source(study, trial, number * CANDIDATES + place)
             for place in range(CANDIDATES)
         ]
         points = [draw(self._space, source) for source in sources]

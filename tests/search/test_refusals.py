@@ -112,8 +112,6 @@ def test_union_members_are_no_part_of_a_path() -> None:
     ("tree", "path", "line"),
     [
         ({"task": "translation"}, "task", "task translation is not available in this version; use classification"),
-        ({"search": {"sampler": "bayes"}}, "search.sampler", "search.sampler bayes is not available in this version; "
-         "use tpe, random or grid"),
         ({"search": {"storage": "sqlite:///x.db"}}, "search.storage", "search.storage sqlite:///x.db is not"),
         ({"ensembles": {"builders": ["average", {"boosting": {"top": 1}}]}}, "ensembles.builders",
          "ensembles.builders boosting is not available in this version; use average, selection, stacking or bagging"),

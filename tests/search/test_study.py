@@ -197,8 +197,8 @@ def test_overrides_replace_single_values(tmp_path: Path) -> None:
         ("search.trials=many", "--set search.trials: must be an integer, but got 'many'"),
         ("search.trails=3", "--set search.trails: search.trails (with the value 3) is not a key of a study; nearest: "),
         (
-            "search.sampler=bayes",
-            "--set search.sampler: search.sampler bayes is not available in this version; use tpe",
+            "search.storage=sqlite:///x.db",
+            "--set search.storage: search.storage sqlite:///x.db is not available in this version; use null",
         ),
         ("space.train.lr={log: [0, 1]}", "--set space.train.lr: log needs bounds above 0, but got [0, 1]"),
         ("task.kind=3", "--set task.kind: task is 'classification', which has no keys; set task as a whole"),
