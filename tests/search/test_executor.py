@@ -22,7 +22,7 @@ from sweepstack.search.folder import RunFolder
 from sweepstack.search.interrupts import Interrupts
 from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.runtime import Cluster
-from sweepstack.search.search_settings import ASHAStopper, Resources, Search, StopperSettings
+from sweepstack.search.search_settings import PBT, ASHAStopper, PBTStopper, Resources, Search, StopperSettings
 from sweepstack.search.space import Space
 from sweepstack.search.sweep import Sweep
 from sweepstack.search.trial_record import TrialRecord
@@ -36,8 +36,8 @@ EPOCHS = 3
 class Notes:
     """A trainer that keeps its reports in a file, notes each step with its process, and breaks where it is told to."""
 
-    def __init__(self, folder: Path, number: int, behaviour: str) -> None:
-        self.folder, self.number, self.behaviour = folder, number, behaviour
+    def __init__(self, folder: Path, number: int, behaviour: str, parent: int | None = None) -> None:
+        self.folder, self.number, self.behaviour, self.parent = folder, number, behaviour, parent
         self.folder.mkdir(parents=True, exist_ok=True)
         self.state = folder / "state.json"
         self.reports: list[dict[str, float]] = json.loads(self.state.read_text()) if self.state.exists() else []
@@ -46,6 +46,8 @@ class Notes:
         epoch = len(self.reports) + 1
         with (self.folder / "steps").open("a") as file:
             file.write(f"{epoch} {os.getpid()} {time.time()}\n")
+        if self.parent is not None and not (self.folder.parent / str(self.parent) / "state.json").exists():
+            raise TrainingError(f"what trial {self.parent} came to is gone")
         getattr(self, self.behaviour)(epoch)
         self.reports.append({"reward": self.number + epoch / 10})
         write_json(self.state, self.reports)
@@ -56,6 +58,12 @@ class Notes:
             self.state.unlink(missing_ok=True)
 
     def works(self, epoch: int) -> None: ...
+
+    def waits_for_the_control(self, epoch: int) -> None:
+        deadline = time.monotonic() + 60
+        while not (self.folder.parent.parent / "supervised" / "0" / "steps").exists():
+            assert time.monotonic() < deadline, "nobody has begun the control"
+            time.sleep(0.05)
 
     def sleeps(self, epoch: int) -> None:
         time.sleep(30)
@@ -88,7 +96,8 @@ class MakeNotes:
     behaviours: dict[int, str]  # by trial number; the others work
 
     def __call__(self, trial: Assignment) -> Notes:
-        return Notes(self.folder / str(trial.number), trial.number, self.behaviours.get(trial.number, "works"))
+        behaviour = self.behaviours.get(trial.number, "works")
+        return Notes(self.folder / str(trial.number), trial.number, behaviour, trial.parent)
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +263,38 @@ def test_a_replay_that_is_judged_trains_no_more(run: Run) -> None:
     run(again)
     assert (again.record(0).state, again.record(0).rung) == ("pruned", 1)
     assert [epoch for epoch, *_ in run.steps(0)] == [1]
+
+
+OF_TWO = PBTStopper(pbt=PBT(population=2))
+
+
+def test_a_population_goes_on_from_its_own_states_and_leaves_none(run: Run) -> None:
+    """While the slower of two members decides who goes on from whom, the free slot takes the next sweep's trials."""
+    main, control = run.sweep(2 * EPOCHS, stopper=OF_TWO), run.sweep(2, "supervised")
+    run(main, control, behaviours={0: "waits_for_the_control"})
+    assert [(r.number, r.state, len(r.reports)) for r in main.trials()] == [(n, "complete", 1) for n in range(6)]
+    assert [r.state for r in control.trials()] == ["complete", "complete"]
+    assert run.left_to_go_on() == []
+
+
+def test_a_member_whose_parent_is_gone_fails_and_goes_on_from_another(run: Run) -> None:
+    sweep = run.sweep(
+        4 * EPOCHS, stopper=PBTStopper()
+    )  # later numbers are better, so only the first changes its parent
+
+    def lose(record: TrialRecord) -> None:
+        if record.number == 4 and not record.reports and record.state == "running":
+            (run.folder / MAIN / str(record.attributes["parent"]) / "state.json").unlink()
+
+    run(sweep, on_change=lose)
+    lost, *others = sorted(sweep.trials(), key=lambda record: record.state != "failed")
+    assert (lost.number, lost.reason) == (4, f"what trial {lost.attributes['parent']} came to is gone")
+    child = next(
+        r for r in others if (r.attributes["member"], r.attributes["generation"]) == (lost.attributes["member"], 2)
+    )
+    assert [r.state for r in others] == ["complete"] * 11
+    assert sweep.record(child.attributes["parent"]).attributes["member"] != child.attributes["member"]
+    assert not sweep.unfinished
 
 
 @pytest.fixture
