@@ -25,7 +25,9 @@ def remarks(study: "Study", attributes: Mapping[str, Any], records: Sequence["Tr
     count, size = removed(records)
     if count:
         what = f"the weights of {fmt.count(count)} trial{'s' * (count > 1)} ({size / GB:.2g} GB)"
-        found["Removed"] = f"{what}, as search.keep.disk_gb is {study.search.keep.disk_gb:g}"
+        bound = study.search.keep.disk_gb
+        why = "under search.keep.disk_gb" if bound is None else f"as search.keep.disk_gb is {bound:g}"
+        found["Removed"] = f"{what}, {why}"
     return found
 
 

@@ -25,6 +25,11 @@ def test_more_trials_and_other_resources_extend_a_study(tmp_path: Path) -> None:
         "search.resources={cpu: 2}",
         "ensembles={builders: [average], library: [trials]}",
         "tracking.uri=http://localhost:5000",
+        "search.wall_time=60",
+        "search.total_epochs=9",
+        "search.target=.9",
+        "search.patience=3",
+        "search.keep={disk_gb: 1}",
     ):
         check_extends(stored, Study.load(tmp_path / "s.yaml", [override]))
 

@@ -1,5 +1,6 @@
 """The journal survives being cut at any byte, refuses a second driver, and never half-writes."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 
 from sweepstack.models.errors import StorageError
 from sweepstack.search import journal as module
-from sweepstack.search.journal import Journal
+from sweepstack.search.journal import Journal, driver_of
 
 LOGS = [{"op_code": 4, "n": 0}, {"text": "zwei\nZeilen é", "n": 1}, {"x": [1.5, None], "n": 2}]
 
@@ -163,3 +164,21 @@ def test_a_missing_ledger_and_an_unwritable_place_say_what_to_do(tmp_path: Path)
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="choose another folder with --out"):
         Journal(tmp_path / "file" / "ledger.log")
+
+
+def test_who_drives_a_journal_is_known_to_others_and_looking_does_not_disturb(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.log"
+    assert driver_of(path) is None
+    journal = Journal(path)
+    assert driver_of(path) == str(os.getpid())
+    journal.close()
+    assert driver_of(path) is None
+
+
+def test_a_driver_waits_for_one_who_only_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "ledger.log"
+    Journal(path).close()
+    looking = os.open(path.with_name(".ledger.log.lock"), os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    monkeypatch.setattr("sweepstack.search.journal.time.sleep", lambda seconds: os.close(looking))
+    Journal(path).close()

@@ -86,3 +86,13 @@ def test_a_stage_goes_when_all_of_it_is_done(progress: Progress) -> None:
     assert [s.done for s in progress.stages()] == [1]
     progress.put_stage("refits", 2, 2)
     assert progress.stages() == []
+
+
+def test_what_was_queued_by_hand_is_counted_beside_what_was_asked_for(make_record: Callable[..., TrialRecord]) -> None:
+    progress = Progress(2, 4, 1, "reward")
+    progress.put(make_record(0, [0.5]))
+    assert progress.put(make_record(1, [], "waiting", attributes={"by_hand": True})) is False
+    assert (progress.total, progress.share()) == (3, 1 / 3)
+    assert progress.summary() == "1/3 trials · best .500 (trial 0)"
+    assert progress.put(make_record(1, [0.4] * 4, attributes={"by_hand": True}))
+    assert progress.summary().startswith("2/3 trials")
