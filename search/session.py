@@ -279,7 +279,7 @@ class Session:
         """Takes what was asked by hand; whether there is a trial to run since."""
         for record in self.inbox.take():
             self.changed(record)
-        return any(sweep.unfinished for sweep in self.sweeps)
+        return self.trials.unfinished
 
     def search_has_ended(self) -> None:
         """Puts on record which budget it was, and what its trials have shared."""
