@@ -10,8 +10,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+Values = NDArray[np.float64]
 LEVEL = 0.05  # how often a setting that equals the best may be taken for a worse one, at each test
 FOLD_LEVEL = 0.01  # under folds, where one that is nearly as good is worth the rest of them as a member of an ensemble
 
@@ -43,15 +45,21 @@ def residual(scores: Sequence[Sequence[float]]) -> tuple[float, int]:
     degrees of freedom.
     """
     repeated = [each for each in scores if len(each) > 1]
-    settings, seeds = len(repeated), max(map(len, repeated), default=1)
+    seeds = max(map(len, repeated), default=1)
     y = np.array([score for each in repeated for score in each])
-    freedom = len(y) - settings - (seeds - 1)
+    freedom = len(y) - len(repeated) - (seeds - 1)
     if freedom <= 0:
         return 0.0, 0
-    design = np.zeros((len(y), settings + seeds))
-    rows = [(setting, seed) for setting, each in enumerate(repeated) for seed in range(len(each))]
-    for row, (setting, seed) in enumerate(rows):
-        design[row, setting] = design[row, settings + seed] = 1
-    fitted = design[:, np.arange(settings + seeds) != settings]  # the first seed's effect is 0
-    left = y - fitted @ np.linalg.lstsq(fitted, y, rcond=None)[0]
+    counts = np.array([len(each) for each in repeated])
+    setting = np.repeat(np.arange(len(repeated)), counts)
+    seed = np.concatenate([np.arange(count) for count in counts])
+
+    def within(values: Values) -> Values:
+        """Less the mean of each setting, which leaves nothing of its effect."""
+        centred: Values = values - (np.bincount(setting, values) / counts)[setting]
+        return centred
+
+    y = within(y)
+    effects = np.stack([within((seed == place).astype(np.float64)) for place in range(1, seeds)], axis=1)  # (N, K - 1)
+    left = y - effects @ np.linalg.lstsq(effects, y, rcond=None)[0]
     return float(np.sqrt(left @ left / freedom)), freedom

@@ -92,3 +92,18 @@ def test_the_leader_never_drops_out_and_a_shift_of_all_changes_nothing(scores: l
     deviation, freedom = residual([[score + shift for score in each] for each in scores])
     assert freedom == residual(scores)[1]
     assert deviation == pytest.approx(residual(scores)[0], abs=1e-9)
+
+
+def test_gaps_are_fitted_as_by_plain_least_squares() -> None:
+    """Settings that dropped out: the same as one regression on all settings and seeds."""
+    random = np.random.default_rng(1)
+    scores = [random.normal(size=count).tolist() for count in (4, 2, 3, 4, 2)]
+    rows = [(setting, seed) for setting, each in enumerate(scores) for seed in range(len(each))]
+    design = np.zeros((len(rows), 9))
+    for row, (setting, seed) in enumerate(rows):
+        design[row, setting] = design[row, 5 + seed] = 1
+    y = np.concatenate(scores)
+    left = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
+    deviation, freedom = residual(scores)
+    assert freedom == len(y) - np.linalg.matrix_rank(design)
+    assert deviation == pytest.approx(math.sqrt(left @ left / freedom))
