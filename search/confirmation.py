@@ -69,7 +69,16 @@ def _after(axis: Axis | None, own: int, seeds: int) -> int:
 def search_of(search: "Search") -> "Search":
     """How the confirmation's few trials are run: all of them, each once, whatever the search's own budgets are."""
     plain = {name: type(search).model_fields[name].get_default() for name in ("wall_time", "total_epochs", "target")}
-    changes = {"sampler": "grid", "stopper": "none", "seeds": 1, "patience": None, "metric_per": None, **plain}
+    trials = max(search.seeds, FEWEST)
+    changes = {
+        "trials": trials,
+        "sampler": "grid",
+        "stopper": "none",
+        "seeds": 1,
+        "patience": None,
+        "metric_per": None,
+        **plain,
+    }
     return search.model_copy(update={**changes, "start": [], "start_from": None})
 
 
