@@ -84,20 +84,22 @@ class Sweep:
         then new ones; None as soon as a budget has ended the sweep."""
         with self._lock:
             if self._interrupted:
-                number = self._interrupted.pop(0)
-                trial = optuna.trial.Trial(self._study, self._trial_id(number))
-            elif not self._waiting and self.ended() is not None:
+                return self._given(self._interrupted.pop(0))
+            if not self._waiting and self.ended() is not None:
                 return None
-            elif self._waiting or self._population is None:
-                trial = self._study.ask()  # one that waits comes first
-                self._waiting.discard(trial.number)
-            else:
-                born = self._born(self._population)
-                if born is None:
-                    return None
-                trial = born
-            self.space.suggest(trial)  # keeps what an interrupted trial was given, and adds what it lacks
+            if self._population is not None and not self._waiting:
+                number = self._born(self._population)
+                return None if number is None else self._given(number)
+            trial = self._study.ask()  # one that waits comes first
+            self._waiting.discard(trial.number)
+            self.space.suggest(trial)
             return self.record(trial.number)
+
+    def _given(self, number: int) -> TrialRecord:
+        """A trial that was begun keeps what it was given and is given what it lacks; a child was given all at once."""
+        if "parent" not in self._frozen(number).user_attrs:
+            self.space.suggest(optuna.trial.Trial(self._study, self._trial_id(number)))
+        return self.record(number)
 
     def report(self, number: int, epoch: int, metrics: dict[str, float]) -> Literal["continue", "stop"]:
         """Records the metrics after ``epoch`` (from 1, over all repetitions) and answers whether the trial goes on.
@@ -185,10 +187,10 @@ class Sweep:
             found = None if self._limits is None else self._limits.ended(self)
             if found is not None:
                 return found
-            if self._budgets.look_at_trials:
-                return reached(self._budgets, self.trials(), self.epochs_of)
             if self._population is not None and self._population.died_out(self._cells()):
                 return Ended("trials", "all trials of a generation have failed")
+            if self._budgets.look_at_trials:
+                return reached(self._budgets, self.trials(), self.epochs_of)
             begun = self._storage.get_n_trials(self._study_id) - self._by_hand
             return Ended("trials", f"{begun} trials") if begun >= self.budget else None
 
@@ -263,8 +265,8 @@ class Sweep:
             return self._population.settings.interval
         return int(trial.params.get("train.epochs", self.epochs))
 
-    def _born(self, population: Population) -> optuna.trial.Trial | None:
-        """The next trial of the population with all that is decided about it, in one append."""
+    def _born(self, population: Population) -> int | None:
+        """The number of the population's next trial, which is there with all that is decided about it by one append."""
         birth = population.next(self._cells())
         if birth is None:
             return None
@@ -278,7 +280,7 @@ class Sweep:
         decided = optuna.trial.create_trial(
             state=TrialState.RUNNING, params=parameters, distributions=distributions, user_attrs=birth.attributes
         )
-        return optuna.trial.Trial(self._study, self._storage.create_new_trial(self._study_id, decided))
+        return self._storage.get_trial_number_from_id(self._storage.create_new_trial(self._study_id, decided))
 
     def _cells(self) -> dict[tuple[int, int], Cell]:
         return cells_of(self._frozen_trials(), direction(self.metric))
