@@ -32,8 +32,9 @@ from sweepstack.models.predictions import (
 )
 from sweepstack.models.settings import MOST_FOLDS, Model, Reading, TrialSettings
 from sweepstack.models.text import WHOLE, TextReader
+from sweepstack.models.wide import LONGEST, known_ngrams
 
-FORMAT = 2
+FORMAT = 3
 FOLDS_FORMAT = 1
 CHUNK = 512  # rows predicted at a time
 
@@ -63,10 +64,14 @@ def pick_device(name: str) -> torch.device:
 def new_policy(settings: TrialSettings, data: TaskData, seed: int) -> ReadingPolicy:
     """A policy with the initial weights of ``seed``, on the settings' device."""
     reading = WHOLE if settings.reading == "off" else settings.reading
-    shape = Shape(TextReader.from_json(data.reader).vocab_size, len(data.classes))
+    reader = TextReader.from_json(data.reader)
+    codes, idf = known_ngrams(data.parts["warm"].tokens, reader.before, reader.vocab_size, LONGEST[reading.unit])
+    shape = Shape(reader.vocab_size, len(data.classes), len(codes))
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         policy = ReadingPolicy(shape, reading, settings.model)  # on the CPU, so that weights are the same everywhere
+    if policy.wide is not None:
+        policy.wide.know(codes, idf, reader.before)
     return prepared(policy.to(pick_device(settings.device)), settings)
 
 
@@ -123,6 +128,7 @@ def save_policy(
             "kind": "policy",
             "classes": list(classes),
             "vocab_size": policy.shape.vocab_size,
+            "ngrams": policy.shape.ngrams,
             "reading": policy.reading.model_dump(),
             "model": policy.model.model_dump(),
             "threshold": threshold,
@@ -140,7 +146,7 @@ def load_policy(folder: Path, device: torch.device) -> tuple[ReadingPolicy, dict
         config = read_json(folder / "config.json")
         if config["format"] != FORMAT or config["kind"] != "policy":
             raise ValueError(f"format {config['format']!r} of kind {config['kind']!r} is not known")
-        shape = Shape(int(config["vocab_size"]), len(config["classes"]))
+        shape = Shape(int(config["vocab_size"]), len(config["classes"]), int(config["ngrams"]))
         policy = ReadingPolicy(shape, Reading.model_validate(config["reading"]), Model.model_validate(config["model"]))
         policy.load_state_dict(load_file(folder / "weights.safetensors"))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

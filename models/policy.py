@@ -46,6 +46,7 @@ class Shape:
 
     vocab_size: int
     classes: int
+    ngrams: int = 0  # that the linear model beside the Transformer knows
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
@@ -143,7 +144,7 @@ class ReadingPolicy(nn.Module):
         self.wide = None
         if shape.classes <= CLASSES:
             dropped = DROPPED if model.dropout else 0.0
-            self.wide = Wide(shape.vocab_size, shape.classes, LONGEST[reading.unit], dropped)
+            self.wide = Wide(shape.vocab_size, shape.ngrams, shape.classes, LONGEST[reading.unit], dropped)
         self.state_size = d if self.wide is None else d + shape.classes
         self.label_head = LabelHead(d, shape.classes)
         self.condition = reading.cost if isinstance(reading.cost, Condition) else None

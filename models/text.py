@@ -109,6 +109,11 @@ class TextReader:
         """Number of ids, padding and unknown included."""
         return self._tokenizer.get_vocab_size()
 
+    @property
+    def before(self) -> int:
+        """What n-grams see before a text: among characters the id of the space that words begin after, else padding."""
+        return self._ids.get(" ", UNKNOWN) if self.unit == "characters" else PADDING
+
     def segments(self, text: str) -> list[str]:
         """1 to ``max_segments`` pieces of raw text; a prefix of the list, joined, is the raw text read so far."""
         shown, units = self._read(text)

@@ -252,3 +252,10 @@ def test_a_language_without_a_stemmer_is_refused_in_one_line_that_lists_them() -
 def test_how_much_of_a_text_is_read() -> None:
     assert TextReader.fit(CORPUS, WORDS).lengths("one two, three four five six") == (6, 7)
     assert TextReader.fit(CORPUS, LETTERS).lengths("a bc") == (4, 4)
+
+
+def test_a_text_comes_after_a_space_where_characters_are_read() -> None:
+    reader = TextReader.fit(["ab cd", "ab cd"], LETTERS)
+    assert reader.before == reader.encode(["a b"]).tokens[0, 0, 1] > UNKNOWN
+    assert TextReader.fit(["ab", "ab"], LETTERS).before == UNKNOWN
+    assert {TextReader.fit(CORPUS, reading).before for reading in (WORDS, TOKENS)} == {PADDING}

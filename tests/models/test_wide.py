@@ -1,4 +1,8 @@
-"""The linear model inside a policy is one: a weight for every unit and n-gram read so far, over the root of length."""
+"""The linear model inside a policy is one: known n-grams read so far, weighed by idf, their weights added up."""
+
+import math
+from collections import Counter
+from itertools import product
 
 import numpy as np
 import pytest
@@ -8,48 +12,106 @@ from hypothesis import strategies as st
 
 from sweepstack.models.policy import ReadingPolicy, Shape
 from sweepstack.models.settings import Model, Reading
-from sweepstack.models.wide import ALONE, CLASSES, DROPPED, HASHED, LONGEST, SCALE, Wide, hashed_ngrams
+from sweepstack.models.wide import (
+    ALONE,
+    CLASSES,
+    DROPPED,
+    LONGEST,
+    MIN_TEXTS,
+    SCALE,
+    Wide,
+    hashed_ngrams,
+    known_ngrams,
+    ngram_codes,
+)
 
 VOCABULARY = 12
+HASHED = 8192
+BEFORE = 4
+Text = list[int]
 
 
-def by_hand(wide: Wide, text: list[int]) -> np.ndarray:
-    """The logits after reading ``text``, n-gram by n-gram."""
-    table = wide.table.weight.detach().double().numpy()
-    total = np.zeros(table.shape[1])
-    for end, unit in enumerate(text):
-        total += table[unit]
-        before, earlier = (text[end - back] if end >= back else 0 for back in (1, 2))
-        pair = unit * 31_337 + before * 7_919
-        total += table[VOCABULARY + (pair ^ pair >> 13) % HASHED]
-        if wide.longest == 3:
-            triple = pair * 31_337 + earlier * 104_729
-            total += table[VOCABULARY + HASHED + (triple ^ triple >> 13) % HASHED]
-    return SCALE * total / np.sqrt(len(text))
+def ngrams_of(text: Text, longest: int) -> list[tuple[int, ...]]:
+    """Those that end in the text, one after the other; before it there are BEFORE, and 0 before that."""
+    padded = ([0] * longest + [BEFORE] + text)[-(len(text) + longest - 1) :]
+    ends = range(longest - 1, len(padded))
+    return [tuple(padded[end - n : end + 1]) for end in ends for n in range(longest)]
 
 
-@pytest.mark.parametrize("longest", [2, 3])
-@given(text=st.lists(st.integers(1, VOCABULARY - 1), min_size=1, max_size=12))
-def test_it_is_a_linear_model_of_what_was_read_so_far(longest: int, text: list[int]) -> None:
+def padded(texts: list[Text], width: int) -> torch.Tensor:
+    segments = max(-(-len(text) // width) for text in texts)
+    rows = [text + [0] * (segments * width - len(text)) for text in texts]
+    return torch.tensor(rows, dtype=torch.int32).view(len(texts), segments, width)
+
+
+def knowing(texts: list[Text], classes: int, longest: int) -> Wide:
+    codes, idf = known_ngrams(padded(texts, 3).numpy(), BEFORE, VOCABULARY, longest)
+    wide = Wide(VOCABULARY, len(codes), classes, longest)
+    wide.know(codes, idf, BEFORE)
+    return wide
+
+
+texts = st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=12), min_size=1, max_size=6)
+
+
+@pytest.mark.parametrize("longest", [2, 3, 4])
+@given(warm=texts, text=st.lists(st.integers(1, 4), min_size=1, max_size=12))
+def test_it_is_a_linear_model_of_what_was_read_so_far(longest: int, warm: list[Text], text: Text) -> None:
     torch.manual_seed(0)
-    wide = Wide(VOCABULARY, 4, longest).eval()
-    segments = -(-len(text) // 3)
-    tokens = torch.tensor(text + [0] * (3 * segments - len(text)), dtype=torch.int32).view(1, segments, 3)
-    logits = wide(tokens).detach().numpy()
-    for segment in range(segments):
-        np.testing.assert_allclose(logits[0, segment], by_hand(wide, text[: 3 * (segment + 1)]), atol=1e-4)
+    wide = knowing(warm, 4, longest).eval()
+    counts = Counter(ngram for each in warm for ngram in set(ngrams_of(each, longest)))
+    idf = {n: math.log((1 + len(warm)) / (1 + count)) + 1 for n, count in counts.items() if count >= MIN_TEXTS}
+    assert len(idf) == len(wide.codes) - 1
+    logits = wide(padded([text], 3)).detach().numpy()[0]
+    table = wide.table.weight.detach().double().numpy()
+    for segment, said in enumerate(logits):
+        total, squares = np.zeros(4), 0.0
+        for ngram in ngrams_of(text[: 3 * (segment + 1)], longest):
+            if ngram in idf:
+                code = ngram_codes(torch.tensor([ngram]), torch.tensor(0), VOCABULARY, longest)[0, -1, len(ngram) - 1]
+                row = wide.codes.tolist().index(int(code))
+                total += idf[ngram] * table[row]
+                squares += idf[ngram] ** 2
+        np.testing.assert_allclose(said, SCALE * total / np.sqrt(max(squares, 1)), atol=1e-4)
+
+
+@pytest.mark.parametrize("longest", [2, 3, 4])
+def test_each_ngram_has_a_code_of_its_own(longest: int) -> None:
+    units = torch.tensor([*product(range(1, VOCABULARY), repeat=longest)][:: 7 if longest == 4 else 1])
+    codes = ngram_codes(units, torch.tensor(0), VOCABULARY, longest)
+    inside = {n: codes[:, -1, n].unique().tolist() for n in range(longest)}
+    begins = {n: codes[:, 0, n].unique().tolist() for n in range(1, longest)}  # another n-gram than the unit alone
+    for n, each in inside.items():
+        assert len(each) == len({tuple(ngram) for ngram in units[:, longest - 1 - n :].tolist()})
+    every = [code for each in (*inside.values(), *begins.values()) for code in each]
+    assert len(every) == len(set(every))
+
+
+def test_of_one_text_or_of_none_it_knows_nothing() -> None:
+    wide = knowing([[1, 2, 3]], 2, 3)
+    assert len(wide.codes) == 1
+    assert torch.equal(wide(padded([[1, 2, 3]], 3)), torch.zeros(1, 1, 2))
+
+
+def test_words_at_the_beginning_are_words_as_they_are_later() -> None:
+    """What comes before a text is a space, and so the n-gram " w" of a first word counts with those of later ones."""
+    space, word = BEFORE, 2
+    first, later = (
+        ngram_codes(torch.tensor([text]), torch.tensor(space), VOCABULARY, 2) for text in ([word], [3, space, word])
+    )
+    assert torch.equal(first[0, 0], later[0, 2])
 
 
 def test_some_ngrams_are_left_out_in_training_and_the_rest_counts_more() -> None:
-    wide = Wide(VOCABULARY, 1, 3)
+    wide = knowing([[1], [1]], 1, 3)  # each text has three n-grams, of idf 1, of which each may be missing
     torch.nn.init.ones_(wide.table.weight)
-    tokens = torch.ones(4000, 1, 1, dtype=torch.int32)  # of one unit: three n-grams, of which each may be missing
+    tokens = torch.ones(4000, 1, 1, dtype=torch.int32)
     torch.manual_seed(0)
-    kept = wide.train()(tokens).squeeze() * (1 - DROPPED) / SCALE
+    kept = wide.train()(tokens).squeeze() * (1 - DROPPED) / SCALE * math.sqrt(3)
     for count, ways in enumerate((1, 3, 3, 1)):
         share = (kept.round() == count).float().mean()
         assert share == pytest.approx(ways * DROPPED ** (3 - count) * (1 - DROPPED) ** count, abs=0.03)
-    assert wide.eval()(tokens).unique().tolist() == pytest.approx([3 * SCALE])
+    assert wide.eval()(tokens).unique().tolist() == pytest.approx([3 / math.sqrt(3) * SCALE])
 
 
 def test_ngrams_are_spread_over_the_table() -> None:
@@ -65,9 +127,15 @@ def test_ngrams_are_spread_over_the_table() -> None:
 
 
 def make(classes: int, reading: Reading | None = None, **model: object) -> ReadingPolicy:
+    """It knows the n-grams of a text of ones."""
     torch.manual_seed(0)
-    shape = Shape(VOCABULARY, classes)
-    return ReadingPolicy(shape, reading or Reading(), Model.model_validate({"d_model": 16, "heads": 2, **model}))
+    reading = reading or Reading()
+    codes, idf = known_ngrams(np.ones((2, 3, 5), dtype=np.int32), BEFORE, VOCABULARY, LONGEST[reading.unit])
+    shape = Shape(VOCABULARY, classes, len(codes))
+    policy = ReadingPolicy(shape, reading, Model.model_validate({"d_model": 16, "heads": 2, **model}))
+    if policy.wide is not None:
+        policy.wide.know(codes, idf, BEFORE)
+    return policy
 
 
 @pytest.mark.parametrize("unit", LONGEST)
