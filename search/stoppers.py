@@ -6,11 +6,11 @@ schedulers draw and remember, and Optuna's pruners note a rung as passed before 
 """
 
 import statistics
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
+from sweepstack.search.curves import Curves, better
 from sweepstack.search.search_settings import (
     ASHAStopper,
     HyperbandStopper,
@@ -18,9 +18,6 @@ from sweepstack.search.search_settings import (
     PBTStopper,
     StopperSettings,
 )
-
-Curves = Mapping[int, Sequence[float]]
-"""By trial number the values after each epoch so far; more is better. Failed trials have none."""
 
 
 class Stopper(Protocol):
@@ -63,9 +60,8 @@ class ASHA:
         return rung if at == epoch < epochs else None
 
     def promotes(self, number: int, epoch: int, curves: Curves) -> bool:
-        own = curves[number][epoch - 1]
-        there = [curve[epoch - 1] for curve in curves.values() if len(curve) >= epoch]
-        return sum(value > own for value in there) < max(1, len(there) // self.reduction)
+        above, there = better(curves, number, epoch)
+        return above < max(1, there // self.reduction)
 
 
 @dataclass(frozen=True)
