@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from sweepstack.models.predictions import ROW_METRICS
 from sweepstack.search import format as fmt
 from sweepstack.search.leaderboard import Company, behind, best_metrics, most_seeds, rank, ranked, seconds
+from sweepstack.search.objectives import SECONDS
 from sweepstack.search.summary import MARKS, Results, ensemble_cells
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def shown_metrics(results: Results) -> list[str]:
     if study.environment is not None:
         return list(study.metrics)
     rest = ["accuracy", "log_loss"] if study.reading == "off" else list(ROW_METRICS)
-    return list(dict.fromkeys([study.search.objective, *rest]))
+    objectives = [name for name in study.search.objectives if name != SECONDS]  # which have a column in any case
+    return list(dict.fromkeys([*objectives, *rest]))
 
 
 def board(

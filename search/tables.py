@@ -83,7 +83,7 @@ class TrialTable:
     """How trials are shown as rows: number, what was searched, epoch, metrics of the best epoch, state."""
 
     def __init__(self, study: "Study", space: "Space") -> None:
-        self.metric = study.search.objective
+        self.metric, self.objectives = study.search.objective, study.search.objectives
         self.epochs, self.parts = study.train.epochs, study.parts
         self.part = "fold" if study.folds > 1 else "seeds"
         self.max_segments = None if study.reading == "off" else study.reading.max_segments
@@ -93,7 +93,7 @@ class TrialTable:
         if study.environment is not None:
             shown = list(study.metrics)
         narrow = 5 if study.environment is None else 7  # returns have any size
-        self.metrics = list(dict.fromkeys([self.metric, *shown]))
+        self.metrics = list(dict.fromkeys([*self.objectives, *shown]))
         headings = {name: "read" if name == "segments" else fmt.metric_name(name) for name in self.metrics}
         self.columns = [Column("trial", 5)]
         for place, (path, axis) in enumerate(self.axes.items()):
@@ -108,13 +108,13 @@ class TrialTable:
             width = len(f"{self.max_segments}.0/{self.max_segments}") if name == "segments" else narrow
             if name == self.metric and self.parts > 1:
                 width = narrow + len(" ± .000")
-            importance = 9 if name == self.metric else 7 if name == "segments" else 6
+            importance = 9 if name == self.metric else 8 if name in self.objectives else 7 if name == "segments" else 6
             self.columns.append(Column(name, max(width, len(headings[name])), importance=importance))
         self.columns.append(Column("state", STATE, right=False))
         self.header = {c.name: {**self.names, **headings}.get(c.name, c.name) for c in self.columns}
 
     def cells(self, record: "TrialRecord", running: str = RUNNING) -> dict[str, str]:
-        at_best = best_metrics(record)
+        at_best = {**best_metrics(record), **record.objectives}  # seconds are of all epochs
         cells = {path: fmt.setting(path, record.settings.get(path)) for path in self.axes}
         for name in self.metrics:
             cells[name] = fmt.metric(name, at_best.get(name))

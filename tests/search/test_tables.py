@@ -112,3 +112,14 @@ def test_seeds_have_a_column_and_the_metric_its_spread(
     heading, (row,) = table.lines([raced_record(7, [[0.8]])], 160)
     assert "seeds" in heading
     assert "±" not in row
+
+
+def test_all_objectives_have_a_column(
+    make_study: Callable[..., Study], space: Space, make_record: Callable[..., TrialRecord]
+) -> None:
+    table = TrialTable(make_study(search={"metric": ["reward", "f1_macro", "seconds"]}), space)
+    objectives = {"reward": 0.9, "f1_macro": 0.8, "seconds": 12.34}
+    cells = table.cells(make_record(3, [0.8, 0.9], objectives=objectives))
+    assert (cells["reward"], cells["f1_macro"], cells["seconds"]) == (".900", ".800", "12.3")
+    assert [name for name in table.header if name in objectives] == list(objectives)
+    assert table.header["f1_macro"] == "f1 macro"
