@@ -106,8 +106,9 @@ class Plan:
         return None if budgets.may_begin(self._wall_time, self._clock.spent, whole) else Ended("wall_time", "")
 
     def cut(self, sweep: "Sweep", record: TrialRecord) -> str | None:
-        """Why a running trial ends now, between two epochs, or None."""
-        if self._stopped():
+        """Why a running trial ends now, between two epochs, or None. (A stop marks the sweep's own when it comes, so
+        that what is queued by hand afterwards is run.)"""
+        if sweep is not self._trials and self._stopped():
             return budgets.BY_HAND
         if self._wall_time is None or record.by_hand:
             return None

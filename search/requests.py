@@ -5,7 +5,7 @@ is known by it and changes nothing the second time. They are taken in the order 
 
     {kind: add, parameters: {…}}      a trial with these values by parameter; what they leave open the sampler draws
     {kind: retry, trial: N}           a trial with the parameters of trial N, which failed
-    {kind: stop}                      no further trial; those that run end at their next report
+    {kind: stop}                      the sampler is asked for no further trial; those that run end at their next report
     {kind: stop, trial: N}            this one ends at its next report
 """
 
@@ -88,8 +88,15 @@ class Inbox:
             case {"kind": "stop"}:
                 if self._stop.get("request") != name and self._sweep.unfinished:
                     self._set_stop(name, IN_FORCE)
-                return []
+                return self._end_all() if self._stop == {"request": name, "state": IN_FORCE} else []
         raise ValueError(f"{dict(content)} is no request")
+
+    def _end_all(self) -> list[TrialRecord]:
+        """All that have not ended; those which are queued later are meant to be run."""
+        going = [record.number for record in self._sweep.trials() if not record.has_ended]
+        for number in going:
+            self._sweep.stop(number)
+        return [self._sweep.record(number) for number in going]
 
     def _set_stop(self, request: str, state: str) -> None:
         self._stop = {"request": request, "state": state}

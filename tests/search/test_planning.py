@@ -158,10 +158,14 @@ def test_a_stop_ends_trials_and_control(ledger: Ledger, tmp_path: Path) -> None:
     play(trials, time)
     record = trials.ask()
     stopped[0] = True
+    trials.stop(record.number)
     assert trials.report(record.number, 1, {"reward": 0.1}) == "stop"
     assert trials.record(record.number).attributes["cut"] == "by hand"
     assert trials.ask() is None
     assert control.ask() is None
+    assert plan.cut(control, record) == "by hand"
+    assert trials.queue({"train.lr": 0.01}, {}).number == 2
+    assert play(trials, time) == 4, "what is queued afterwards is meant to be run"
     assert trials.ended().words == "hand: 2 of 40 trials"
     assert not trials.unfinished
 

@@ -187,6 +187,26 @@ def test_a_stop_is_in_force_until_the_run_is_run_again(tmp_path: Path, folder: P
         assert not inbox.stopped, "the same request does not stop it again"
 
 
+def test_a_stop_ends_what_runs_at_its_next_report_and_what_waits_at_once(tmp_path: Path, folder: Path) -> None:
+    with Ledger.open(tmp_path / "ledger.log") as ledger:
+        sweep = sweep_of(ledger, trials=9)
+        for _ in range(3):
+            asked(sweep)
+        sweep.report(1, 1, {"reward": 0.5})
+        sweep.queue({"train.lr": 0.05}, {})
+        make_request(folder, {"kind": "stop"})
+        make_request(folder, {"kind": "add", "parameters": {"train.lr": 0.06}})
+        assert [r.state for r in Inbox(folder, ledger, sweep).take()] == ["running"] * 3 + ["failed", "waiting"]
+        assert sweep.report(0, 1, {"reward": 0.5}) == "stop"
+    with Ledger.open(tmp_path / "ledger.log") as ledger:
+        sweep = sweep_of(ledger, trials=9)
+        (left,) = sweep.obey(Cuts(None, Ended("stop", "")))
+        assert (left.number, left.state) == (2, "failed"), "it had no report"
+        assert [r.state for r in sweep.trials()] == ["pruned", "pruned", "failed", "failed", "waiting"]
+        assert asked(sweep).settings["train.lr"] == 0.06
+        assert sweep.ask() is None
+
+
 def test_what_has_ended_cannot_be_stopped(ledger: Ledger, folder: Path) -> None:
     sweep = sweep_of(ledger, trials=1)
     sweep.fail(asked(sweep).number, "no reason")
