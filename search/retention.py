@@ -81,7 +81,7 @@ class Keeper:
         excess = sum(sizes.values()) - self._bound
         if excess <= 0:
             return None
-        keep = needed(records, self._search, self._top, self._members())
+        keep = needed(records, self._search, self._top, self._members()) | self._sweep.needed
         for record in removable(records, keep, self._search.objective):
             if excess <= 0:
                 return None

@@ -15,12 +15,13 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from sweepstack.search.budgets import BY_HAND, FOR_EPOCHS, Budgets, Ended, asked_for, epochs_spent, reached
+from sweepstack.search.curves import SortedCurves
+from sweepstack.search.lineages import Lineages
 from sweepstack.search.objectives import direction
-from sweepstack.search.pbt import Cell, Population, cells_of, population_of
+from sweepstack.search.pbt import population_of
 from sweepstack.search.racing import FOLD_LEVEL, LEVEL, may_be_best
 from sweepstack.search.samplers import most_trials
 from sweepstack.search.search_settings import Search
@@ -67,10 +68,11 @@ class Sweep:
         self._study_id = self._storage.get_study_id_from_name(self.name)
         self._late = late_attributes(self._storage.get_study_user_attrs(self._study_id))
         self._finished: dict[int, TrialRecord] = {}
-        self._curves: dict[int, list[float]] = {}  # see _so_far
+        self._curves = SortedCurves()  # see _so_far
         self._moving: set[int] = set()  # the trials that had not ended when their curves were last looked at
         self._budgets = Budgets.of(search, self.budget) if self.name == MAIN else Budgets(self.budget)
-        self._population = population_of(search, epochs)
+        population, sign = population_of(search, epochs), direction(self.metric)
+        self._lineages = Lineages(population, self._storage, self._study_id, space, sign) if population else None
         self._limits: Limits | None = None
         self._by_hand = sum(BY_HAND_TRIAL in trial.user_attrs for trial in self._frozen_trials())
         self._waiting = {trial.number for trial in self._frozen_trials() if trial.state == TrialState.WAITING}
@@ -87,8 +89,8 @@ class Sweep:
                 return self._given(self._interrupted.pop(0))
             if not self._waiting and self.ended() is not None:
                 return None
-            if self._population is not None and not self._waiting:
-                number = self._born(self._population)
+            if self._lineages is not None and not self._waiting:
+                number = self._lineages.born()
                 return None if number is None else self._given(number)
             trial = self._study.ask()  # one that waits comes first
             self._waiting.discard(trial.number)
@@ -187,7 +189,7 @@ class Sweep:
             found = None if self._limits is None else self._limits.ended(self)
             if found is not None:
                 return found
-            if self._population is not None and self._population.died_out(self._cells()):
+            if self._lineages is not None and self._lineages.died_out:
                 return Ended("trials", "all trials of a generation have failed")
             if self._budgets.look_at_trials:
                 return reached(self._budgets, self.trials(), self.epochs_of)
@@ -198,7 +200,8 @@ class Sweep:
         """From now on ``limits`` hold, too. Returns the trials that a killed driver left running and that they end."""
         with self._lock:
             self._limits = limits
-            reasons = {number: limits.cut(self, self.record(number)) for number in self._interrupted}
+            left = [self.record(number) for number in self._interrupted]
+            reasons = {record.number: record.cut or limits.cut(self, record) for record in left}
             for number, reason in reasons.items():
                 if reason is not None:
                     self._cut(number, reason)
@@ -208,25 +211,19 @@ class Sweep:
     def expects(self) -> bool:
         """Whether :meth:`ask`, where it has no trial, will have one when others have ended."""
         with self._lock:
-            if self._population is None or self.ended() is not None:
-                return False
-            return any(cell.running for cell in self._cells().values())
+            return self._lineages is not None and self.ended() is None and self._lineages.running
 
     def spent(self, number: int) -> list[int]:
         """The trials whose state nobody goes on from any more, now that trial ``number`` has ended."""
         with self._lock:
             generation = self._frozen(number).user_attrs.get("generation")
-            if self._population is None or generation is None:
-                return [number]
-            needed, cells = self.needed, self._cells()
-            ended = [cell.number for (_, g), cell in cells.items() if generation - 1 <= g <= generation]
-            return [each for each in ended if each not in needed]
+            return [number] if self._lineages is None or generation is None else self._lineages.spent(generation)
 
     @property
     def needed(self) -> set[int]:
         """The trials whose state others may still begin in, or that run."""
         with self._lock:
-            return set() if self._population is None else self._population.needed(self._cells())
+            return set() if self._lineages is None else self._lineages.needed
 
     def parameters_of(self, number: int) -> dict[str, Any]:
         """What a trial was given, by parameter; raises KeyError where there is no such trial."""
@@ -261,29 +258,9 @@ class Sweep:
         return self._length(self._frozen(number))
 
     def _length(self, trial: FrozenTrial) -> int:
-        if self._population is not None and "generation" in trial.user_attrs:
-            return self._population.settings.interval
+        if self._lineages is not None and "generation" in trial.user_attrs:
+            return self._lineages.interval
         return int(trial.params.get("train.epochs", self.epochs))
-
-    def _born(self, population: Population) -> int | None:
-        """The number of the population's next trial, which is there with all that is decided about it by one append."""
-        birth = population.next(self._cells())
-        if birth is None:
-            return None
-        parameters: dict[str, Any] = {}
-        distributions: dict[str, BaseDistribution] = {}
-        if birth.parent is not None:
-            parent = self._frozen(birth.parent)
-            parameters, distributions = parent.params, parent.distributions
-            if birth.explores:
-                parameters, distributions = population.explored(birth, parameters, self.space)
-        decided = optuna.trial.create_trial(
-            state=TrialState.RUNNING, params=parameters, distributions=distributions, user_attrs=birth.attributes
-        )
-        return self._storage.get_trial_number_from_id(self._storage.create_new_trial(self._study_id, decided))
-
-    def _cells(self) -> dict[tuple[int, int], Cell]:
-        return cells_of(self._frozen_trials(), direction(self.metric))
 
     def _record(self, trial: FrozenTrial) -> TrialRecord:
         known = self._finished.get(trial.number)
@@ -316,17 +293,17 @@ class Sweep:
         self._tell(trial.number, TrialState.PRUNED)
         return "stop"
 
-    def _so_far(self) -> dict[int, list[float]]:
+    def _so_far(self) -> SortedCurves:
         """The first objective after each epoch by trial number, more is better; of those that did not fail."""
         sign = direction(self.metric)
         self._moving.update(range(len(self._curves), self._storage.get_n_trials(self._study_id)))
         for number in sorted(self._moving):
             trial = self._frozen(number)
-            curve, values = self._curves.setdefault(number, []), trial.intermediate_values
+            known, values = len(self._curves.get(number, ())), trial.intermediate_values
             if trial.state == TrialState.FAIL:
-                curve.clear()
-            elif len(curve) < len(values):
-                curve += [sign * values[epoch] for epoch in range(len(curve) + 1, len(values) + 1)]
+                self._curves.drop(number)
+            else:
+                self._curves.extend(number, [sign * values[e] for e in range(known + 1, len(values) + 1)])
             if trial.state.is_finished():
                 self._moving.discard(number)
         return self._curves
