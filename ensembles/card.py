@@ -12,9 +12,9 @@ PACKAGES = ("sweepstack", "torch", "numpy", "safetensors", "tokenizers", "snowba
 PARTS = ("valid", "blend", "test")
 CROSS_FITTED = "What is fitted on blend is scored there by 5-fold cross-fitting; test was never chosen on."
 OUT_OF_FOLD = (
-    "A member is the mean of {folds} policies, each trained with another part of the rows held out. Blend are all rows, "
-    "each as said by the policy that has not seen it. What is fitted on some of these parts is scored on the others, and "
-    "so is the choice of the best trial; valid is the same without that choice. Test was never chosen on."
+    "A member is the mean of {folds} policies, each trained without another part of the rows. Blend are all rows, each "
+    "as said by the policy that has not seen it. What is fitted on some of these parts is scored on the others, and so "
+    "is the choice of the best trial; valid is the same without that choice. Test was never chosen on."
 )
 COSTS = "Wrong answers differ in their costs, see `bundle.json`: it gives the label that costs least in expectation."
 USAGE = """```python

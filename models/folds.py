@@ -1,4 +1,4 @@
-"""A trial under folds: K policies, each trained on what the others hold out too, one after the other, as one member.
+"""A trial under folds: K policies, each trained without another part of the rows, one after the other, as one member.
 
 What it says of training rows are its *out-of-fold* predictions: each row's are by the one policy that has not seen it
 (Stone 1974; Wolpert 1992). What it says of any other text is the mean of all K.

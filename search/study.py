@@ -45,6 +45,7 @@ from sweepstack.models.settings import (
     Train,
     TrialSettings,
 )
+from sweepstack.search.axes import Choice
 from sweepstack.search.refusals import fail, refusal, refuse_later, shown
 from sweepstack.search.scalars import dump_yaml, load_yaml, parse_override
 from sweepstack.search.search_settings import PBTStopper, Search
@@ -199,6 +200,8 @@ class Study(Settings):
         )
         check_points(self.search.start, Space.parse(self.space, settings))
         space, _ = Space.of(self.space, settings)
+        if self.folds > 1:
+            self._check_folds(space)
         if isinstance(self.search.stopper, PBTStopper):
             from sweepstack.search import pbt  # brings optuna
 
@@ -209,6 +212,18 @@ class Study(Settings):
                 if getattr(self.search, key):
                     raise SettingError(f"search.{key}", "has no use under the grid sampler, which tries every point")
         return self
+
+    def _check_folds(self, space: Space) -> None:
+        """Nothing may be chosen by the rows that a fold holds out: they are what ensembles are fitted on."""
+        axis = next((axis for axis in space.axes if axis.path == "train.batch_size"), None)
+        searched = [option.value for option in axis.options] if isinstance(axis, Choice) else []
+        for path, sizes in (("space.train.batch_size", searched), ("train.batch_size", [self.train.batch_size])):
+            if "adaptive" in sizes:
+                raise SettingError(
+                    path,
+                    "adaptive looks at valid after each epoch, and under data.splits folds no training may do so; "
+                    "take noise_scale, or a number",
+                )
 
     @model_serializer(mode="wrap")
     def _without_foreign(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
