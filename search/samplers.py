@@ -28,6 +28,7 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
+from optuna.samplers.nsgaii import BLXAlphaCrossover
 from optuna.trial import FrozenTrial, TrialState
 
 from sweepstack.models.seeds import derive_seed
@@ -241,8 +242,13 @@ class CMAESEngine:
 
 
 class _NSGAII(NSGAIISampler):
-    """Optuna's own draws among parents in the order of their ranks while it selects them, in that of their numbers ever
-    after: a trial that was asked twice would get two points."""
+    """Children lie between and about their parents (BLX-α). Optuna's own draws among parents in the order of their
+    ranks while it selects them, in that of their numbers ever after: a trial asked twice would get two points."""
+
+    def __init__(self, seed: int) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            super().__init__(population_size=POPULATION, crossover=BLXAlphaCrossover(), seed=seed)
 
     def get_parent_population(self, study: Study, generation: int) -> list[FrozenTrial]:
         return sorted(super().get_parent_population(study, generation), key=lambda parent: parent.number)
@@ -260,7 +266,7 @@ class NSGA2Engine:
     def source(self, study: Study, trial: FrozenTrial, number: int) -> Source:
         told = with_lies(study, others(study, trial, self._parameters))
         told = completed(told, lambda parent, name: self._gene(study, parent, name), list(self._parameters))
-        sampler = _NSGAII(population_size=POPULATION, seed=derive_seed(self._seed, trial.number, number))
+        sampler = _NSGAII(derive_seed(self._seed, trial.number, number))
         point = sampler.sample_relative(Told(study, told, written=number == 0), trial, self._parameters)
         at_random = self._random.source(study, trial, number)
         return lambda name, distribution: point[name] if name in point else at_random(name, distribution)

@@ -49,12 +49,12 @@ def search(
     return study
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "bayes"])
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_where_scores_are_equal_the_cheaper_is_taken(sampler: str) -> None:
-    """The median cost of the later trials over three seeds, and still the best is found."""
+    """The median cost of the later trials over four seeds, and still the best is found."""
 
     def late(aware: bool) -> tuple[float, float]:
-        studies = [search(sampler, 26, seed=seed, aware=aware) for seed in range(3)]
+        studies = [search(sampler, 26, seed=seed, aware=aware) for seed in range(4)]
         costs = [trial.params["train.ppo.epochs"] for study in studies for trial in study.get_trials()[12:]]
         return statistics.median(costs), statistics.median(study.best_value for study in studies)
 

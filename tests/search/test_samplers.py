@@ -261,12 +261,13 @@ def test_a_sobol_sequence_is_even_in_every_parameter_and_pair() -> None:
 
 @pytest.mark.parametrize("name", ["tpe", "gp", "cmaes", "nsga2", "bayes"])
 def test_what_learns_beats_random(name: str) -> None:
-    """The best of 40 on a bowl, mean over seeds; each with room to spare against the random sampler's own."""
+    """The best of so many on a bowl, mean over seeds: at most half as far from the top."""
+    trials = {"gp": 14, "bayes": 20, "nsga2": 100}.get(name, 40)
     space = parse(value_lambda={"range": [0.0, 1.0]}, lr={"log": [1e-4, 1e-1]})
 
     def best(sampler: str, seed: int) -> float:
         asked = study(sampler, space=space, seed=seed)
-        for _ in range(40):
+        for _ in range(trials):
             trial = asked.ask()
             space.suggest(trial)
             x, y = trial.params["train.value_lambda"], trial.params["train.lr"]
