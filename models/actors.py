@@ -89,6 +89,14 @@ class FrozenActor:
             return PolicyOutput(*(each[place, step] for each in self.everywhere(row, own)))
         return self._output(self._played.label_logits[row, step], self._played.observations[row, step], own)
 
+    @property
+    def policy(self) -> ReadingPolicy:
+        return self._policy
+
+    def observed(self, rows: Tensor, step: Tensor) -> Tensor:
+        """(N, …): what READ and value are judged from after segment ``step`` (N,) of the texts ``rows`` (N,)."""
+        return self._played.observations[rows, step]
+
     def value_parameters(self) -> Sequence[Parameter]:
         return list(self._policy.value_head.parameters())
 

@@ -4,6 +4,7 @@ An epoch rolls out one batch after the other, and the algorithm learns from each
 task it asks a Player for, so that it knows neither texts nor environments.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -93,12 +94,17 @@ def train_epoch(
     logged: list[dict[str, Tensor]] = []
     for i, batch in enumerate(player.batches(max(1, batch_size // algorithm.samples), random)):
         logged.append(algorithm.learn(player, batch, steps, random, measure=i == 0))
+    return averaged(logged, steps.norms, steps.taken)
+
+
+def averaged(logged: Sequence[Mapping[str, Tensor]], norms: Sequence[Tensor], updates: int) -> dict[str, float]:
+    """The means over an epoch's rollouts and optimiser steps."""
     names = {name: None for logs in logged for name in logs}
     means = {
         name: float(torch.stack([logs[name].float().cpu() for logs in logged if name in logs]).mean()) for name in names
     }
-    means["grad_norm"] = float(torch.stack(steps.norms).mean()) if steps.norms else 0.0
-    return {**means, "rollouts": float(len(logged)), "updates": float(steps.taken)}
+    means["grad_norm"] = float(torch.stack(list(norms)).mean()) if norms else 0.0
+    return {**means, "rollouts": float(len(logged)), "updates": float(updates)}
 
 
 def planned_steps(algorithm: Algorithm, player: Player, batch_size: int) -> int:

@@ -134,16 +134,20 @@ class PolicyStage(ReadingStage):
             self._reference = ReadingPlayer(self._make_actor(as_it_was), texts, gamma)
         self.trained = _trained(self._policy)
         self.optimizer = make_optimizer(settings.train, self.trained.values(), supervised=False)
-        self._optimisation = Optimisation(
+        self.optimisation = Optimisation(
             settings.train, self._player, list(self.trained.values()), self.optimizer, self._reference
         )
 
     def train(self, epoch: int, reports: Reports) -> dict[str, float]:
         self._policy.train(self._settings.train.dropout)
         with self._training():
-            logs = self._optimisation.epoch(epoch, reports, self._metric)
+            logs = self.optimisation.epoch(epoch, reports, self._metric)
         self._policy.eval()
-        episodes = len(self._data.parts[PLAYED]) * self._optimisation.samples
+        return self.told(logs, reports)
+
+    def told(self, logs: dict[str, float], reports: Reports) -> dict[str, float]:
+        """What an epoch has logged, with what was played in it."""
+        episodes = len(self._data.parts[PLAYED]) * self.optimisation.samples
         return {**logs, **so_far(reports, episodes=episodes)}
 
     def _predict(self, name: str) -> Predictions:

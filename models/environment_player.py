@@ -128,7 +128,7 @@ class EnvironmentPlayer:
         assert isinstance(rollout, EnvironmentRollout)
         return self.judged(self._policy, rollout.observations[index])
 
-    def decisions(self, index: Tensor) -> int:
+    def decisions(self, rollout: Rollout, index: Tensor) -> int:
         return len(index)
 
     @property

@@ -10,6 +10,7 @@ from sweepstack.models.algorithms import needs_reference
 from sweepstack.models.checkpoints import pick_device
 from sweepstack.models.environment import open_copies
 from sweepstack.models.environment_player import EnvironmentPlayer
+from sweepstack.models.lockstep import shape_of, train_together
 from sweepstack.models.mlp import new_actor_critic
 from sweepstack.models.optimizers import make_optimizer
 from sweepstack.models.second_stage import Optimisation, Reports, so_far
@@ -27,6 +28,8 @@ class EnvironmentStage:
         seed = derive_seed(train.seed, "initial weights")
         policy = new_actor_critic(copies.spaces.interface, settings.model, seed, normalize=train.env.normalize)
         self._policy = policy.to(pick_device(settings.device))
+        # Alone, too: a trial in an environment must round as it does beside others, or it comes to something else.
+        self._in_lockstep = shape_of(settings) is not None
         self._metric, self._episodes = metric, train.env.eval_episodes
         self._player = EnvironmentPlayer(self._policy, copies, train.env.steps)
         learned = {name: p for name, p in self._policy.named_parameters() if p.requires_grad}
@@ -35,12 +38,20 @@ class EnvironmentStage:
         if needs_reference(train):
             as_it_was = copy.deepcopy(self._policy).requires_grad_(False)
             reference = EnvironmentPlayer(as_it_was, copies, train.env.steps)
-        self._optimisation = Optimisation(train, self._player, list(learned.values()), self.optimizer, reference)
+        self.optimisation = Optimisation(train, self._player, list(learned.values()), self.optimizer, reference)
         counted = {name: p for name, p in self._policy.named_parameters() if not p.requires_grad}
         self.trained: dict[str, Parameter] = {**learned, **counted}  # the optimiser's own first, in its order
 
     def train(self, epoch: int, reports: Reports) -> dict[str, float]:
-        logs = self._optimisation.epoch(epoch, reports, self._metric)
+        if not self._in_lockstep:
+            return self.told(self.optimisation.epoch(epoch, reports, self._metric), reports)
+        (outcome,) = train_together([self.optimisation], [reports], self._metric)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return self.told(outcome, reports)
+
+    def told(self, logs: dict[str, float], reports: Reports) -> dict[str, float]:
+        """What an epoch has logged, with what was played in it."""
         returns, decisions = self._player.returns, sum(self._player.sizes(int(logs["batch_size"])))
         played = {"train_reward": sum(returns) / len(returns)} if returns else {}
         return {**logs, **played, **so_far(reports, episodes=len(returns), decisions=decisions)}

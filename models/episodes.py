@@ -43,20 +43,8 @@ class Evaluation(NamedTuple):
     cross_entropy: Tensor | None = None  # (M,): the supervised loss there, where the task has one
 
 
-class Player(Protocol):
-    """A policy at play. It counts in units: texts, where a text is an episode, or decisions in environments."""
-
-    def batches(self, size: int, random: torch.Generator) -> Iterator[Tensor]:
-        """What an epoch is made of: the units of one rollout after the other, ``size`` of them (the last fewer)."""
-        ...
-
-    def sizes(self, size: int) -> list[int]:
-        """How many units each of ``batches`` has."""
-        ...
-
-    def roll_out(self, batch: Tensor, samples: int, random: torch.Generator) -> Rollout:
-        """Plays ``batch``, each episode ``samples`` times. Raises TrainingError where outputs are not numbers."""
-        ...
+class Learning(Protocol):
+    """A policy as it learns from a rollout."""
 
     def minibatches(self, rollout: Rollout, size: int, random: torch.Generator) -> Iterator[Tensor]:
         """All decisions once, as indices (M,) into the N, those of ``size`` units at a time, in random order."""
@@ -70,12 +58,28 @@ class Player(Protocol):
         """What the policy says now of the decisions ``index`` (M,) of ``rollout``, with gradients."""
         ...
 
-    def decisions(self, index: Tensor) -> int | Tensor:
-        """How many decisions a minibatch has: a number, or of several trials (K,)."""
+    def decisions(self, rollout: Rollout, index: Tensor) -> int | Tensor:
+        """How many decisions the minibatch ``index`` has: a number, or of several trials (K,)."""
         ...
 
     def value_parameters(self) -> Sequence[Parameter]:
         """What nothing but the value depends on."""
+        ...
+
+
+class Player(Learning, Protocol):
+    """A policy at play. It counts in units: texts, where a text is an episode, or decisions in environments."""
+
+    def batches(self, size: int, random: torch.Generator) -> Iterator[Tensor]:
+        """What an epoch is made of: the units of one rollout after the other, ``size`` of them (the last fewer)."""
+        ...
+
+    def sizes(self, size: int) -> list[int]:
+        """How many units each of ``batches`` has."""
+        ...
+
+    def roll_out(self, batch: Tensor, samples: int, random: torch.Generator) -> Rollout:
+        """Plays ``batch``, each episode ``samples`` times. Raises TrainingError where outputs are not numbers."""
         ...
 
 

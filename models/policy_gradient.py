@@ -21,7 +21,7 @@ from torch.nn import Parameter
 
 from sweepstack.models.advantages import Advantages, diagnosed
 from sweepstack.models.descent import Descending
-from sweepstack.models.episodes import Evaluation, Player, Rollout, policy_parameters
+from sweepstack.models.episodes import Evaluation, Learning, Player, Rollout, policy_parameters
 from sweepstack.models.gradient_noise import PIECES, noise_of
 
 KL_GAIN = 0.1  # of the adaptive weight of the divergence (Ziegler et al. 2019, arXiv 1909.08593), a rollout
@@ -76,7 +76,7 @@ class PolicyGradient:
     ) -> None:
         self.samples, self.rollouts = samples, rollouts
         self.kl = passes.kl if kl is None else kl
-        self.passes, self._estimate, self._gamma, self._reference = passes, estimate, gamma, reference
+        self.passes, self.estimate, self._gamma, self._reference = passes, estimate, gamma, reference
 
     def steps(self, units: int) -> int:
         size = self.passes.minibatch or units
@@ -92,7 +92,7 @@ class PolicyGradient:
         return {**self.descend(player, learned, len(batch), steps, random), **measured}
 
     def estimated(self, rollout: Rollout) -> Learned:
-        estimate = self._estimate(rollout)
+        estimate = self.estimate(rollout)
         return Learned(rollout, estimate.advantages, estimate.targets, rollout.at(rollout.values))
 
     def measured(
@@ -103,7 +103,7 @@ class PolicyGradient:
         return measured | diagnosed(learned.rollout, self._gamma) if self.passes.value_coef else measured
 
     def descend(
-        self, player: Player, learned: Learned, units: int, steps: Descending, random: torch.Generator
+        self, player: Learning, learned: Learned, units: int, steps: Descending, random: torch.Generator
     ) -> dict[str, Tensor]:
         """Moves the policy by what a rollout of ``units`` teaches; returns the means of what is logged."""
         passes, rollout = self.passes, learned.rollout
@@ -115,7 +115,7 @@ class PolicyGradient:
         divergences: list[Tensor] = []
         for _ in range(passes.epochs):
             for index in player.minibatches(rollout, passes.minibatch or units, random):
-                counts = rollout.counted[index].sum(-1).clamp(min=1), player.decisions(index)
+                counts = rollout.counted[index].sum(-1).clamp(min=1), player.decisions(rollout, index)
                 of_minibatch: list[dict[str, Tensor]] = []
                 for piece in player.pieces(rollout, index):
                     loss, logs = self._loss(player, learned, piece, counts, warming)
@@ -140,7 +140,7 @@ class PolicyGradient:
         return means
 
     def _loss(
-        self, player: Player, learned: Learned, piece: Tensor, counts: tuple[Tensor, int | Tensor], warming: bool
+        self, player: Learning, learned: Learned, piece: Tensor, counts: tuple[Tensor, int | Tensor], warming: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Of the decisions ``piece``, as their share of a minibatch that has ``counts`` (to choose, in all)."""
         passes, rollout = self.passes, learned.rollout

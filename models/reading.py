@@ -7,7 +7,7 @@ flat, because most episodes end long before their texts do.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -184,7 +184,24 @@ class ReadingPlayer:
         distribution = choices(output, rollout.free[index], self._actor.samples_labels)
         return Evaluation(distribution, output.values, supervised)
 
-    def decisions(self, index: Tensor) -> int:
+    @property
+    def policy(self) -> Any:
+        return self._actor.policy  # type: ignore[attr-defined]  # of a frozen actor
+
+    def inputs(self, rollout: Rollout) -> tuple[Tensor, ...]:
+        """What :meth:`judged` needs of all N decisions of a frozen actor, (N, …) each."""
+        assert isinstance(rollout, ReadingRollout)
+        of_text = rollout.group[rollout.row]
+        observed = self._actor.observed(rollout.texts[of_text], rollout.step)  # type: ignore[attr-defined]
+        return (observed, rollout.free, *([rollout.costs[of_text]] if self._texts.told else []))
+
+    @staticmethod
+    def judged(policy: Any, observed: Tensor, free: Tensor, cost: Tensor | None = None) -> Evaluation:
+        """What a policy whose labels are fixed, or a stack of K, says of (…, FEATURES + state_size)."""
+        read, values = policy.judge(observed, cost)
+        return Evaluation(choices(PolicyOutput(observed, read, values), free, samples_labels=False), values)
+
+    def decisions(self, rollout: Rollout, index: Tensor) -> int:
         return len(index)
 
     def expected_rewards(self, batch: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import Parameter
 
-from sweepstack.models.algorithms import make_algorithm, planned_steps, train_epoch
+from sweepstack.models.algorithms import Algorithm, make_algorithm, planned_steps, train_epoch
 from sweepstack.models.batching import next_batch_size
 from sweepstack.models.descent import Steps
 from sweepstack.models.episodes import Player
@@ -45,6 +45,21 @@ def so_far(reports: Reports, **more: float) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """What an epoch is made of before it begins."""
+
+    algorithm: Algorithm
+    size: int  # of a batch
+    lr: Iterator[float]  # of each step
+    seed: int
+
+    def random(self, device: torch.device) -> torch.Generator:
+        generator = torch.Generator(device=device)
+        generator.manual_seed(self.seed)
+        return generator
+
+
+@dataclass(frozen=True)
 class Optimisation:
     """A policy at play and what moves it. ``reference``: the policy as it was before the first epoch, where the
     algorithm needs one."""
@@ -60,22 +75,28 @@ class Optimisation:
         """How often each episode of an epoch is played."""
         return make_algorithm(self.train, reference=self.reference).samples
 
-    def epoch(self, number: int, reports: Reports, metric: str) -> dict[str, float]:
-        """Trains one, after those of ``reports``; returns what to log."""
-        train, device = self.train, self.parameters[0].device
+    def plan(self, number: int, reports: Reports, metric: str) -> Plan:
+        """Of the epoch after those of ``reports``."""
+        train = self.train
         before = reports[-1] if reports else {}
         rollouts = int(before.get("rollouts", 0))
         kl = before.get("kl_weight") if train.ppo.kl_target is not None else None  # as it has adapted, if it does
         algorithm = make_algorithm(train, reference=self.reference, rollouts=rollouts, kl=kl)
         size = batch_size_of(train, reports, metric)
         lr = rates(train, number, planned_steps(algorithm, self.player, size))
-        steps = Steps(self.optimizer, self.parameters, lr, train.max_grad_norm)
-        seed = derive_seed(train.seed, train.algorithm, number)
-        random = torch.Generator(device=device)
-        random.manual_seed(seed)
-        with seeded(seed, device):
-            logs = train_epoch(algorithm, self.player, size, steps, random)
+        return Plan(algorithm, size, lr, derive_seed(train.seed, train.algorithm, number))
+
+    def epoch(self, number: int, reports: Reports, metric: str) -> dict[str, float]:
+        """Trains one, after those of ``reports``; returns what to log."""
+        plan, device = self.plan(number, reports, metric), self.parameters[0].device
+        steps = Steps(self.optimizer, self.parameters, plan.lr, self.train.max_grad_norm)
+        with seeded(plan.seed, device):
+            logs = train_epoch(plan.algorithm, self.player, plan.size, steps, plan.random(device))
+        return self.logged(plan, logs, reports)
+
+    def logged(self, plan: Plan, logs: dict[str, float], reports: Reports) -> dict[str, float]:
+        """What to log of an epoch: means, and counts over all epochs."""
         counts = so_far(reports, rollouts=logs.pop("rollouts"), updates=logs.pop("updates"))
-        if isinstance(algorithm, PolicyGradient) and self.reference is not None:
-            logs["kl_weight"] = algorithm.kl
-        return {**logs, **counts, "batch_size": float(size), "lr": self.optimizer.param_groups[0]["lr"]}
+        if isinstance(plan.algorithm, PolicyGradient) and self.reference is not None:
+            logs["kl_weight"] = plan.algorithm.kl
+        return {**logs, **counts, "batch_size": float(plan.size), "lr": self.optimizer.param_groups[0]["lr"]}

@@ -83,16 +83,30 @@ class Trainer:
     def step(self) -> dict[str, float]:
         """Trains one epoch and scores it; raises TrainingError where something is not a number."""
         began = time.monotonic()
+        trained = self.stage().train(len(self.history), self.history)
+        return self.finish(trained, time.monotonic() - began)
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """The reports of every epoch so far, those of a parent first."""
+        return [*self._inherited, *self.reports]
+
+    def stage(self) -> Stage:
+        """Ready to train the next epoch."""
         if self._stage is None:
             self._stage = self._prepare()
-        stage, history = self._stage, [*self._inherited, *self.reports]
-        trained = stage.train(len(history), history)
+        return self._stage
+
+    def finish(self, trained: Mapping[str, float], seconds: float) -> dict[str, float]:
+        """What follows an epoch that took so long: it is scored, kept if it is the best, and what is needed to go on
+        is written. Returns its report."""
+        began, stage, history = time.monotonic(), self.stage(), self.history
         with evaluating(stage.optimizer):
             report = {**stage.score(), **trained}
             self._check(stage, report)
             if self._stays(report):
                 stage.keep(self._folder)
-        report["seconds"] = time.monotonic() - began
+        report["seconds"] = seconds + time.monotonic() - began
         save_state(self._folder, stage.trained, stage.optimizer, [*history, report])
         self.reports.append(report)
         return report
@@ -124,6 +138,10 @@ class Trainer:
         if self._inherited or self.reports:
             load_state(folder, stage.trained, stage.optimizer, len(self._inherited) + len(self.reports))
         return stage
+
+    def another(self) -> Stage:
+        """A stage like this trial's, with nothing trained yet; it leaves this one and its folder alone."""
+        return self._make()
 
     def _make(self) -> Stage:
         if self.settings.environment is not None:
