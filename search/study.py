@@ -6,7 +6,7 @@ leaves out have the defaults below; paths are absolute, so that ``Study.dump`` c
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -45,7 +45,7 @@ from sweepstack.models.settings import (
     Train,
     TrialSettings,
 )
-from sweepstack.search.axes import Choice
+from sweepstack.search.axes import Axis, Choice
 from sweepstack.search.refusals import fail, refusal, refuse_later, shown
 from sweepstack.search.scalars import dump_yaml, load_yaml, parse_override
 from sweepstack.search.search_settings import PBTStopper, Search
@@ -215,8 +215,7 @@ class Study(Settings):
 
     def _check_folds(self, space: Space) -> None:
         """Nothing may be chosen by the rows that a fold holds out: they are what ensembles are fitted on."""
-        axis = next((axis for axis in space.axes if axis.path == "train.batch_size"), None)
-        searched = [option.value for option in axis.options] if isinstance(axis, Choice) else []
+        searched = list(_values(space.axes, "train.batch_size"))
         for path, sizes in (("space.train.batch_size", searched), ("train.batch_size", [self.train.batch_size])):
             if "adaptive" in sizes:
                 raise SettingError(
@@ -311,6 +310,14 @@ class Study(Settings):
         from sweepstack.search import pipeline
 
         return pipeline.run(self, None if out is None else Path(out), address=address, json=json)
+
+
+def _values(axes: Sequence[Axis], path: str) -> Iterator[Any]:
+    """What may be chosen at ``path``, also where another choice brings it."""
+    for option in (option for axis in axes if isinstance(axis, Choice) for option in axis.options if axis.path == path):
+        yield option.value
+    for option in (option for axis in axes if isinstance(axis, Choice) for option in axis.options):
+        yield from _values(option.inner, path)
 
 
 def _text(path: Path) -> str:

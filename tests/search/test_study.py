@@ -242,6 +242,9 @@ def test_a_wrong_override_is_named_not_the_file(tmp_path: Path, override: str, l
          "train.batch_size: adaptive looks at valid after each epoch, and under data.splits folds no training may do"),
         ("task: classification\ndata: {train: x, splits: {folds: 3}}\nspace: {train.batch_size: [64, adaptive]}",
          "space.train.batch_size: adaptive looks at valid after each epoch"),
+        ("task: classification\ndata: {train: x, splits: {folds: 3}}\n"
+         "space: {train.algorithm: [exact, {ppo: {train.batch_size: [adaptive, 64]}}]}",
+         "space.train.batch_size: adaptive looks at valid after each epoch"),
         ("task: classification\ndata: {train: x, splits: {folds: 3}}\nsearch: {stopper: pbt}",
          "search.stopper: pbt works with shares only, but data.splits has folds; use asha, hyperband or median"),
         ("task: classification\ndata: {train: x, splits: {policy: 0.6, valid: 0.3, blend: 0.3}}",
