@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweepstack.models.predictions import ROW_METRICS
 from sweepstack.search import format as fmt
-from sweepstack.search.leaderboard import Company, behind, best_metrics, most_seeds, rank, ranked, seconds
+from sweepstack.search.leaderboard import SD, Company, behind, best_metrics, most_seeds, rank, ranked, seconds
 from sweepstack.search.objectives import SECONDS
 from sweepstack.search.summary import MARKS, Results, ensemble_cells
 
@@ -79,7 +79,12 @@ def board(
             "front": False,
             "settings": [fmt.setting(path, settings.get(path)) for path in paths],
             "epoch": "",
-            "metrics": [fmt.metric(name, other.valid.get(name)) for name in shown],
+            "metrics": [
+                fmt.spread(other.valid[name], other.valid[name + SD])
+                if name == metric and name + SD in other.valid
+                else fmt.metric(name, other.valid.get(name))
+                for name in shown
+            ],
             "seconds": fmt.decimal(other.seconds),
         }
         rows.append(((0, rank(other.valid.get(metric), metric)), row))

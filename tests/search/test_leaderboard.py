@@ -145,3 +145,12 @@ def test_the_front_is_marked(make_record: Make) -> None:
         "trial 0": True, "trial 1": True, "trial 2": False, "trial 3": False, "linear": False
     }  # fmt: skip
     assert "pareto" not in leaderboard(records, [], PATHS).columns
+
+
+def test_a_control_that_had_seeds_stands_with_its_spread(raced_record: Make) -> None:
+    row = control([raced_record(0, [[0.9], [0.8]], sweep="supervised")], "reward")
+    assert row is not None
+    assert row.valid["reward_sd"] == pytest.approx(0.05 * math.sqrt(2))
+    frame = leaderboard([raced_record(1, [[0.7], [0.6]])], [row], PATHS, seeds=2)
+    assert list(frame["name"]) == ["supervised", "trial 1"]
+    assert frame.iloc[0]["reward_sd"] == row.valid["reward_sd"]
