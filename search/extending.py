@@ -6,7 +6,8 @@ from sweepstack.models.errors import StudyError
 from sweepstack.search.study import Study
 
 BUDGETS = ("search.wall_time", "search.total_epochs", "search.target", "search.patience")
-MAY_DIFFER = (*BUDGETS, "search.concurrency", "search.resources.", "search.keep.", "ensembles.", "tracking.")
+RESOURCES = ("search.concurrency", "search.packing", "search.resources.", "search.keep.")
+MAY_DIFFER = (*BUDGETS, *RESOURCES, "ensembles.", "tracking.")
 """And search.trials may grow."""
 
 

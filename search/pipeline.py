@@ -158,7 +158,11 @@ def _run(session: Session, jobs: Jobs, seeds: int, *, confirms: bool = False) ->
     metric, starts = session.study.search.objective, session.folder.starts
     run_sweeps(
         [
-            Job(sweep, MakeTrainer(settings, data, starts, folder, metric, session.cost, seeds, confirms))
+            Job(
+                sweep,
+                MakeTrainer(settings, data, starts, folder, metric, session.cost, seeds, confirms),
+                session.packing_of(sweep, settings),
+            )
             for sweep, settings, folder in jobs
         ],
         cluster=session.cluster,

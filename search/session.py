@@ -20,6 +20,7 @@ from sweepstack.models.encoding import TaskData, encode
 from sweepstack.models.environment import describe
 from sweepstack.models.errors import StorageError, StudyError
 from sweepstack.models.files import read_json, write_atomic, write_json
+from sweepstack.models.packing import PACKING_FILE
 from sweepstack.models.settings import PRECISION_FILE, TrialSettings
 from sweepstack.models.supervised import start_hash
 from sweepstack.search.capacity import slots
@@ -27,11 +28,13 @@ from sweepstack.search.chatter import Chatter
 from sweepstack.search.company import control_search, control_space
 from sweepstack.search.confirmation import Confirmation, new_seeds, search_of, sweep_name
 from sweepstack.search.display import Display
+from sweepstack.search.executor import Packing
 from sweepstack.search.extending import check_extends
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import best, front
 from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.mirror import parent_state, trial_state
+from sweepstack.search.packing import packing_of
 from sweepstack.search.planning import Plan, WallClock, candidates_of, refits_of, saved
 from sweepstack.search.provenance import check_provenance, provenance
 from sweepstack.search.record import BuiltEnsembles
@@ -159,15 +162,31 @@ class Session:
         return self._data
 
     def decided(self) -> TrialSettings:
-        """The settings with what trials have found out: the precision, which then stands in provenance.json, too."""
+        """The settings with what trials have found out: the precision, which then stands in provenance.json, too, as
+        what was measured of packing does."""
+        self._keep_measured(PACKING_FILE, "packing")
         found = self.folder.starts / PRECISION_FILE
         if self.settings.precision != "auto" or not found.exists():
             return self.settings
+        return self.settings.with_values({"precision": self._keep_measured(PRECISION_FILE, "precision")["precision"]})
+
+    def _keep_measured(self, file: str, name: str) -> Any:
+        """What a calibration has measured, in provenance.json too from now on; None where nothing was."""
+        found = self.folder.starts / file
+        if not found.exists():
+            return None
         measured = read_json(found)
         known = read_json(self.folder.provenance)
-        if known.get("precision") != measured:
-            write_json(self.folder.provenance, {**known, "precision": measured})
-        return self.settings.with_values({"precision": measured["precision"]})
+        if known.get(name) != measured:
+            write_json(self.folder.provenance, {**known, name: measured})
+        return measured
+
+    def packing_of(self, sweep: Sweep, settings: TrialSettings) -> Packing | None:
+        """How trials of a sweep share workers, if they do."""
+        if self.study.folds:  # which are trained one after the other
+            return None
+        search, starts = self.study.search, self.folder.starts
+        return packing_of(search, sweep.space, settings, starts, trials=sweep.budget, slots=self.workers)
 
     @property
     def cost(self) -> float:
