@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from command_line import command, marked, processes_of, sweepstack, write_study
 
+from sweepstack.search.ledger import MAIN, Ledger
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
 KILLS = 20
@@ -134,6 +136,62 @@ def test_kill_9_of_the_driver_at_seeded_moments_changes_nothing(
             folder = next(folders)
     finish(folder)
     check(folder)
+
+
+def population(folder: Path) -> dict[tuple[int, int], dict[str, Any]]:
+    """What became of every member in every generation. Numbers, which are given as slots come free, are left out."""
+    with Ledger.open(folder / "runs" / "small" / "ledger.log", writable=False) as ledger:
+        records = ledger.records(MAIN)
+    places = {r.number: (r.attributes["member"], r.attributes["generation"]) for r in records}
+    assert len(set(places.values())) == len(records), "no place is taken twice"
+    trials = folder / "runs" / "small" / "trials"
+    return {
+        places[r.number]: {
+            "state": r.state,
+            "settings": r.settings,
+            "reports": [{name: value for name, value in each.items() if name not in TIMES} for each in r.reports],
+            "parent": places.get(r.attributes.get("parent", -1)),
+            "weights": (trials / str(r.number) / "checkpoint" / "weights.safetensors").read_bytes(),
+        }
+        for r in records
+    }
+
+
+def test_kill_9_of_the_driver_changes_nothing_in_a_population(tmp_path: Path, phrases: str) -> None:
+    """Neither who goes on from whom, nor with which settings, nor a bit of the weights."""
+    changes = {"stopper": {"pbt": {"population": 4}}, "trials": 12, "concurrency": 2, "sampler": "random"}
+
+    def place(name: str) -> Path:
+        folder = workplace(tmp_path / name, phrases)
+        study = json.loads((folder / "small.yaml").read_text())
+        study["search"] = {**study.get("search", {}), **changes}
+        study["train"] = {**study["train"], "epochs": 3}
+        study["ensembles"] = {"builders": ["average"]}
+        (folder / "small.yaml").write_text(json.dumps(study))
+        return folder
+
+    original, killed = place("undisturbed"), place("killed")
+    began = time.monotonic()
+    finish(original)
+    duration = time.monotonic() - began
+    moments, kills = random.Random(0), 0
+    while kills < KILLS_PER_RUN:
+        process = start(killed)
+        deadline = time.monotonic() + moments.uniform(0.2, 0.8) * duration
+        while time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.02)
+        if process.poll() is not None:
+            break
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        kills += 1
+    assert kills > 0
+    finish(killed)
+    found, expected = population(killed), population(original)
+    assert len(expected) == 12
+    assert not list((original / "runs" / "small" / "trials").glob("*/resume-*")), "nobody can go on any more"
+    assert any(trial["parent"] not in (None, (member, g - 1)) for (member, g), trial in expected.items())
+    same(found, expected)
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
