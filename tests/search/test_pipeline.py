@@ -10,6 +10,7 @@ from sweepstack.models.errors import StorageError, StudyError
 from sweepstack.models.trainer import Trainer
 from sweepstack.search import pipeline
 from sweepstack.search.folder import RunFolder
+from sweepstack.search.objectives import dominates
 from sweepstack.search.pipeline import MakeTrainer
 from sweepstack.search.repetitions import settings_of_repetition
 from sweepstack.search.result import Result
@@ -192,3 +193,28 @@ def test_repetitions_are_trainings_with_the_next_seeds_wherever_they_are_killed(
     trainer.close(True)
     left = {path.name for path in (tmp_path / "7").rglob("*") if path.is_file()}
     assert not left & {"state.json", "parts.json"}, "nothing is kept to go on with"
+
+
+def test_the_front_of_several_objectives_is_in_table_page_and_mlflow(
+    study_file: Callable[..., Path], train_by_hand: "Callable[[Session], None]", tmp_path: Path
+) -> None:
+    search = {"sampler": "random", "stopper": "none", "trials": 4, "metric": ["reward", "segments", "seconds"]}
+    study = Study.load(study_file(tmp_path, name="several", search=search))
+    session = Session.open(study, tmp_path / "run")
+    train_by_hand(session)
+    session.ledger.close()
+    result = pipeline.search(study, tmp_path / "run", json=True)
+    status = result.status()
+    front = [each["trial"] for each in status["pareto"]]
+    points = {r.number: (r.objectives["reward"], -r.objectives["segments"]) for r in result.trials}  # as fast, all
+    assert set(front) == {
+        a for a, mine in points.items() if not any(dominates(other, mine) for b, other in points.items() if b != a)
+    }
+    assert {round(each["seconds"], 6) for each in status["pareto"]} == {1.0}
+    board = pd.read_csv(tmp_path / "run" / "leaderboard.csv")
+    assert set(board[board["pareto"]]["number"]) == set(front)
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert 'aria-label="reward against segments, seconds, and the Pareto front"' in page
+    parent = mlflow_runs(study.in_folder(tmp_path / "run"), tmp_path / "run")["sweep"].data
+    assert parent.tags["pareto"] == ", ".join(map(str, front))
+    assert parent.metrics["pareto_trials"] == len(front)
