@@ -183,7 +183,7 @@ class Session:
 
     def packing_of(self, sweep: Sweep, settings: TrialSettings) -> Packing | None:
         """How trials of a sweep share workers, if they do."""
-        if self.study.folds:  # which are trained one after the other
+        if self.study.folds > 1:  # which are trained one after the other
             return None
         search, starts = self.study.search, self.folder.starts
         return packing_of(search, sweep.space, settings, starts, trials=sweep.budget, slots=self.workers)
