@@ -129,7 +129,7 @@ def stages(
 ) -> Stages:
     """``epochs`` of a whole trial; ``refits`` that the builders ask for; ``start``: seconds of a supervised start;
     ``builders``: what they took before, if they were built before."""
-    epoch = epoch_seconds(records)
+    epoch = epoch_seconds(records, start)
     whole = start + epochs * epoch
     worked = [s for r in records if r.state in ("complete", "pruned") and (s := seconds(r)) is not None]
     trial = statistics.fmean(worked) if worked else whole
@@ -143,11 +143,13 @@ def stages(
     )
 
 
-def epoch_seconds(records: Sequence[TrialRecord]) -> float:
-    """A typical epoch: the median of all but first ones, which also wait for a start; 0 where none has been."""
+def epoch_seconds(records: Sequence[TrialRecord], start: float = 0.0) -> float:
+    """A typical epoch: the median of all but first ones, which may have a start of ``start`` seconds in them; where
+    there are no others, of these without it; 0 where none has been."""
     later = [report["seconds"] for r in records for report in r.reports[1:] if "seconds" in report]
     first = [report["seconds"] for r in records for report in r.reports[:1] if "seconds" in report]
-    return statistics.median(later or first or [0.0])
+    without = [seconds - start if seconds > start else seconds for seconds in first]
+    return statistics.median(later or without or [0.0])
 
 
 def may_begin(wall_time: float, spent: float, stages: Stages) -> bool:

@@ -99,6 +99,8 @@ def timed(make_record: Make, number: int, seconds: list[float], state: str = "co
 def test_an_epoch_is_the_median_of_those_that_wait_for_no_start(make_record: Make) -> None:
     assert epoch_seconds([]) == 0
     assert epoch_seconds([timed(make_record, 0, [9.0])]) == 9
+    assert epoch_seconds([timed(make_record, 0, [9.0])], start=6.0) == 3
+    assert epoch_seconds([timed(make_record, 0, [2.0])], start=6.0) == 2, "its start was there already"
     assert epoch_seconds([timed(make_record, 0, [9.0, 2.0]), timed(make_record, 1, [8.0, 1.0, 3.0])]) == 2
 
 
