@@ -285,7 +285,7 @@ def test_another_process_asks_for_the_same(tmp_path: Path) -> None:
     """From the journal file, under another order of sets."""
     program = (
         "import json, sys; import test_samplers as t; import optuna\n"
-        "points = {}\n"
+        "points, t.samplers.GPSampler = {}, t.QuickGP\n"
         "for name in sorted(t.SAMPLERS):\n"
         "    file = optuna.storages.journal.JournalFileBackend(f'{sys.argv[1]}/{name}')\n"
         "    asked = t.study(name, optuna.storages.JournalStorage(file))\n"
