@@ -3,7 +3,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -311,3 +311,14 @@ def test_an_environment_that_is_not_there_is_refused_and_nothing_is_written(
     with pytest.raises(StudyError, match=words):
         Session.open(study, tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("splits", "packed"), [({"folds": 3}, False), ({"test": 0.25}, True)])
+def test_folds_are_trained_one_after_the_other_and_never_packed(
+    splits: dict[str, float], packed: bool, study_file: Callable[..., Path], phrases: Path, tmp_path: Path
+) -> None:
+    file = study_file(tmp_path, data={"train": str(phrases), "splits": splits}, search={"trials": 2, "packing": 2})
+    session = Session.open(Study.load(file), tmp_path / "run")
+    with closing(session.ledger):
+        session.workers = 2
+        assert (session.packing_of(session.trials, session.settings) is not None) == packed
