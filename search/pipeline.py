@@ -140,8 +140,8 @@ def _search(session: Session) -> None:
         session.search_goes_on()
         _run(session, jobs, session.study.search.seeds)
     session.search_has_ended()
+    session.decided()
     if of_texts:
-        session.decided()
         _keep_linear(session, linear)
     _confirm(session)
 

@@ -25,8 +25,7 @@ def provenance(dataset: Dataset | None, played: dict[str, Any] | None, folder: R
         }
     if played is not None:
         found["environment"] = played
-    if "precision" in known:
-        found["precision"] = known["precision"]
+    found |= {name: known[name] for name in ("precision", "packing") if name in known}
     return {**found, "first_versions": known.get("first_versions", installed)}
 
 

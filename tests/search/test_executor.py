@@ -17,7 +17,7 @@ from ray import cloudpickle
 from sweepstack.models.errors import StorageError, TrainingError
 from sweepstack.models.files import write_json
 from sweepstack.models.settings import TrialSettings
-from sweepstack.search.executor import Job, run_sweeps
+from sweepstack.search.executor import Job, Packing, run_sweeps
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.interrupts import Interrupts
 from sweepstack.search.ledger import MAIN, Ledger
@@ -26,7 +26,7 @@ from sweepstack.search.search_settings import PBT, ASHAStopper, PBTStopper, Reso
 from sweepstack.search.space import Space
 from sweepstack.search.sweep import Sweep
 from sweepstack.search.trial_record import TrialRecord
-from sweepstack.search.worker import Assignment
+from sweepstack.search.worker import Assignment, one_after_another
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
 SPACE = Space.parse({"train.lr": {"log": [1e-3, 1e-1]}}, TrialSettings())
@@ -134,9 +134,10 @@ class Run:
         *sweeps: Sweep,
         behaviours: dict[int, str] | None = None,
         on_change: Callable[[TrialRecord], None] | None = None,
+        packing: Packing | None = None,
     ) -> None:
         run_sweeps(
-            [Job(sweep, MakeNotes(self.folder / sweep.name, behaviours or {})) for sweep in sweeps],
+            [Job(sweep, MakeNotes(self.folder / sweep.name, behaviours or {}), packing) for sweep in sweeps],
             cluster=self.cluster,
             slots=2,
             resources=Resources(),
@@ -366,3 +367,83 @@ def test_nothing_to_do_is_done_at_once(run: Run) -> None:
     changes = len(run.changes)
     run(sweep)
     assert len(run.changes) == changes
+
+
+def together(trainers: list[Notes]) -> list[dict[str, float] | Exception]:
+    """Notes who was trained beside whom."""
+    for trainer in trainers:
+        with (trainer.folder / "beside").open("a") as file:
+            file.write(f"{len(trainers)}\n")
+    return one_after_another(trainers)
+
+
+def packed(width: int, shape: Callable[[dict[str, Any]], Any] = lambda values: "one") -> Packing:
+    return Packing(lambda: width, shape, together)
+
+
+def widths(run: Run, number: int) -> list[int]:
+    """How many trials were trained together, at each step of this one."""
+    return [int(line) for line in (run.folder / MAIN / str(number) / "beside").read_text().split()]
+
+
+def test_trials_of_a_pack_have_their_own_reports_and_leave_no_slot_idle(run: Run) -> None:
+    sweep = run.sweep(6)
+    run(sweep, packing=packed(4))
+    assert [(r.state, len(r.reports), r.value) for r in sweep.trials()] == [
+        ("complete", EPOCHS, n + 0.3) for n in range(6)
+    ]
+    assert max(width for n in range(6) for width in widths(run, n)) == 3, "six trials for two slots"
+    told = [(r.state, len(r.reports)) for r in run.changes if r.number == 4]
+    assert told == [("running", 0), ("running", 1), ("running", 2), ("complete", 3)]
+    assert run.left_to_go_on() == []
+
+
+def test_only_trials_of_one_shape_are_packed(run: Run) -> None:
+    sweep = run.sweep(4)
+    run(sweep, packing=packed(4, lambda values: values["train.lr"]))
+    assert [r.state for r in sweep.trials()] == ["complete"] * 4
+    assert {width for n in range(4) for width in widths(run, n)} == {1}
+
+
+def test_a_trial_that_is_stopped_leaves_its_pack_and_another_takes_its_place(run: Run) -> None:
+    sweep = run.sweep(10, stopper=ASHAStopper())
+    sweep.ask()
+    for epoch in (1, 2, 3):
+        sweep.report(0, epoch, {"reward": 6.0})
+    sweep.complete(0)
+    run(sweep, packing=packed(2))
+    states = {r.number: (r.state, len(r.reports)) for r in sweep.trials()}
+    assert states[1] == ("pruned", 1)
+    assert states[9] == ("complete", EPOCHS), "the best one"
+    assert [epoch for epoch, *_ in run.steps(1)] == [1], "it was not trained on"
+    assert all(2 in widths(run, n) for n in (3, 4, 5)), "there was always another"
+    assert run.left_to_go_on() == []
+
+
+def test_a_trial_that_diverges_fails_alone_in_its_pack(run: Run) -> None:
+    sweep = run.sweep(4)
+    run(sweep, behaviours={1: "diverges"}, packing=packed(2))
+    assert [r.state for r in sweep.trials()] == ["complete", "failed", "complete", "complete"]
+    assert sweep.record(1).reason == "the loss is not a number"
+
+
+def test_a_pack_whose_worker_is_killed_goes_on_one_by_one(run: Run) -> None:
+    sweep = run.sweep(4)
+    run(sweep, behaviours={0: "dies_once", 3: "dies"}, packing=packed(2))
+    assert [r.state for r in sweep.trials()] == ["complete", "complete", "complete", "failed"]
+    assert "died 3 times" in str(sweep.record(3).reason)
+    assert [epoch for epoch, *_ in run.steps(0)] == [1, 2, 2, 3]
+    assert run.left_to_go_on() == []
+
+
+def test_interrupted_trials_of_a_pack_are_replayed_and_finished(run: Run) -> None:
+    sweep = run.sweep(4)
+    for number in range(2):
+        sweep.ask()
+        trainer = Notes(run.folder / MAIN / str(number), number, "works")
+        for _ in range(number + 1):
+            trainer.step()
+    again = run.sweep(4)
+    run(again, packing=packed(4))
+    assert [(r.state, r.value) for r in again.trials()] == [("complete", n + 0.3) for n in range(4)]
+    assert [len(run.steps(n)) for n in range(4)] == [EPOCHS] * 4, "nothing is trained twice"
