@@ -255,6 +255,7 @@ class WarmStart(Descent):
     epochs: Count = 8
     lr_warmup: Fraction = 0.1
     weight_decay: NonNegative | None = 0.05
+    label_smoothing: Fraction = 0.0  # 0.05 is as accurate, but less sure than it is right: a fifth more log loss
     batch_size: Count = 64
     seed: Seed = 0
 

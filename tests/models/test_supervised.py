@@ -128,7 +128,7 @@ def test_a_start_looks_at_warm_alone(topics: SimpleNamespace) -> None:
         ({"train.warm_start.lr": 1e-3}, False),
         ({"train.warm_start.seed": 1}, False),
         ({"train.warm_start.optimizer": "sgd"}, False),
-        ({"train.warm_start.label_smoothing": 0.0}, False),
+        ({"train.warm_start.label_smoothing": 0.1}, False),
         ({"train.warm_start.weight_decay": None}, False),
         ({"precision": "bfloat16"}, False),
         ({"compile": True}, False),
