@@ -69,7 +69,7 @@ def compare(trainer: Trainer, other: Trainer, tolerance: float) -> None:
     for a, b in zip(trainer.reports, other.reports, strict=True):
         assert a.keys() == b.keys()
         for name in a.keys() - {"seconds"}:
-            assert a[name] == pytest.approx(b[name], rel=100 * tolerance, abs=tolerance), name
+            assert a[name] == pytest.approx(b[name], rel=tolerance, abs=tolerance), name
     weights = zip(trainer.stage().trained.items(), other.stage().trained.values(), strict=True)
     for (name, p), q in weights:
         torch.testing.assert_close(p, q, atol=tolerance, rtol=tolerance, msg=name)
