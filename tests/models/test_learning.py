@@ -1,15 +1,16 @@
-"""Does policy optimisation learn? On the quickstart's data and settings, on rows that nothing was fitted to.
+"""Does policy optimisation learn? On the quickstart's data, on rows that nothing was fitted to.
 
-Measured when this was written, mean reward on blend and test (2,250 rows) over train seeds 0–2, start by start:
+At the quickstart's cost of .01 a start stands where it should by itself: PPO (.907, .905, .908 by start) is within .001
+of it. So a READ costs .05 here, for which a start reads too much. Measured when this was written, mean reward on blend
+and test (2,250 rows) over train seeds 0–2, start by start:
 
     start   untrained policy   PPO, γ = 1   PPO, γ = .9   the start's fitted threshold
-    0       .8891              .8967        .8756         .8965
-    1       .8822              .8885        .8667         .8906
-    2       .8864              .8922        .8685         .8911
+    0       .8212              .8369        .8293         .8320
+    1       .8209              .8324        .8189         .8177
+    2       .8184              .8339        .8269         .8335
 
-So PPO gains .006–.008 over its own start as it stands, and loses .021–.024 to a γ of .9, which is a hidden cost of
-reading. It does not beat a threshold fitted on valid: by start it is .0002 above, .0021 below and .0011 above
-it, where one paired standard error is .0006 to .0022.
+So PPO gains .011–.016 over its own start as it stands, and .000–.015 over a threshold fitted on valid; it loses
+.007–.014 to a γ of .9, which is a hidden cost of reading.
 """
 
 from pathlib import Path
@@ -29,7 +30,7 @@ from sweepstack.models.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 
-READING = Reading(unit="characters", segment=2, max_segments=12, cost=0.01)
+READING = Reading(unit="characters", segment=2, max_segments=12, cost=0.05)
 SPLITS = Splits(test=0.1429, policy=0.3333, valid=0.0833, blend=0.0833)
 HELD_OUT = ("blend", "test")
 SEEDS = (0, 1, 2)
@@ -84,7 +85,7 @@ def rewards(
 
 def test_ppo_beats_the_policy_that_it_started_from(rewards: dict[str, float]) -> None:
     """By half of what was measured. A policy that did not learn gains 0."""
-    assert rewards["gamma 1.0"] > rewards["untrained"] + 0.003, rewards
+    assert rewards["gamma 1.0"] > rewards["untrained"] + 0.006, rewards
 
 
 def test_ppo_finds_what_a_fitted_threshold_finds(rewards: dict[str, float]) -> None:
@@ -92,4 +93,4 @@ def test_ppo_finds_what_a_fitted_threshold_finds(rewards: dict[str, float]) -> N
 
 
 def test_a_gamma_below_one_is_a_hidden_cost_of_reading(rewards: dict[str, float]) -> None:
-    assert rewards["gamma 0.9"] < rewards["gamma 1.0"] - 0.01, rewards
+    assert rewards["gamma 0.9"] < rewards["gamma 1.0"] - 0.0035, rewards
