@@ -1,6 +1,7 @@
 """Whether trials of a sweep share workers, and how many do: ``search.packing``.
 
-Results do not depend on it. Under auto a worker measures once a study whether trials are cheaper together, where there
+In environments results do not depend on it; a reading policy's sums round by who is beside it, and sampling makes more
+of that from epoch to epoch. Under auto a worker measures once a study whether trials are cheaper together, where there
 are enough of them that could be, and they are asked for one by one until then. A sampler that learns from results
 is asked for fewer at a time: what it is told too late it cannot use.
 """
