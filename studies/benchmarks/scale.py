@@ -3,10 +3,11 @@
     python studies/benchmarks/scale.py [--trials 10000] [--tpe 1000]
 
 Trivial trials of three epochs under ASHA go through the sweep and the ledger as the driver takes them, two at a time,
-each change with what screen and MLflow are told; nothing is executed. Time is that of a trial's asking, reports and
-end, over the last 100 trials of a study of 100 and of 10,000; memory is what Python holds of it by the trial, from
-tracemalloc, in a process of its own. Then a command on the folder of the larger one: `sweepstack status`, opening it
-to go on, and the leaderboard. TPE's own cost, which is that of fitting its densities to all trials, stands beside it.
+each change with what screen and MLflow are told; nothing is executed. Time is the driver's own, of the processor, for
+asking, reports and end of a trial, over the last 100 trials of a study of 100 and of 10,000; memory is what Python
+holds of it by the trial, from tracemalloc, in a process of its own. Then what is done with the folder of either study:
+`sweepstack status`, opening it to go on, and its leaderboard. TPE's own cost, which is that of fitting its densities
+to all trials, stands beside it.
 """
 
 import argparse
@@ -63,24 +64,24 @@ def drive(of: Study, sweep: Sweep, folder: RunFolder) -> list[float]:
 
         while True:
             while len(running) < WORKERS:
-                began = time.perf_counter()
+                began = time.thread_time()
                 record = sweep.ask()
                 if record is None:
                     break
                 changed(record.number)
-                running.append([record.number, 0, time.perf_counter() - began])
+                running.append([record.number, 0, time.thread_time() - began])
             if not running:
                 return seconds
             trial = running.pop(0)
             number, epoch = trial[0], trial[1] + 1
             names = ("accuracy", "segments", "log_loss", "train_loss", "lr", "seconds")
             metrics = {"reward": drawn.random(), **dict.fromkeys(names, drawn.random())}
-            began = time.perf_counter()
+            began = time.thread_time()
             verdict = sweep.report(number, epoch, metrics)
             if verdict == "continue" and epoch == EPOCHS:
                 sweep.complete(number)
             changed(number)
-            trial[1:] = epoch, trial[2] + time.perf_counter() - began
+            trial[1:] = epoch, trial[2] + time.thread_time() - began
             if verdict == "stop" or epoch == EPOCHS:
                 seconds.append(trial[2])
             else:
