@@ -16,11 +16,10 @@ from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.record import BuiltEnsembles, card
 from sweepstack.search.remarks import ENDED, remarks
 from sweepstack.search.report import Contents, write_report
-from sweepstack.search.session import CONTROL, MLFLOW_RUN
 from sweepstack.search.space import Space, with_candidates
 from sweepstack.search.study import Study
 from sweepstack.search.summary import Results
-from sweepstack.search.trial_record import STATES, TrialRecord
+from sweepstack.search.trial_record import CONTROL, MLFLOW_RUN, STATES, TrialRecord
 
 if TYPE_CHECKING:
     import pandas as pd

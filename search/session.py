@@ -49,11 +49,9 @@ from sweepstack.search.study import Study
 from sweepstack.search.sweep import Sweep
 from sweepstack.search.tracking import Tracker, check_tracking
 from sweepstack.search.tracking_mirror import Status
-from sweepstack.search.trial_record import FOLD, TrialRecord
+from sweepstack.search.trial_record import CONTROL, FOLD, MLFLOW_RUN, TrialRecord
 
-CONTROL = "supervised"
 BEGINNING = "beginning"  # the attribute that holds the points a search begins with
-MLFLOW_RUN = "mlflow_run"  # the attribute that holds a run's id
 NEEDED_MB = 200  # free disk to start with: weights and predictions of a small sweep
 TRACKER_SECONDS = {True: 120.0, False: 4.0}  # how long to wait for MLflow at a good end, and at any other
 

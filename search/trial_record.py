@@ -23,6 +23,8 @@ STATES: dict[TrialState, State] = {
     TrialState.WAITING: "waiting",  # queued by hand
 }
 MAIN = "trials"  # the sweep whose study carries the attributes of the whole run
+CONTROL = "supervised"  # that of the supervised control
+MLFLOW_RUN = "mlflow_run"  # the attribute that holds the id of an MLflow run
 BY_HAND = "by_hand"  # the attribute of a trial that a person asked for
 CUT = "cut"  # the attribute of a trial that was ended for another reason than its values
 LATE = "trial:"  # begins the name of a finished trial's attribute in its sweep's study

@@ -26,7 +26,10 @@ def test_it_answers_as_optunas_own_storage_does_whatever_has_happened(journal: J
     running: list[optuna.Trial] = []
     for step in steps:
         if step == "ask":
-            running.append(study.ask())
+            trial = study.ask()
+            trial.suggest_float("x", 0.0, 1.0 + len(running) % 2)
+            trial.suggest_categorical("kind", ["a", "b"])
+            running.append(trial)
         elif step == "queue":
             study.enqueue_trial({"x": 1.0})
         elif running:
@@ -38,6 +41,21 @@ def test_it_answers_as_optunas_own_storage_does_whatever_has_happened(journal: J
             expected = theirs.get_all_trials(study_id, states=states)
             assert storage.get_all_trials(study_id, states=states) == expected
             assert storage.get_n_trials(study_id, states) == len(expected)
+
+
+def test_a_distribution_that_contradicts_the_first_is_refused_ever_again(journal: Journal) -> None:
+    study = optuna.create_study(storage=LedgerStorage(journal))
+    study.ask().suggest_categorical("kind", ["a", "b"])
+    for _ in range(2):
+        with pytest.raises(ValueError, match="dynamic value space"):
+            study.ask().suggest_categorical("kind", ["a", "c"])
+    assert study.ask().suggest_categorical("kind", ["a", "b"]) in ("a", "b")
+    assert [set(trial.params) for trial in LedgerStorage(journal).get_all_trials(0)] == [
+        {"kind"},
+        set(),
+        set(),
+        {"kind"},
+    ]
 
 
 def test_two_studies_have_trials_of_their_own(journal: Journal) -> None:
