@@ -64,6 +64,7 @@ def build(session: Session) -> None:
         built.write(session.ledger, session.folder.root)
     _export(session, built)
     if anew:
+        session.clock.beat()
         session.ledger.set_attribute(BUILDERS, round(session.clock.here - began, 1))
 
 
@@ -98,7 +99,8 @@ def _refitted(session: Session, usable: Sequence[TrialRecord], builders: Sequenc
         session.display.stage("bagging refits", len(jobs) - missing, len(jobs))
         for done, result in enumerate(refits(jobs, data, metric, executor), start=1):
             session.display.stage("bagging refits", max(done, len(jobs) - missing), len(jobs))
-            session.clock.beat()
+            if missing:
+                session.clock.beat()
             if result.error is None:
                 members[result.job.name] = result.job.member
                 _track_refit(session, result.job.name, result.job.folder, result.reports)

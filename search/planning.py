@@ -34,6 +34,7 @@ class WallClock:
         self._ledger, self._began, self._clock = ledger, began, clock
         self._earlier: list[float] = ledger.attribute(SESSIONS) or []
         self._kept = 0.0
+        self._worked = False
 
     @property
     def here(self) -> float:
@@ -44,11 +45,15 @@ class WallClock:
         return sum(self._earlier) + self.here
 
     def beat(self) -> None:
-        """Puts the seconds so far into the ledger, where that was not done for some time."""
+        """Something is done: puts the seconds so far into the ledger, where that was not done for some time."""
+        self._worked = True
         if self.here >= self._kept + BEAT:
             self.keep()
 
     def keep(self) -> None:
+        """A session that finds everything done takes nothing of the run's time."""
+        if not self._worked:
+            return
         self._kept = self.here
         self._ledger.set_attribute(SESSIONS, [*self._earlier, round(self._kept, 1)])
 

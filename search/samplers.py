@@ -24,7 +24,6 @@ from optuna.samplers import (
     CmaEsSampler,
     GPSampler,
     NSGAIISampler,
-    QMCSampler,
     RandomSampler,
     TPESampler,
 )
@@ -32,7 +31,7 @@ from optuna.samplers.nsgaii import BLXAlphaCrossover
 from optuna.trial import FrozenTrial, TrialState
 
 from sweepstack.models.seeds import derive_seed
-from sweepstack.search.points import ALWAYS, Source, draw, every_point, groups, key, neutral, parameters
+from sweepstack.search.points import ALWAYS, Source, draw, every_point, groups, key, neutral, parameters, value
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
 from sweepstack.search.starting import place
@@ -146,31 +145,33 @@ class GridEngine:
         return lambda name, distribution: point[name]
 
 
-class _PlacedQMC(QMCSampler):
-    """Optuna's own counts its draws in the study: every one that a kill lost leaves a hole."""
-
-    def __init__(self, at: int, seed: int) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            super().__init__(scramble=True, seed=seed)
-        self._at = at
-
-    def _find_sample_id(self, study: Study, search_space: dict[str, BaseDistribution]) -> int:
-        return self._at
-
-
 class QMCEngine:
-    """A scrambled Sobol sequence over all parameters, conditional ones too; drawn again, another scrambling of it."""
+    """A scrambled Sobol sequence with a dimension for every number, conditional ones too; drawn again, another
+    scrambling of it. Choices are drawn at random: the first bits of its dimensions go together for dozens of points, so
+    that one choice would decide another."""
 
     costly = False
 
     def __init__(self, space: Space, seed: int) -> None:
-        self._parameters, self._seed = parameters(space), seed
+        found = parameters(space).items()
+        self._numbers = [name for name, d in found if not isinstance(d, CategoricalDistribution)]
+        self._seed = seed
 
     def source(self, study: Study, trial: FrozenTrial, number: int) -> Source:
-        sampler = _PlacedQMC(place(study, trial), derive_seed(self._seed, "qmc", number))
-        point = sampler.sample_relative(study, trial, self._parameters)
-        return lambda name, distribution: point[name]
+        from scipy.stats.qmc import Sobol
+
+        sobol = Sobol(max(1, len(self._numbers)), seed=derive_seed(self._seed, "qmc", number))
+        before = place(study, trial)
+        if before:  # scipy takes no 0
+            sobol.fast_forward(before)
+        at = dict(zip(self._numbers, sobol.random(1)[0], strict=False))
+
+        def ask(name: str, distribution: BaseDistribution) -> Any:
+            if isinstance(distribution, CategoricalDistribution):
+                return random.Random(derive_seed(self._seed, before, number, name)).choice(distribution.choices)
+            return value(distribution, at[name])
+
+        return ask
 
 
 class TPEEngine:

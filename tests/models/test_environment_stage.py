@@ -89,7 +89,7 @@ def test_a_trial_goes_on_exactly_from_the_end_of_every_epoch(tmp_path: Path, kin
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_lineage_of_trials_is_one_trial(tmp_path: Path, kind: str) -> None:
-    """Each begins in the folder of the one before: the same reports and weights, moments of what was seen among them."""
+    """Each begins in the folder of the one before: the same reports, weights and moments of what was seen."""
     expected, files = finish(trial(tmp_path / "whole", KINDS[kind])), kept(tmp_path / "whole")
     parent, reports = None, []
     for epoch in range(3):

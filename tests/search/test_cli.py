@@ -97,7 +97,7 @@ def test_wrong_usage_is_one_line_that_points_to_the_help(
         (["search", "nowhere.yaml"], 2, ("nowhere.yaml", "no such study file")),
         (["run", "STUDY", "--trials", "0"], 2, ("search.trials", "0")),
         (["run", "STUDY", "--set", "train.lr=-1"], 2, ("--set train.lr", "-1")),
-        (["run", "STUDY", "--set", "search.stopper=pbt"], 2, ("search.trials", "must be 32 under pbt", "got 16")),
+        (["run", "STUDY", "--set", "search.stopper=pbt"], 2, ("search.trials", "must be 8 under pbt", "got 4")),
         (["run", "STUDY", "--set", "data.train=nowhere.csv"], 2, ("nowhere.csv", "no such file")),
         (["run", "STUDY", "--set", "tracking.uri=gopher://x"], 1, ("gopher", "sqlite:")),
         (["run", "STUDY", "--out", "mine"], 2, ("mine", "holds other files", "--out")),

@@ -5,9 +5,11 @@ from sweepstack.search.folder import RunFolder
 
 def places(run: RunFolder) -> dict[str, Path]:
     """Everything that the folder knows a place for, by the name of its property or method."""
-    names = [name for name in vars(RunFolder) if not name.startswith("_") and name != "root"]
+    below = ("root", "repetition", "of")  # where something lies inside a trial's folder
+    names = [name for name in vars(RunFolder) if not name.startswith("_") and name not in below]
     found = {name: getattr(run, name) for name in names}
-    return {name: place(7) if callable(place) else place for name, place in found.items()}
+    numbers = {"trial": (7,), "supervised": (7,), "confirmation": (7, 1)}
+    return {name: place(*numbers[name]) if callable(place) else place for name, place in found.items()}
 
 
 def test_the_layout_is_that_of_the_contract() -> None:
@@ -23,7 +25,9 @@ def test_the_layout_is_that_of_the_contract() -> None:
         "bundle": "bundle",
         "starts": "starts",
         "refits": "refits",
+        "requests": "requests",
         "trial": "trials/7",
+        "confirmation": "confirmation/7/1",
         "linear": "company/linear",
         "supervised": "company/supervised/7",
     }
@@ -43,6 +47,13 @@ def test_asking_for_a_place_makes_nothing(tmp_path: Path) -> None:
 def test_the_pages_of_a_finished_run_lie_where_the_folder_says(finished_run: Path) -> None:
     run = RunFolder(finished_run)
     missing = {name for name, place in places(run).items() if not place.exists()}
-    assert missing == {"starts", "refits", "trial", "supervised"}  # linear members only, and no trial 7
+    assert missing == {
+        "starts",
+        "refits",
+        "trial",
+        "supervised",
+        "confirmation",
+        "requests",
+    }  # linear members only, no trial 7
     hidden = {path.name for path in finished_run.iterdir() if path.name.startswith(".")}
     assert hidden <= {".ledger.log.lock", ".tune"}, "a run leaves no half-written files"

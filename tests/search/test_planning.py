@@ -78,6 +78,9 @@ def test_seconds_add_up_over_sessions(ledger: Ledger) -> None:
     time.now += 3
     assert later.spent == BEAT + 0.5 + 3
     later.keep()
+    assert ledger.attribute("sessions") == [BEAT + 0.5], "one that finds everything done takes no time"
+    later.beat()
+    later.keep()
     assert ledger.attribute("sessions") == [BEAT + 0.5, 3.0]
 
 
