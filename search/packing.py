@@ -1,7 +1,8 @@
 """Whether trials of a sweep share workers, and how many do: ``search.packing``.
 
-In environments results do not depend on it; a reading policy's sums round by who is beside it, and sampling makes more
-of that from epoch to epoch. Under auto a worker measures once a study whether trials are cheaper together, where there
+In environments results do not depend on it, to the bit; a reading policy's sums round by who is beside it, and sampling
+makes more of that from epoch to epoch, so its trials share a worker only where a number is given: a trial is to be what
+its seed makes it. Under auto a worker measures once a study whether trials are cheaper together, where there
 are enough of them that could be, and they are asked for one by one until then. A sampler that learns from results
 is asked for fewer at a time: what it is told too late it cannot use.
 """
@@ -36,7 +37,11 @@ def packing_of(
     if search.packing != "auto":
         width = search.packing
         return None if width == 1 else Packing(lambda: width, shape, Packer(starts, width, measures=False))
-    if trials < FEWEST * slots * shapes(space.axes) or not may_be_packed(space, settings):
+    if (
+        settings.environment is None
+        or trials < FEWEST * slots * shapes(space.axes)
+        or not may_be_packed(space, settings)
+    ):
         return None
     widest = WIDEST if search.sampler in LEARN_NOTHING else WIDEST_OF_LEARNERS
     return Packing(lambda: known_width(starts) or 1, shape, Packer(starts, widest, measures=True))
