@@ -171,21 +171,18 @@ def test_kill_9_of_the_driver_changes_nothing_in_a_population(tmp_path: Path, ph
         return folder
 
     original, killed = place("undisturbed"), place("killed")
-    began = time.monotonic()
     finish(original)
-    duration = time.monotonic() - began
-    moments, kills = random.Random(0), 0
-    while kills < KILLS_PER_RUN:
+    ledger = Path("runs", "small", "ledger.log")
+    whole, moments = (original / ledger).stat().st_size, random.Random(0)
+    for share in sorted(moments.uniform(0.1, 0.8) for _ in range(KILLS_PER_RUN)):
         process = start(killed)
-        deadline = time.monotonic() + moments.uniform(0.2, 0.8) * duration
-        while time.monotonic() < deadline and process.poll() is None:
+        while process.poll() is None and not (killed / ledger).exists():
             time.sleep(0.02)
-        if process.poll() is not None:
-            break
+        while process.poll() is None and (killed / ledger).stat().st_size < share * whole:
+            time.sleep(0.02)
+        assert process.poll() is None, "it is killed at work"
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
-        kills += 1
-    assert kills > 0
     finish(killed)
     found, expected = population(killed), population(original)
     assert len(expected) == 12
