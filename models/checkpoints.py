@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from sweepstack.models.costs import Costs, Matrix, read_matrix
+from sweepstack.models.data_settings import MOST_FOLDS
 from sweepstack.models.encoding import EncodedPart, TaskData
 from sweepstack.models.errors import BundleError, TrainingError
 from sweepstack.models.files import read_json, write_atomic, write_json
@@ -30,7 +31,7 @@ from sweepstack.models.predictions import (
     read_thresholds,
     threshold_at,
 )
-from sweepstack.models.settings import MOST_FOLDS, Model, Reading, TrialSettings
+from sweepstack.models.settings import Model, Reading, TrialSettings
 from sweepstack.models.text import WHOLE, TextReader
 from sweepstack.models.wide import LONGEST, known_ngrams
 

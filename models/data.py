@@ -21,10 +21,10 @@ import numpy as np
 
 from sweepstack.models.builtin import PREFIX, builtin
 from sweepstack.models.costs import Matrix, cost_matrix
+from sweepstack.models.data_settings import Data, Folds, Splits, Text
 from sweepstack.models.errors import DataError
 from sweepstack.models.predictions import Ints
 from sweepstack.models.rows import Rows, read_rows
-from sweepstack.models.settings import Data, Folds, Splits, Text
 from sweepstack.models.splits import split, split_folds, units_of
 
 OUT_OF_FOLD = "out_of_fold"

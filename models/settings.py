@@ -1,4 +1,4 @@
-"""What a trial is made of: the ``data``, ``reading``, ``model``, ``train`` and ``device`` parts of a study file.
+"""What a trial is made of: the ``reading``, ``model``, ``train`` and ``device`` parts of a study file.
 
 Each value has its reason beside it. Models are frozen and strict: an unknown key or a value of another type is an
 error, and nothing is converted silently (but an integer where a float is meant).
@@ -52,7 +52,6 @@ def _task(task: str) -> str:
 
 Task = Annotated[str, AfterValidator(_task)]
 
-MOST_FOLDS = 20
 PRECISION_FILE = ".precision.json"
 """In the folder of starts: what a calibration has measured, for a whole study."""
 
@@ -74,104 +73,6 @@ def _batch_size(value: Any) -> Any:
 
 class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
-
-
-class Splits(Settings):
-    """Shares of ``train``; the rest, at least 0.1, is *warm*. ``test`` is carved first, where no test file is given."""
-
-    policy: Share = 0.3
-    valid: Share = 0.1
-    blend: Share = 0.1
-    test: Share | None = None  # 0.15 where the data brings no test part of its own
-
-    @model_validator(mode="after")
-    def _leaves_warm(self) -> Self:
-        total = self.policy + self.valid + self.blend
-        if total > 0.9 + 1e-9:
-            raise ValueError(
-                f"policy + valid + blend must leave at least 0.1 for warm, but they sum to {total:g}; lower one of them"
-            )
-        return self
-
-
-class Folds(Settings):
-    """Cross-validation: each of K parts of ``train`` is held out once, from policies that are trained on the others.
-
-    What these say of it is what trials are scored by and ensembles are fitted on, in place of valid and blend.
-    """
-
-    folds: Annotated[int, Field(ge=2, le=MOST_FOLDS)]
-    policy: Share = 0.375  # of the rows that a fold trains on, as the shares have it by default; the rest is warm
-    test: Share | None = None  # as in Splits
-
-    @model_validator(mode="before")
-    @classmethod
-    def _takes_the_place_of_shares(cls, tree: Any) -> Any:
-        if isinstance(tree, dict) and (foreign := [name for name in ("valid", "blend") if name in tree]):
-            raise ValueError(
-                f"folds take the place of valid and blend, but got {' and '.join(foreign)}, too; "
-                "leave them out, as in {folds: 5}"
-            )
-        return tree
-
-    @model_validator(mode="after")
-    def _leaves_warm(self) -> Self:
-        if self.policy > 0.9 + 1e-9:
-            raise ValueError(f"policy must leave at least 0.1 of a fold's rows for warm, but got {self.policy:g}")
-        return self
-
-
-def _shares_or_folds(value: Any) -> str:
-    folds = isinstance(value, Folds) or (isinstance(value, dict) and "folds" in value)
-    return "<folds>" if folds else "<shares>"
-
-
-class Text(Settings):
-    """What is done to a text before it is read, the same in training and in the exported bundle."""
-
-    stop_words: Literal["english"] | None = None  # left out, by scikit-learn's list
-    stem: str | None = None  # a language of the package snowballstemmer: words are cut to their stems
-    vocabulary: Count | None = None  # at most; 20,000 words or characters, 4,000 tokens where it is left out
-    min_frequency: Count = 2  # a unit seen once teaches nothing but itself, and unknown ones must be met in training
-
-    @field_validator("stem")
-    @classmethod
-    def _is_a_language(cls, stem: str | None) -> str | None:
-        if stem is not None:
-            from snowballstemmer import algorithms
-
-            if stem not in algorithms():
-                raise ValueError(f"must be one of {', '.join(algorithms())}, but got {stem!r}")
-        return stem
-
-    def check(self, reading: "Reading | Literal['off']") -> None:
-        """Raises ValueError where something is asked for that only words have."""
-        if reading != "off" and reading.unit != "words":
-            for name in ("stop_words", "stem"):
-                if (value := getattr(self, name)) is not None:
-                    raise ValueError(
-                        f"data.text.{name} {value} works with reading.unit words only, but got {reading.unit}; "
-                        f"leave data.text.{name} out, or read words"
-                    )
-
-
-class Data(Settings):
-    train: str  # a path (.jsonl .csv .tsv .parquet or a folder saved by Hugging Face datasets) or builtin:NAME
-    test: str | None = None  # without it, splits.test is carved from train first
-    input: str = "text"  # column names
-    target: str = "label"
-    group: str | None = None  # rows of one group never straddle two parts
-    text: Text = Text()
-    costs: dict[str, dict[str, NonNegative]] | None = None  # {right: {answered: cost}}: 1 for a wrong answer not named
-    splits: Annotated[
-        Annotated[Splits, Tag("<shares>")] | Annotated[Folds, Tag("<folds>")], Discriminator(_shares_or_folds)
-    ] = Splits()
-    seed: Seed = 0
-
-    @property
-    def folds(self) -> int:
-        """How many policies a trial trains, each with another part of the rows held out; 1 without folds."""
-        return self.splits.folds if isinstance(self.splits, Folds) else 1
 
 
 class Condition(Settings):

@@ -24,7 +24,8 @@ from tokenizers.pre_tokenizers import Split
 from tokenizers.trainers import BpeTrainer, WordLevelTrainer
 
 from sweepstack.models.cleaning import clean, window
-from sweepstack.models.settings import Reading, Text
+from sweepstack.models.data_settings import Text
+from sweepstack.models.settings import Reading
 
 FORMAT = 2
 PADDING, UNKNOWN = 0, 1

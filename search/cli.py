@@ -34,6 +34,11 @@ def parser() -> Parser:
         sub.add_argument("--json", action="store_true", help="print one JSON object for machines, nothing else")
         return sub
 
+    def of_run(name: str, run: Callable[[argparse.Namespace], None], text: str) -> Parser:
+        sub = command(name, run, text)
+        sub.add_argument("run_folder", metavar="RUN", help="a run folder")
+        return sub
+
     for name, run, text in (
         ("run", run_study, "search, ensembles, bundle and report; the same command again goes on where it was stopped"),
         ("search", search_study, "only the search: trials, linear baseline and supervised control"),
@@ -54,11 +59,9 @@ def parser() -> Parser:
         )
         sub.add_argument("--address", metavar="HOST:PORT", help="a Ray cluster (default: this machine)")
 
-    sub = command("ensemble", ensemble_run, "build the ensembles of a run, choose the best and score it on test")
-    sub.add_argument("run_folder", metavar="RUN", help="a run folder")
+    sub = of_run("ensemble", ensemble_run, "build the ensembles of a run, choose the best and score it on test")
     sub.add_argument("--address", metavar="HOST:PORT", help="a Ray cluster for refits (default: this machine)")
-    sub = command("export", export_run, "export the chosen ensemble of a run as a bundle, or another one by name")
-    sub.add_argument("run_folder", metavar="RUN", help="a run folder")
+    sub = of_run("export", export_run, "export the chosen ensemble of a run as a bundle, or another one by name")
     sub.add_argument("--ensemble", metavar="NAME", help="a name of the ensembles table (default: the chosen one)")
     sub.add_argument("-o", "--out", metavar="DIR", help="the bundle's folder (default: RUN/bundle)")
     sub = command("predict", predict_file, "labels for the texts of a file, or of standard input (-), as JSON lines")
@@ -68,10 +71,9 @@ def parser() -> Parser:
     )
     sub.add_argument("-o", "--out", metavar="OUT", help="a file for the predictions (default: standard output)")
     sub.add_argument("--cost", type=float, metavar="C", help="what a READ costs, of a bundle trained for several")
-    sub = command(
+    sub = of_run(
         "add", add_trial, "one trial by hand: into a run that works, or into one that has ended, which then goes on"
     )
-    sub.add_argument("run_folder", metavar="RUN", help="a run folder")
     sub.add_argument(
         "--set",
         action="append",
@@ -81,21 +83,16 @@ def parser() -> Parser:
         help="a searched setting (train.lr=1e-2); what is not given is as in the best trial so far",
     )
     sub.add_argument("--address", metavar="HOST:PORT", help="a Ray cluster, where the run goes on here")
-    sub = command("retry", retry_trials, "failed trials once more, with the same settings, as new trials")
-    sub.add_argument("run_folder", metavar="RUN", help="a run folder")
+    sub = of_run("retry", retry_trials, "failed trials once more, with the same settings, as new trials")
     which = sub.add_mutually_exclusive_group(required=True)
     which.add_argument("--failed", action="store_true", help="all failed trials that were not tried again yet")
     which.add_argument("--trial", type=int, action="append", default=[], metavar="N", help="this one; may be repeated")
     sub.add_argument("--address", metavar="HOST:PORT", help="a Ray cluster, where the run goes on here")
-    sub = command("stop", stop_run, "end the search of a run that works, and go on to its ensembles; or end one trial")
-    sub.add_argument("run_folder", metavar="RUN", help="a run folder")
+    sub = of_run("stop", stop_run, "end the search of a run that works, and go on to its ensembles; or end one trial")
     sub.add_argument("--trial", type=int, metavar="N", help="only this trial, at its next report")
-    sub = command("status", show_status, "where a run stands; may be asked while it works")
-    sub.add_argument("run_folder", metavar="RUN", help="a run folder")
-    sub = command("report", write_report, "write the report of a run: one page of tables and pictures")
-    sub.add_argument("run_folder", metavar="RUN", help="a run folder")
-    sub = command("ui", open_ui, "MLflow's user interface on the run's tracking store, on this machine only")
-    sub.add_argument("run_folder", metavar="RUN", help="a run folder")
+    of_run("status", show_status, "where a run stands; may be asked while it works")
+    of_run("report", write_report, "write the report of a run: one page of tables and pictures")
+    sub = of_run("ui", open_ui, "MLflow's user interface on the run's tracking store, on this machine only")
     sub.add_argument("--port", type=int, default=5000, help="the port on 127.0.0.1 (default: 5000)")
     return top
 

@@ -22,6 +22,7 @@ from sweepstack.models.predictions import DIRECTION
 from sweepstack.models.seeds import derive_seed
 from sweepstack.search.axes import SpaceError
 from sweepstack.search.space import Space
+from sweepstack.search.trial_record import BY_HAND
 
 PATIENCE = 6  # trials after which a prior is heard half the time
 TAKEN_OVER = 3  # points of another study
@@ -134,4 +135,4 @@ def held(settings: Mapping[str, Any], space: Space) -> dict[str, Any]:
 def place(study: Study, trial: FrozenTrial) -> int:
     """How many trials the sampler was asked for before this one: those that were made by hand do not count."""
     trials = study.get_trials(deepcopy=False)
-    return sum(other.number < trial.number and "by_hand" not in other.user_attrs for other in trials)
+    return sum(other.number < trial.number and BY_HAND not in other.user_attrs for other in trials)

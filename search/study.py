@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from sweepstack.models.data_settings import Data
 from sweepstack.models.environment_settings import (
     METRICS,
     PREFIX,
@@ -35,16 +36,7 @@ from sweepstack.models.environment_settings import (
     without_foreign,
 )
 from sweepstack.models.errors import StudyError
-from sweepstack.models.settings import (
-    Data,
-    Model,
-    Reading,
-    SettingError,
-    Settings,
-    Task,
-    Train,
-    TrialSettings,
-)
+from sweepstack.models.settings import Model, Reading, SettingError, Settings, Task, Train, TrialSettings
 from sweepstack.search.axes import Axis, Choice
 from sweepstack.search.refusals import fail, refusal, refuse_later, shown
 from sweepstack.search.scalars import dump_yaml, load_yaml, parse_override

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 
 from sweepstack.models.data import load_dataset
+from sweepstack.models.data_settings import Data
 from sweepstack.models.encoding import encode
 from sweepstack.models.packing import step_together
-from sweepstack.models.settings import Data, Reading, TrialSettings
+from sweepstack.models.settings import Reading, TrialSettings
 from sweepstack.models.trainer import Trainer
 
 WIDTHS = (1, 4, 8)

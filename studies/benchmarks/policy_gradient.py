@@ -21,9 +21,10 @@ from sweepstack.models.checkpoints import load_member
 from sweepstack.models.classification import ControlStage, PolicyStage
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import load_dataset
+from sweepstack.models.data_settings import Data
 from sweepstack.models.encoding import encode
 from sweepstack.models.predictions import Predictions, answer_above, fit_threshold, scores
-from sweepstack.models.settings import Data, Reading, TrialSettings
+from sweepstack.models.settings import Reading, TrialSettings
 from sweepstack.models.supervised import ensure_start
 from sweepstack.models.trainer import Trainer
 

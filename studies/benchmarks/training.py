@@ -24,9 +24,10 @@ from transformers import T5Config, T5ForConditionalGeneration, T5Model
 from sweepstack.models.batching import batches_by_length
 from sweepstack.models.checkpoints import new_policy
 from sweepstack.models.data import load_dataset
+from sweepstack.models.data_settings import Data
 from sweepstack.models.encoding import encode
 from sweepstack.models.policy import ReadingPolicy
-from sweepstack.models.settings import Data, TrialSettings
+from sweepstack.models.settings import TrialSettings
 from sweepstack.models.supervised import cross_entropy
 
 SETTINGS = TrialSettings(device="cpu")

@@ -1,5 +1,6 @@
 """A small task that a tiny policy learns in a second: two topic words, somewhere among words that say nothing."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,6 +25,15 @@ SMALL = TrialSettings(
     train=Train(warm_start=WarmStart(epochs=5, lr=1e-2, batch_size=16), epochs=3, batch_size=64),
     device="cpu",
 )
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Sums of several threads are added in another order: what is equal to the bit is so on one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def topics_dataset(seed: int = 0) -> Dataset:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sweepstack.models.data import PARTS, Dataset, load_dataset
+from sweepstack.models.data_settings import Data, Folds, Splits, Text
 from sweepstack.models.errors import DataError
-from sweepstack.models.settings import Data, Folds, Splits, Text
 
 ROWS = [{"text": f"text number {i}", "label": "ab"[i % 2]} for i in range(100)]
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from sweepstack.models.data import Dataset, Part, load_dataset
+from sweepstack.models.data_settings import Data, Folds, Text
 from sweepstack.models.encoding import EncodedPart, TaskData, encode, resample
 from sweepstack.models.errors import TrainingError
-from sweepstack.models.settings import Data, Folds, Reading, Text
+from sweepstack.models.settings import Reading
 from sweepstack.models.text import UNKNOWN, TextReader
 
 READING = Reading(unit="words", segment=2, max_segments=3)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,8 @@ from sweepstack.models.environment_stage import EnvironmentStage
 from sweepstack.models.errors import BundleError, StudyError
 from sweepstack.models.settings import TrialSettings
 from sweepstack.models.trainer import Parent, Trainer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = {
     "epochs": 3,
@@ -43,14 +44,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "λ by length": {"train.lambda_alpha": 0.5},
 }
 Report = dict[str, float]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def trial(

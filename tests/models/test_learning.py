@@ -22,9 +22,10 @@ import torch
 from sweepstack.models.checkpoints import load_member
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import Dataset, load_dataset
+from sweepstack.models.data_settings import Data, Splits
 from sweepstack.models.encoding import TaskData, encode
 from sweepstack.models.predictions import Predictions, answer_above, fit_threshold, scores
-from sweepstack.models.settings import Data, Reading, Splits, TrialSettings
+from sweepstack.models.settings import Reading, TrialSettings
 from sweepstack.models.supervised import ensure_start
 from sweepstack.models.trainer import Trainer
 

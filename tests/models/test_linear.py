@@ -9,11 +9,12 @@ from scipy.sparse import csr_array
 
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import Dataset, Part
+from sweepstack.models.data_settings import Text
 from sweepstack.models.encoding import encode
 from sweepstack.models.errors import BundleError
 from sweepstack.models.linear import BATCH, LinearBaseline, _distinct, _fit_path
 from sweepstack.models.predictions import metrics
-from sweepstack.models.settings import Reading, Text
+from sweepstack.models.settings import Reading
 from sweepstack.models.text import TextReader
 
 READING = Reading(unit="words", segment=2, max_segments=4, cost=0.01)

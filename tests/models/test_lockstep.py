@@ -1,6 +1,5 @@
 """Trials that are trained together come to what each comes to alone, whatever they differ in and whatever one meets."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +13,8 @@ from sweepstack.models.lockstep import is_free, shape_of, train_together
 from sweepstack.models.packing import PACKING_FILE, Calibration, Packer, calibrate, known_width, step_together
 from sweepstack.models.settings import TrialSettings
 from sweepstack.models.trainer import Trainer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 ENVIRONMENT = TrialSettings.model_validate(
     {
@@ -52,14 +53,6 @@ NOT_PACKED = (
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def played(folder: Path, settings: TrialSettings, values: dict[str, Any]) -> Trainer:
     return Trainer(settings.with_values(values), None, folder / "starts", folder, "reward")
 
@@ -75,17 +68,22 @@ def compare(trainer: Trainer, other: Trainer, tolerance: float) -> None:
         torch.testing.assert_close(p, q, atol=tolerance, rtol=tolerance, msg=name)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_environments_together_come_bit_by_bit_to_what_each_comes_to_alone(tmp_path: Path, kind: str) -> None:
-    alone = [played(tmp_path / f"a{i}", ENVIRONMENT, {**KINDS[kind], **own}) for i, own in enumerate(OWN)]
-    packed = [played(tmp_path / f"p{i}", ENVIRONMENT, {**KINDS[kind], **own}) for i, own in enumerate(OWN)]
+def step_and_compare(alone: list[Trainer], packed: list[Trainer], tolerance: float) -> None:
+    """Two epochs of trials of one shape, apart and as one program."""
     assert len({shape_of(trainer.settings) for trainer in packed}) == 1
     for _ in range(2):
         for trainer in alone:
             trainer.step()
         assert not [outcome for outcome in step_together(packed) if isinstance(outcome, Exception)]
     for one, other in zip(alone, packed, strict=True):
-        compare(one, other, 0.0)
+        compare(one, other, tolerance)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_environments_together_come_bit_by_bit_to_what_each_comes_to_alone(tmp_path: Path, kind: str) -> None:
+    alone = [played(tmp_path / f"a{i}", ENVIRONMENT, {**KINDS[kind], **own}) for i, own in enumerate(OWN)]
+    packed = [played(tmp_path / f"p{i}", ENVIRONMENT, {**KINDS[kind], **own}) for i, own in enumerate(OWN)]
+    step_and_compare(alone, packed, 0.0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -126,13 +124,7 @@ def test_reading_policies_together_come_to_what_each_comes_to_alone(
         ]
 
     alone, packed = trainers("alone"), trainers("packed")
-    assert len({shape_of(trainer.settings) for trainer in packed}) == 1
-    for _ in range(2):
-        for trainer in alone:
-            trainer.step()
-        assert not [outcome for outcome in step_together(packed) if isinstance(outcome, Exception)]
-    for one, other in zip(alone, packed, strict=True):
-        compare(one, other, 1e-4)
+    step_and_compare(alone, packed, 1e-4)
 
 
 def test_a_trial_may_leave_its_pack_and_go_on_in_another_or_alone(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sweepstack.models.settings import Data, Folds, Model, Reading, Splits, Train, TrialSettings
+from sweepstack.models.data_settings import Data, Folds, Splits
+from sweepstack.models.settings import Model, Reading, Train, TrialSettings
 
 
 def test_defaults_are_valid_and_survive_json() -> None:

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweepstack.models.settings import Reading, Text
+from sweepstack.models.data_settings import Text
+from sweepstack.models.settings import Reading
 from sweepstack.models.text import TextReader
 from sweepstack.models.tfidf import PrefixTfidf
 

@@ -7,11 +7,12 @@ import pytest
 from sweepstack.models.checkpoints import load_member
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import Dataset, load_dataset
+from sweepstack.models.data_settings import Folds
 from sweepstack.models.errors import StorageError
 from sweepstack.models.files import read_json
 from sweepstack.models.linear import LinearBaseline
 from sweepstack.models.predictions import Predictions, metrics
-from sweepstack.models.settings import Folds, Reading, TrialSettings
+from sweepstack.models.settings import Reading, TrialSettings
 from sweepstack.search.company import control_search, control_settings, control_space, control_trials, fit_linear
 from sweepstack.search.search_settings import PBT, ASHAStopper, PBTStopper, Search
 from sweepstack.search.study import Study

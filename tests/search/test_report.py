@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sweepstack.ensembles.choose import Row
-from sweepstack.models.settings import Data, Folds
+from sweepstack.models.data_settings import Data, Folds
 from sweepstack.search.confirmation import Confirmation
 from sweepstack.search.leaderboard import Company
 from sweepstack.search.report import Contents, caution, flattery, held_out, render, write_report
