@@ -7,6 +7,7 @@ imported by the command that needs it, so that ``--help`` answers at once.
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -139,7 +140,10 @@ def _with_study(options: argparse.Namespace, stage: Literal["run", "search"]) ->
     if options.trials is not None:
         overrides.append(f"search.trials={options.trials}")
     study = Study.load(options.study, overrides)
-    again = f"sweepstack {options.command} {options.study}" + (f" --out {options.out}" if options.out else "")
+    given = [("--trials", options.trials), *(("--set", each) for each in options.overrides)]
+    given += [("--out", options.out), ("--address", options.address)]
+    flags = [word for flag, value in given if value is not None for word in (flag, str(value))]
+    again = shlex.join(["sweepstack", options.command, options.study, *flags])
     options.go_on = f"interrupted; what is finished is kept, and the same command goes on: {again}"
     from sweepstack.search import pipeline  # after the study was found to be right: it takes seconds
 

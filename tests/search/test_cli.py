@@ -171,6 +171,8 @@ def test_an_interrupted_command_says_how_to_go_on(
     done = sweepstack("run", study, "--out", "here")
     assert (done.code, done.out) == (130, "")
     assert done.err.endswith(f"the same command goes on: sweepstack run {study} --out here\n")
+    done = sweepstack("search", study, "--trials", "2", "--set", "search.metric=[reward, seconds]")
+    assert done.err.endswith(f"sweepstack search {study} --trials 2 --set 'search.metric=[reward, seconds]'\n")
     done = sweepstack("ensemble", "here", "--json")
     assert done.code == json.loads(done.out)["exit_code"] == 130
     assert "sweepstack ensemble here goes on" in done.err
