@@ -13,9 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import (
     BeforeValidator,
     Discriminator,
-    Field,
-    PlainSerializer,
-    PlainValidator,
     SerializerFunctionWrapHandler,
     Tag,
     ValidationError,
@@ -38,6 +35,7 @@ from sweepstack.models.environment_settings import (
 from sweepstack.models.errors import StudyError
 from sweepstack.models.settings import Model, Reading, SettingError, Settings, Task, Train, TrialSettings
 from sweepstack.search.axes import Axis, Choice
+from sweepstack.search.ensemble_settings import Builder, Ensembles
 from sweepstack.search.refusals import fail, refusal, refuse_later, shown
 from sweepstack.search.scalars import dump_yaml, load_yaml, parse_override
 from sweepstack.search.search_settings import PBTStopper, Search
@@ -62,14 +60,6 @@ ENVIRONMENT_SPACE: dict[str, Any] = {
     "train.gamma": {"near_one": [0.9, 0.9999]},
     "train.gae_lambda": {"near_one": [0.5, 0.999]},
 }
-OPTIONS: dict[str, dict[str, type]] = {  # what each builder of ensembles/ takes, all above 0
-    "average": {"top": int},
-    "selection": {"size": int, "start": int},
-    "stacking": {"top": int, "c": float},
-    "bagging": {"top": int, "members": int},
-}
-Library = Literal["trials", "linear", "supervised"]
-Builder = str | dict[str, dict[str, float]]
 
 
 def _word_or_mapping(value: Any) -> str:
@@ -82,50 +72,6 @@ def _reading(value: Any) -> Any:
             f"must be off or {{unit: words, segment: 5, max_segments: 16, cost: 0.01}}, but got {shown(value)}"
         )
     return value
-
-
-def _builder(value: Any) -> Builder:
-    """``selection`` or ``{stacking: {top: 8}}``, with known options."""
-    name: Any = value
-    options: Any = None
-    if isinstance(value, dict) and len(value) == 1:
-        ((name, options),) = value.items()
-    if not isinstance(name, str) or name not in OPTIONS:
-        raise ValueError(
-            f"must be one of {', '.join(OPTIONS)}, alone or as {{name: {{option: value}}}}, but got {shown(value)}"
-        )
-    if options is not None and not isinstance(options, dict):
-        raise ValueError(f"{name} must be a mapping of options to values, but got {shown(options)}")
-    for option, number in (options or {}).items():
-        wanted = OPTIONS[name].get(option) if isinstance(option, str) else None
-        if wanted is None:
-            raise ValueError(f"{name} has the options {', '.join(OPTIONS[name])}, but got {shown(option)}")
-        of_kind = isinstance(number, int | float if wanted is float else int) and not isinstance(number, bool)
-        if not of_kind or not 0 < number < float("inf"):
-            kind = "an integer" if wanted is int else "a number"
-            raise ValueError(f"{name}.{option} must be {kind} above 0, but got {shown(number)}")
-    return {name: dict(options)} if options else name
-
-
-class Budget(Settings):
-    """What an ensemble may cost: nothing can be asked for in this version."""
-
-
-class Ensembles(Settings):
-    library: list[Library] = Field(["trials", "linear", "supervised"], min_length=1)  # where members may come from
-    builders: list[Annotated[Builder, PlainValidator(_builder), PlainSerializer(lambda entry: entry)]] = Field(
-        ["average", "selection", {"stacking": {"top": 8}}, {"bagging": {"top": 1, "members": 5}}]
-    )
-    budget: Budget = Budget()
-
-    @field_validator("library", "builders")
-    @classmethod
-    def _named_once(cls, entries: list[Any]) -> list[Any]:
-        names = [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
-        twice = [name for place, name in enumerate(names) if name in names[:place]]
-        if twice:
-            raise ValueError(f"must name each entry once, but got {twice[0]} twice; take one out")
-        return entries
 
 
 class Tracking(Settings):

@@ -10,10 +10,11 @@ import pytest
 
 from sweepstack.models.errors import StudyError
 from sweepstack.models.settings import TrialSettings
+from sweepstack.search.ensemble_settings import OPTIONS
 from sweepstack.search.extending import check_extends
 from sweepstack.search.scalars import load_yaml
 from sweepstack.search.space import Space
-from sweepstack.search.study import ENVIRONMENT_SPACE, OPTIONS, Study
+from sweepstack.search.study import ENVIRONMENT_SPACE, Study
 
 EXAMPLE = """\
 version: 1
