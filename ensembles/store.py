@@ -16,12 +16,12 @@ from safetensors import SafetensorError
 from sweepstack.models.errors import StorageError
 from sweepstack.models.predictions import Floats, Ints, Predictions
 
-Kind = Literal["trial", "baseline", "control", "refit"]
+Kind = Literal["trial", "baseline", "control", "pipeline", "refit", "soup"]
 
 
 @dataclass(frozen=True)
 class Member:
-    name: str  # "trial-7", "linear", "supervised-2", "refit-<hash>": also its folder's name in a bundle
+    name: str  # "trial-7", "linear", "supervised-2", "refit-<hash>", "other-run.trial-7": also its folder's in a bundle
     kind: Kind
     folder: Path
 

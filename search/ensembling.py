@@ -77,11 +77,11 @@ def _usable(session: Session, records: Sequence[TrialRecord]) -> list[TrialRecor
 
 def _members(session: Session, usable: Sequence[TrialRecord]) -> list[Member]:
     """Every trial that came to a result, then the company, in a fixed order."""
-    members = [Member(f"trial-{r.number}", "trial", session.folder.of(r)) for r in usable]
+    members = [Member(r.member_name, "trial", session.folder.of(r)) for r in usable]
     members.append(Member("linear", "baseline", session.folder.linear))
     control = best(_usable(session, session.control_records()), session.study.search.objective)
     if control is not None:
-        members.append(Member(f"supervised-{control.number}", "control", session.folder.of(control)))
+        members.append(Member(control.member_name, "control", session.folder.of(control)))
     return members
 
 
@@ -117,7 +117,7 @@ def _track_refit(session: Session, name: str, folder: Path, reports: Sequence[di
 def _digest(session: Session, members: Sequence[Member], builders: Sequence[Builder]) -> str:
     """Of everything that the choice depends on: the trials' values stand for their predictions."""
     study = session.study
-    values = {f"trial-{r.number}": (r.state, r.best_epoch, r.value) for r in session.trials.trials()}
+    values = {r.member_name: (r.state, r.best_epoch, r.value) for r in session.trials.trials()}
     identity = [
         [(member.name, values.get(member.name)) for member in members],
         [repr(each) for each in builders],

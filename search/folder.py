@@ -1,10 +1,11 @@
 """The one place that knows where things lie in a run folder.
 
 study.yaml  provenance.json  ledger.log  log.txt  leaderboard.csv  ensembles.csv  report.html
-trials/<number>/[seed-<n>/]  confirmation/<trial>/<number>/  starts/<hash>/  company/<name>/  refits/<hash>/  bundle/
+trials/<number>/[seed-<n>/]  confirmation/<trial>/<number>/  starts/<hash>/  company/<name>/  refits/<hash>/
+soups/<hash>/  bundle/
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,8 @@ class RunFolder:
 
     def of(self, record: "TrialRecord") -> Path:
         """Where the checkpoint and predictions lie that stand for a trial of any sweep: those of its best seed."""
+        if record.origin is not None:
+            return RunFolder(record.origin.root).of(replace(record, origin=None))
         sweep, _, winner = record.sweep.partition("-")
         if winner:
             return self.confirmation(int(winner), record.number)
@@ -81,6 +84,14 @@ class RunFolder:
     def confirmation(self, trial: int, number: int) -> Path:
         """Of the trial that was the best, trained with a seed that the search has not used."""
         return self.root / "confirmation" / str(trial) / str(number)
+
+    @property
+    def soups(self) -> Path:
+        return self.root / "soups"
+
+    def pipeline(self, name: str) -> Path:
+        """Of a text pipeline that a study names in ``ensembles.library``."""
+        return self.root / "company" / name
 
     @property
     def linear(self) -> Path:

@@ -7,6 +7,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
@@ -34,6 +35,14 @@ VERDICTS = ("report:", "promoted:", "raced:")  # begin the names of what is no a
 
 
 @dataclass(frozen=True)
+class Origin:
+    """The run that a trial is of, for whoever combines several runs."""
+
+    run: str  # its name there, unique among them: begins the names of its members
+    root: Path  # its folder
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """A trial with several seeds goes through one repetition after another, and its epochs count on.
 
@@ -56,10 +65,17 @@ class TrialRecord:
     objectives: dict[str, float] = field(default_factory=dict)  # all of them by name, means over repetitions
     best_epochs: tuple[int, ...] = ()  # of each repetition that counts
     scores: tuple[float, ...] = ()  # the first objective there
+    origin: Origin | None = None  # None: the run in whose ledger it stands
 
     @property
     def has_ended(self) -> bool:
         return self.state not in ("waiting", "running")
+
+    @property
+    def member_name(self) -> str:
+        """What it is called as a member of an ensemble."""
+        own = f"{'trial' if self.sweep == MAIN else self.sweep}-{self.number}"
+        return own if self.origin is None else f"{self.origin.run}.{own}"
 
     @property
     def by_hand(self) -> bool:
