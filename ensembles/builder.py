@@ -12,10 +12,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from sweepstack.ensembles.combination import Combination, Pool
+from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.objective import Objective
+from sweepstack.ensembles.pools import LINEAR, Pool
 from sweepstack.ensembles.stop import fit_stop
-from sweepstack.ensembles.store import Kind, Stack
+from sweepstack.ensembles.store import Kind, Member, Stack
 from sweepstack.ensembles.temperature import fit_temperature
 from sweepstack.models.predictions import Floats, Ints, scores
 
@@ -25,11 +26,22 @@ SAME = 0.01  # mean total variation distance of two members' labels up to which 
 @dataclass(frozen=True)
 class Builder(ABC):
     name: ClassVar[str]
-    kinds: ClassVar[frozenset[Kind]] = frozenset({"trial", "baseline", "control"})  # the members it may use
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"trial", "baseline", "control", "pipeline"})  # the members it may use
+    counts: ClassVar[tuple[str, ...]] = ()  # the options that say how many members it may choose
 
     @abstractmethod
     def fit(self, stack: Stack, labels: Ints, objective: Objective) -> Combination:
         """Combines the members of ``stack``; labels: (rows,)."""
+
+    def uses(self, member: Member) -> bool:
+        """Whether it may use this member of the library."""
+        return member.kind in self.kinds
+
+    def within(self, members: int | None) -> "Builder":
+        """The same, with at most so many members; None leaves it as it is."""
+        if members is None:
+            return self
+        return replace(self, **{name: min(getattr(self, name), members) for name in self.counts})
 
 
 def ranking(stack: Stack, labels: Ints, objective: Objective) -> list[int]:
@@ -63,7 +75,7 @@ def finished(
     labels: Ints,
     objective: Objective,
     weights: Floats | None = None,
-    pool: Pool = "linear",
+    pool: Pool = LINEAR,
 ) -> Combination:
     """The combination of these members (equal weights unless given) with the temperature and the stop that suit it.
 

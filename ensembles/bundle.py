@@ -185,6 +185,7 @@ def load(folder: Path) -> Bundle:
         combination = Combination.from_state(metadata["combination"], load_file(folder / "ensemble.safetensors"))
         classes, column = tuple(map(str, metadata["classes"])), str(metadata["input_column"])
         costs = Costs(matrix=read_matrix(metadata["costs"], len(classes)))
+        combination.pool.check(len(combination.members), len(classes))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise BundleError(f"{folder} cannot be read ({error!r}); copy or export the bundle again") from error
     members = tuple(load_member(folder / "members" / name) for name in names)

@@ -1,43 +1,34 @@
 """What a builder returns: which members, how their probabilities are combined, and when the ensemble answers.
 
 A combination is plain numbers: JSON and arrays, never code. It works on its own members' predictions, in its order.
-Probabilities are averaged (the linear opinion pool) or their logarithms are (the logarithmic one; Genest & Zidek 1986),
-and a temperature says how sure the result may be.
+Its pool makes one probability of a label of its members', and a temperature says how sure the result may be.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from sweepstack.ensembles.fitted_pools import POOLS
+from sweepstack.ensembles.pools import LINEAR, Arrays, Pool, weighted
 from sweepstack.ensembles.stop import AVERAGED, Stop
 from sweepstack.ensembles.store import Stack
-from sweepstack.ensembles.temperature import logs, normalised, tempered
+from sweepstack.ensembles.temperature import tempered
 from sweepstack.models.predictions import Floats, Ints, Predictions
 
-Arrays = dict[str, NDArray[Any]]
-Pool = Literal["linear", "logarithmic"]
+OF_POOL = "pool."  # begins the names of its arrays
 
 
 @dataclass(frozen=True)
 class Combination:
     members: tuple[int, ...]  # places in the stack that it was fitted on
-    weights: Floats  # (members,), sums to 1: of the label and of the answering probabilities
-    pool: Pool = "linear"  # of the label probabilities; the answering ones are always averaged
+    weights: Floats  # (members,), sums to 1: of the answering probabilities, and of the labels' where the pool has none
+    pool: Pool = LINEAR  # of the label probabilities; the answering ones are always averaged
     stop: Stop = AVERAGED
     temperature: float = 1.0  # above 0; of the pooled probabilities
 
     def mix(self, probabilities: Floats, answer: Floats) -> tuple[Floats, Floats]:
         """(members, rows, segments, classes), (members, rows, segments) → the same without members."""
-        pooled = np.zeros_like(probabilities[0])
-        answered = np.zeros_like(answer[0])
-        for i, weight in enumerate(self.weights):
-            pooled += weight * (probabilities[i] if self.pool == "linear" else logs(probabilities[i]))
-            answered += weight * answer[i]
-        if self.pool == "logarithmic":
-            pooled = normalised(pooled)
-        return tempered(pooled, answered.clip(0, 1), self.temperature)
+        pooled = self.pool.mix(probabilities, self.weights)
+        return tempered(pooled, weighted(answer, self.weights).clip(0, 1), self.temperature)
 
     def combine(self, probabilities: Floats, answer: Floats, n_segments: Ints) -> Predictions:
         """The ensemble's own Predictions from those of its members, in the order of ``members``."""
@@ -50,22 +41,26 @@ class Combination:
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """Everything but ``members``' names, as JSON values and arrays."""
+        fitted, arrays = self.pool.state()
         return {
-            "pool": self.pool,
+            "pool": self.pool.kind,
+            "fitted": fitted,
             "members": list(self.members),
             "temperature": self.temperature,
             "stop": self.stop.state(),
-        }, {"weights": self.weights}
+        }, {"weights": self.weights, **{OF_POOL + name: array for name, array in arrays.items()}}
 
     @staticmethod
     def from_state(state: dict[str, Any], arrays: Arrays) -> "Combination":
         """The inverse of :meth:`state`; raises ValueError or KeyError where it is not one."""
-        pool, temperature = state["pool"], float(state["temperature"])
-        if pool not in get_args(Pool):
-            raise ValueError(f"pool must be {' or '.join(get_args(Pool))}, but got {pool!r}")
+        kind, temperature = state["pool"], float(state["temperature"])
+        if kind not in POOLS:
+            raise ValueError(f"pool must be one of {', '.join(POOLS)}, but got {kind!r}")
         if not 0 < temperature < float("inf"):
             raise ValueError(f"temperature must be a number above 0, but got {temperature}")
         members = tuple(map(int, state["members"]))
         if len(arrays["weights"]) != len(members):
             raise ValueError(f"{len(members)} members need as many weights, but got {len(arrays['weights'])}")
+        own = {name.removeprefix(OF_POOL): array for name, array in arrays.items() if name.startswith(OF_POOL)}
+        pool = POOLS[kind].from_state(state.get("fitted", {}), own)
         return Combination(members, arrays["weights"], pool, Stop.from_state(state["stop"]), temperature)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sweepstack.ensembles.builder import Builder, candidates, finished
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.objective import Objective
+from sweepstack.ensembles.pools import LOGARITHMIC
 from sweepstack.ensembles.store import Stack
 from sweepstack.ensembles.temperature import FLOOR
 from sweepstack.models.predictions import Floats, Ints
@@ -27,6 +28,7 @@ SEGMENTS = 4  # of each text; neighbouring segments say nearly the same
 @dataclass(frozen=True)
 class Stacking(Builder):
     name: ClassVar[str] = "stacking"
+    counts: ClassVar[tuple[str, ...]] = ("top",)
     top: int = 8  # more members than a small blend part can weigh only fit its noise
     c: float = 0.05  # inverse strength of the penalty, as in scikit-learn
 
@@ -38,7 +40,7 @@ class Stacking(Builder):
         log_odds = np.log(probabilities) - np.log1p(-probabilities)  # (members, examples, classes)
         weights = self._weigh(log_odds, labels[rows], weight)
         kept = np.flatnonzero(weights)
-        return finished([members[m] for m in kept], stack, labels, objective, weights[kept], "logarithmic")
+        return finished([members[m] for m in kept], stack, labels, objective, weights[kept], LOGARITHMIC)
 
     def _weigh(self, log_odds: NDArray[np.float64], labels: Ints, weight: NDArray[np.float64]) -> Floats:
         """(members,): weights, none negative, that sum to 1.

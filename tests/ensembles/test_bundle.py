@@ -14,6 +14,7 @@ from sweepstack.ensembles.bundle import Reading, export
 from sweepstack.ensembles.card import Card
 from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.combination import Combination
+from sweepstack.ensembles.pools import LOGARITHMIC
 from sweepstack.ensembles.stop import Stop
 from sweepstack.ensembles.store import Member
 from sweepstack.models.costs import Costs
@@ -76,7 +77,7 @@ def test_nothing_in_is_nothing_out_and_one_string_is_a_mistake(exported: Path) -
 
 
 def test_a_pool_its_temperature_and_its_stop_survive_the_export(tmp_path: Path, keyword_members: list[Member]) -> None:
-    combination = Combination((0, 1), np.array([0.5, 0.5], np.float32), "logarithmic", Stop(0.999), 0.5)
+    combination = Combination((0, 1), np.array([0.5, 0.5], np.float32), LOGARITHMIC, Stop(0.999), 0.5)
     export(tmp_path / "bundle", ROW, combination, keyword_members, CARD)
     bundle = load(tmp_path / "bundle")
     first, second, *_ = bundle.read(TEXTS)

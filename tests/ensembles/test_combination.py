@@ -1,11 +1,12 @@
 import json
 from types import SimpleNamespace
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
 
-from sweepstack.ensembles.combination import Combination, Pool
+from sweepstack.ensembles.combination import Combination
+from sweepstack.ensembles.pools import LINEAR, LOGARITHMIC, VOTE, Pool
 from sweepstack.ensembles.stop import Stop
 
 
@@ -25,24 +26,6 @@ def test_predict_takes_its_members_out_of_the_library(synthetic: SimpleNamespace
     )
 
 
-def test_a_logarithmic_pool_by_hand() -> None:
-    # √(.8·.2) = .4 and √(.2·.8) = .4; with three quarters on the first 4^¾ : 1 over 1 : 4^¼, so odds of 2.
-    probabilities = np.array([[[[0.8, 0.2]]], [[[0.2, 0.8]]]], np.float32)
-    answer = np.ones((2, 1, 1), np.float32)
-    even = Combination((0, 1), np.array([0.5, 0.5], np.float32), "logarithmic")
-    np.testing.assert_allclose(even.mix(probabilities, answer)[0], [[[0.5, 0.5]]], rtol=1e-6)
-    uneven = Combination((0, 1), np.array([0.75, 0.25], np.float32), "logarithmic")
-    np.testing.assert_allclose(uneven.mix(probabilities, answer)[0], [[[2 / 3, 1 / 3]]], rtol=1e-6)
-
-
-def test_a_zero_probability_does_not_decide_alone() -> None:
-    probabilities = np.array([[[[1.0, 0.0]]], [[[0.001, 0.999]]], [[[0.001, 0.999]]]], np.float32)
-    pooled = Combination((0, 1, 2), np.full(3, 1 / 3, np.float32), "logarithmic")
-    mixed = pooled.mix(probabilities, np.ones((3, 1, 1), np.float32))[0]
-    # 10⁶ : 1 once against 999 : 1 twice.
-    np.testing.assert_allclose(mixed[0, 0, 1] / mixed[0, 0, 0], (999**2 / 1e6) ** (1 / 3), rtol=1e-4)
-
-
 def test_the_temperature_comes_after_the_pool_by_hand() -> None:
     probabilities = np.array([[[[0.8, 0.2]]], [[[0.6, 0.4]]]], np.float32)  # .7 and .3 on average
     combination = Combination((0, 1), np.array([0.5, 0.5], np.float32), temperature=0.5)
@@ -50,7 +33,7 @@ def test_the_temperature_comes_after_the_pool_by_hand() -> None:
     np.testing.assert_allclose(mixed, [[[0.49 / 0.58, 0.09 / 0.58]]], rtol=1e-5)
 
 
-@pytest.mark.parametrize("pool", get_args(Pool))
+@pytest.mark.parametrize("pool", [LINEAR, LOGARITHMIC, VOTE])
 def test_state_survives_json_exactly(pool: Pool) -> None:
     random = np.random.default_rng(0)
     combination = Combination((4, 7), np.array([1 / 3, 2 / 3], np.float32), pool, Stop(0.1 + 0.2), 0.7 + 0.1)
@@ -67,10 +50,16 @@ def test_state_survives_json_exactly(pool: Pool) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_state_of_before_the_fitted_pools_still_loads() -> None:
+    state, arrays = Combination((0,), np.ones(1, np.float32), LOGARITHMIC).state()
+    del state["fitted"]
+    assert Combination.from_state(state, arrays).pool == LOGARITHMIC
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"pool": "cascade"}, "pool must be linear or logarithmic, but got 'cascade'"),
+        ({"pool": "cascade"}, "pool must be one of linear, logarithmic, vote, .*, but got 'cascade'"),
         ({"temperature": -1242}, "temperature must be a number above 0, but got -1242"),
         ({"temperature": float("nan")}, "temperature must be a number above 0, but got nan"),
         ({"members": [0, 1]}, "2 members need as many weights, but got 1"),

@@ -5,6 +5,7 @@ import pytest
 
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.objective import Objective
+from sweepstack.ensembles.pools import LOGARITHMIC
 from sweepstack.ensembles.stacking import Stacking, _examples
 from sweepstack.ensembles.store import Stack
 from sweepstack.models.costs import Costs
@@ -60,7 +61,7 @@ def test_the_better_members_count_more_on_fresh_rows_too(synthetic: SimpleNamesp
     train, fresh = np.arange(600), np.arange(600, 1600)
     combination = Stacking().fit(stack.rows(train), labels[train], Objective("log_loss"))
     assert combination.weights[0] > 2 * combination.weights[1:].max()
-    alike = Combination((0, 1, 2, 3), np.full(4, 0.25, np.float32), "logarithmic", temperature=combination.temperature)
+    alike = Combination((0, 1, 2, 3), np.full(4, 0.25, np.float32), LOGARITHMIC, temperature=combination.temperature)
     fresh_stack = stack.rows(fresh)
     assert log_loss(combination, fresh_stack, labels[fresh]) < log_loss(alike, fresh_stack, labels[fresh]) - 0.01
 

@@ -10,6 +10,7 @@ import pytest
 from sweepstack.ensembles.bundle import load
 from sweepstack.ensembles.choose import Choice, Row
 from sweepstack.ensembles.combination import Combination
+from sweepstack.ensembles.pools import LOGARITHMIC
 from sweepstack.ensembles.stop import Stop
 from sweepstack.ensembles.store import Library, Member
 from sweepstack.models.data import load_dataset
@@ -34,7 +35,7 @@ def built(rows: tuple[Row, ...], tmp_path: Path) -> BuiltEnsembles:
     """Combinations of every kind, with numbers that have no short decimal form."""
     weights = (np.ones(3) / 3).astype(np.float32)
     combinations = {
-        "selection": Combination((0, 2, 1), weights, "logarithmic", Stop(0.1 + 0.2), 0.7 + 0.1),
+        "selection": Combination((0, 2, 1), weights, LOGARITHMIC, Stop(0.1 + 0.2), 0.7 + 0.1),
         "trial-7": Combination((1,), np.ones(1, dtype=np.float32)),
         "linear": Combination((2,), np.ones(1, dtype=np.float32)),
     }
