@@ -15,6 +15,7 @@ class Average(Builder):
     """Equal weights on the ``top`` members that differ: a sweep always has trials that came to nothing."""
 
     name: ClassVar[str] = "average"
+    counts: ClassVar[tuple[str, ...]] = ("top",)
     top: int = 8
 
     def fit(self, stack: Stack, labels: Ints, objective: Objective) -> Combination:

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from sweepstack.ensembles.budget import Budget, Serving, pareto
 from sweepstack.ensembles.builder import Builder, ranking
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.comparison import Gain, Sample, chance_better, gain
@@ -20,7 +21,9 @@ from sweepstack.ensembles.store import Kind, Library, Stack
 from sweepstack.models.predictions import DIRECTION, Ints, Predictions, metrics
 
 Role = Literal["ensemble", "trial", "baseline", "control"]
+Measure = Callable[[Combination], Serving]
 LIKELY = 0.8  # the least chance of being better that an ensemble needs
+UNBOUNDED = Budget()
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,11 @@ class Row:
     gain_over_trial: Gain | None = None  # on test, in the objective, more is better
     gain_over_linear: Gain | None = None
     size_mb: float | None = None
-    latency_ms: float | None = None
+    latency_ms: float | None = None  # of a text that comes alone
+    latency_32_ms: float | None = None  # of one of 32 that come together
+    over_budget: str = ""  # the bounds of ensembles.budget that it breaks: it is not exported
+    front: bool = False  # whether no other row is as good on blend and as fast
+    out_of_bag: dict[str, float] | None = None  # of bagging: over the rows that some of its refits have not seen
 
     @property
     def title(self) -> str:
@@ -86,12 +93,15 @@ def choose(
     seed: int = 0,
     groups: Ints | None = None,
     allowed: frozenset[Kind] = frozenset(get_args(Kind)),
+    measure: Measure | None = None,
+    budget: Budget = UNBOUNDED,
 ) -> Choice:
     """Fits all builders on blend and decides.
 
     ``groups`` (blend rows,): rows that must not straddle two folds, the same input say. ``allowed``: the kinds of
-    members that a study lets builders use; the others only stand in the table. Both libraries hold the same members in
-    the same order. Raises DataError where blend has fewer than two rows.
+    members that a study lets builders use; the others only stand in the table. ``measure`` says what a combination
+    costs to serve, and ``budget`` what it may. Both libraries hold the same members in the same order. Raises DataError
+    where blend has fewer than two rows.
     """
     return _choose(
         blend,
@@ -102,6 +112,8 @@ def choose(
         objective,
         seed,
         allowed,
+        measure,
+        budget,
     )
 
 
@@ -114,6 +126,8 @@ def choose_out_of_fold(
     *,
     seed: int = 0,
     allowed: frozenset[Kind] = frozenset(get_args(Kind)),
+    measure: Measure | None = None,
+    budget: Budget = UNBOUNDED,
 ) -> Choice:
     """The same where members were trained under folds, and their out-of-fold predictions are valid and blend in one.
 
@@ -123,7 +137,7 @@ def choose_out_of_fold(
     What stays is that a row has taught the policies of the other folds, whose predictions the fit sees; but those of
     all members alike, and a fit has one number a member to learn from them.
     """
-    return _choose(library, labels, None, fold % FOLDS, builders, objective, seed, allowed)
+    return _choose(library, labels, None, fold % FOLDS, builders, objective, seed, allowed, measure, budget)
 
 
 def _choose(
@@ -135,12 +149,17 @@ def _choose(
     objective: Objective,
     seed: int,
     allowed: frozenset[Kind],
+    measure: Measure | None,
+    budget: Budget,
 ) -> Choice:
     ranked_on = (blend, blend_labels) if valid is None else valid
     combinations: dict[str, Combination] = {}
     on_blend: dict[str, Predictions] = {}
     rows: list[Row] = []
     notes: list[str] = []
+
+    def serving(combination: Combination) -> Serving | None:
+        return None if measure is None else measure(combination)
 
     def add(name: str, method: str, role: Role, combination: Combination, blend_predictions: Predictions) -> None:
         alone = "one segment" if blend.stack.answer.shape[2] == 1 else "its own"
@@ -149,6 +168,7 @@ def _choose(
             on_valid = blend_predictions
         else:
             on_valid = combination.predict(ranked_on[0].stack)
+        cost = serving(combination)
         rows.append(
             Row(
                 name,
@@ -159,12 +179,14 @@ def _choose(
                 alone if role != "ensemble" or alone == "one segment" else str(combination.stop),
                 metrics(on_valid, ranked_on[1], objective.costs),
                 metrics(blend_predictions, blend_labels, objective.costs),
+                over_budget=budget.broken(len(combination.members), cost),
+                **({} if cost is None else asdict(cost)),
             )
         )
 
     for name, builder in _named(builders).items():
         kinds = builder.kinds & allowed
-        places = blend.of_kinds(kinds)
+        places = tuple(place for place in blend.of_kinds(kinds) if builder.uses(blend.members[place]))
         if not places:
             notes.append(f"{name} was left out: there is no member of kind {' or '.join(sorted(kinds)) or 'allowed'}")
             continue
@@ -184,21 +206,50 @@ def _choose(
         "baseline": ("baseline", "linear"),
         "control": ("control", "supervised"),
     }
-    best: dict[Role, str] = {}
+    excesses: dict[str, float] = {}  # of single members over the budget: the largest multiple of a bound
     for kind, (role, method) in singles.items():
-        if places := blend.of_kinds(frozenset({kind})):
+        places = blend.of_kinds(frozenset({kind}))
+        while places:
             place = places[ranking(ranked_on[0].stack.take(places), ranked_on[1], objective)[0]]
-            name = best[role] = blend.members[place].name
             alone = Combination((place,), np.ones(1, dtype=np.float32))
             said = blend.stack.member(place)
             if valid is None:
                 said = cross_fit(_the_best(objective), blend.stack.take(places), blend_labels, fold)
-            add(name, method, role, alone, said)
+            add(blend.members[place].name, method, role, alone, said)
+            if role == "control" or not rows[-1].over_budget:
+                break
+            excess = {m: budget.excess(1, serving(Combination((m,), alone.weights))) for m in places}
+            fitting = tuple(m for m in places if not excess[m])
+            if not fitting:  # the cheapest of them stands beside the best
+                cheapest = min(places, key=lambda m: max(excess[m].values()))
+                excesses[blend.members[cheapest].name] = max(excess[cheapest].values())
+                if cheapest != place:
+                    only = Combination((cheapest,), alone.weights)
+                    add(blend.members[cheapest].name, method, role, only, blend.stack.member(cheapest))
+            places = fitting
 
     samples = {name: objective.sample(predictions, blend_labels) for name, predictions in on_blend.items()}
-    rivals = [name for role, name in best.items() if role != "control"]
-    chosen, reason = _decide(ensembles, rivals, samples, objective, seed)
-    return Choice(tuple(rows), combinations, chosen, reason, tuple(notes))
+    over = {row.name for row in rows if row.over_budget}
+    rivals = [row.name for row in rows if row.role in ("trial", "baseline") and row.name not in over]
+    ensembles = [name for name in ensembles if name not in over]
+    if over and not ensembles and not rivals and excesses:
+        chosen = min(excesses, key=lambda name: excesses[name])
+        reason = (
+            f"{chosen} is exported, the cheapest single member: nothing fits ensembles.budget ({budget.words}), it "
+            f"has {next(row.over_budget for row in rows if row.name == chosen)}."
+        )
+    else:
+        chosen, reason = _decide(ensembles, rivals, samples, objective, seed)
+    return Choice(with_front(rows, objective.metric), combinations, chosen, reason, tuple(notes))
+
+
+def with_front(rows: Sequence[Row], metric: str) -> tuple[Row, ...]:
+    """The rows with the Pareto front of blend score and latency marked; none where nothing was measured."""
+    points = {
+        row.name: (DIRECTION[metric] * row.blend[metric], row.latency_ms) for row in rows if row.latency_ms is not None
+    }
+    front = pareto(points)
+    return tuple(replace(row, front=row.name in front) for row in rows)
 
 
 def _the_best(objective: Objective) -> Callable[[Stack, Ints], Callable[[Stack], Predictions]]:

@@ -1,20 +1,25 @@
-"""What an ensemble costs: megabytes on disk, and milliseconds for one text that comes alone."""
+"""What an ensemble costs: megabytes on disk, and milliseconds for a text that comes alone or among others.
+
+A cascade runs a different number of members for each text, so its mean over texts counts; of each text the median of
+a few readings, so that what else the machine does counts little.
+"""
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from sweepstack.ensembles.choose import Choice, Row
+from sweepstack.ensembles.budget import Serving
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.ensemble import Ensemble, TextMember
 from sweepstack.ensembles.store import Member
 
-TEXTS = 20
+BATCH = 32  # texts that come together
+REPEATS = 3  # readings of each text, and of a batch
 WARM_UP = 3  # calls before the clock counts: kernels are chosen and caches filled on the first ones
+Read = Callable[[list[str]], object]
 
 
 def size_mb(folders: Sequence[Path]) -> float:
@@ -23,42 +28,48 @@ def size_mb(folders: Sequence[Path]) -> float:
     return sum(path.stat().st_size for path in files) / 1e6
 
 
-def latency_ms(read: Callable[[list[str]], object], texts: Sequence[str]) -> float:
-    """Median milliseconds of ``read`` on one text at a time; ``texts`` holds at least one."""
+def latency_ms(read: Read, texts: Sequence[str]) -> float:
+    """Milliseconds of ``read`` on one text at a time, mean over ``texts``, of which there is at least one."""
     for text in texts[:WARM_UP]:
         read([text])
+    return statistics.fmean(_median_ms(read, [text]) for text in texts)
+
+
+def batch_latency_ms(read: Read, texts: Sequence[str], size: int = BATCH) -> float:
+    """Milliseconds of ``read`` for one of ``size`` texts at a time; where there are fewer, they come repeatedly."""
+    batch = [texts[i % len(texts)] for i in range(size)]
+    read(batch)
+    return _median_ms(read, batch) / size
+
+
+def _median_ms(read: Read, batch: list[str]) -> float:
     times = []
-    for text in texts[:TEXTS]:
+    for _ in range(REPEATS):
         begin = time.perf_counter()
-        read([text])
+        read(batch)
         times.append(time.perf_counter() - begin)
     return 1000 * statistics.median(times)
 
 
-def measured(
-    choice: Choice, members: Sequence[Member], texts: Sequence[str], load: Callable[[Path], TextMember]
-) -> tuple[Row, ...]:
-    """The rows of ``choice`` with size_mb and latency_ms; ``members`` in the library's order, each loaded once."""
-    with threadpool_limits(limits=1):  # a text alone is too little work for two threads
-        return tuple(_measured(choice, members, texts, load))
+class Meter:
+    """Measures combinations of ``members``, the library in its order; each is loaded once."""
 
+    def __init__(self, members: Sequence[Member], texts: Sequence[str], load: Callable[[Path], TextMember]) -> None:
+        self._members, self._texts, self._load = members, texts, load
+        self._loaded: dict[int, TextMember] = {}
 
-def _measured(
-    choice: Choice, members: Sequence[Member], texts: Sequence[str], load: Callable[[Path], TextMember]
-) -> Iterator[Row]:
-    loaded: dict[int, TextMember] = {}
-    for row in choice.rows:
-        combination = choice.combinations[row.name]
+    def __call__(self, combination: Combination) -> Serving:
         for place in combination.members:
-            if place not in loaded:
-                loaded[place] = load(members[place].checkpoint)
-        yield replace(
-            row,
-            size_mb=size_mb([members[place].checkpoint for place in combination.members]),
-            latency_ms=_of(combination, loaded, texts),
-        )
+            if place not in self._loaded:
+                self._loaded[place] = self._load(self._members[place].checkpoint)
+        ensemble = Ensemble(tuple(self._loaded[place] for place in combination.members), combination)
 
+        def read(batch: list[str]) -> object:
+            return list(ensemble.read(batch))
 
-def _of(combination: Combination, loaded: Mapping[int, TextMember], texts: Sequence[str]) -> float:
-    ensemble = Ensemble(tuple(loaded[place] for place in combination.members), combination)
-    return latency_ms(lambda batch: list(ensemble.read(batch)), texts)
+        with threadpool_limits(limits=1):  # a text alone is too little work for two threads
+            return Serving(
+                size_mb([self._members[place].checkpoint for place in combination.members]),
+                latency_ms(read, self._texts),
+                batch_latency_ms(read, self._texts),
+            )

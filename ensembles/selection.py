@@ -33,11 +33,13 @@ from sweepstack.models.predictions import DIRECTION, Floats, Ints
 @dataclass(frozen=True)
 class Selection(Builder):
     name: ClassVar[str] = "selection"
+    counts: ClassVar[tuple[str, ...]] = ("members",)
     size: int = 25  # picks, counted with repetition
     start: int = 5  # at most so many of the best begin together
+    members: int = 25  # at most so many differ
 
     def fit(self, stack: Stack, labels: Ints, objective: Objective) -> Combination:
-        order = candidates(stack, labels, objective, min(self.start, self.size))
+        order = candidates(stack, labels, objective, min(self.start, self.size, self.members))
         running = _RunningAverage(stack, labels, objective)
         best: tuple[float, float] | None = None
         begun = 0
@@ -51,8 +53,9 @@ class Selection(Builder):
             running.add(member)
         cut = begun
         while len(picks) < self.size:
-            keys = [running.key(member) for member in range(len(stack))]
-            member = min(range(len(stack)), key=lambda m: (keys[m][0], m not in picks, keys[m][1], m))
+            left = range(len(stack)) if len(set(picks)) < self.members else sorted(set(picks))
+            keys = {member: running.key(member) for member in left}
+            member = min(left, key=lambda m: (keys[m][0], m not in picks, keys[m][1], m))
             picks.append(member)
             key = running.add(member)
             if best is None or key < best:

@@ -136,14 +136,26 @@ def ensemble_state(row: Row, digest: str, exported: bool, bundle: Path) -> RunSt
     """A run for one builder's ensemble, with its bundle as a logged model; ``digest`` says what it was built from."""
     measured = {f"{part}_{name}": value for part in ("valid", "blend") for name, value in getattr(row, part).items()}
     measured |= {f"test_{name}": value for name, value in (row.test or {}).items()}
-    measured |= {name: value for name in ("size_mb", "latency_ms") if (value := getattr(row, name)) is not None}
+    served = ("size_mb", "latency_ms", "latency_32_ms")
+    measured |= {name: value for name in served if (value := getattr(row, name)) is not None}
+    measured["members"] = float(len(row.members))
+    for rival in ("trial", "linear"):
+        gain = getattr(row, f"gain_over_{rival}")
+        measured |= {} if gain is None else {f"gain_over_{rival}_{end}": getattr(gain, end) for end in vars(gain)}
+    measured |= {f"test_{name}_interval": half for name, half in (row.test_interval or {}).items()}
     now = time.time()
     return RunState(
         key=f"ensemble-{row.name}-{digest}",
         name=row.name,
         params={"method": row.method, "members": ", ".join(row.members), "stop": row.stop},
         metrics=((0, measured),),
-        tags={"role": "ensemble", "state": "complete", "exported": str(exported).lower()},
+        tags={
+            "role": "ensemble",
+            "state": "complete",
+            "exported": str(exported).lower(),
+            "pareto": str(row.front).lower(),
+            **({"over_budget": row.over_budget} if row.over_budget else {}),
+        },
         status="finished",
         started=now,
         ended=now,

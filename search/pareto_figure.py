@@ -1,15 +1,20 @@
-"""The report's picture of several objectives: every trial by what it came to, and the front of those not beaten."""
+"""The report's pictures of what must be weighed: trials by several objectives, ensembles by score and latency.
+
+Each shows the front of those that nothing beats.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sweepstack.models.predictions import DIRECTION
 from sweepstack.search import format as fmt
 from sweepstack.search.objectives import direction
 from sweepstack.search.svg import CARD, COLOUR, INK, Picture, score_axis
 
 if TYPE_CHECKING:
+    from sweepstack.ensembles.choose import Row
     from sweepstack.search.trial_record import TrialRecord
 
 
@@ -48,4 +53,37 @@ def pareto(
             panel.margins(x=0.08, y=0.1)
             score_axis(panel, "x", other, label=False)
             score_axis(panel, "y", first, label=panel is np.atleast_1d(panels)[0])
+    return picture.svg
+
+
+def serving(rows: Sequence["Row"], metric: str) -> str:
+    """The blend score of each row against its milliseconds for one text; empty before they were measured."""
+    shown = [row for row in rows if row.latency_ms is not None]
+    if not shown:
+        return ""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    picture = Picture(f"{fmt.metric_name(metric)} on blend against milliseconds a text, and the Pareto front", 7.2, 3.6)
+    with picture as axes:
+        for row in shown:
+            point, over = (row.latency_ms, row.blend[metric]), bool(row.over_budget)
+            axes.scatter(
+                *point,
+                s=58 if row.front else 26,
+                facecolors=CARD if over else COLOUR[row.role],
+                edgecolors=COLOUR[row.role] if over else CARD,
+                zorder=4 if row.front else 3,
+            )
+            axes.annotate(row.title, point, (6, 5), textcoords="offset points", color=INK, fontsize=9)
+        front = sorted((row.latency_ms or 0.0, DIRECTION[metric] * row.blend[metric]) for row in shown if row.front)
+        line = [(latency, DIRECTION[metric] * score) for latency, score in front]
+        if line:
+            axes.step(*zip(*line, strict=True), where="post", color=COLOUR["ensemble"], linewidth=1.2, zorder=2)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel("milliseconds a text, alone")
+        axes.margins(x=0.15, y=0.15)
+        score_axis(axes, "y", metric)
     return picture.svg

@@ -33,7 +33,7 @@ class BuiltEnsembles:
     digest: str  # of everything that they were built from
     members: tuple[Member, ...]  # the library, in the order that combinations count in
     choice: Choice
-    scored: bool  # whether the rows have test, size and latency
+    scored: bool  # whether the rows have test
 
     @staticmethod
     def read(ledger: "Ledger", root: Path) -> "BuiltEnsembles | None":
@@ -104,7 +104,8 @@ class BuiltEnsembles:
             for rival, gain in (("trial", each.gain_over_trial), ("linear", each.gain_over_linear)):
                 for end in ("mean", "low", "high"):
                     flat[f"gain_over_{rival}_{end}"] = getattr(gain, end, None)
-            return {**flat, "size_mb": each.size_mb, "latency_ms": each.latency_ms}
+            served = ("size_mb", "latency_ms", "latency_32_ms", "over_budget", "front")
+            return {**flat, **{name: getattr(each, name) for name in served}}
 
         return pd.DataFrame([row(each) for each in self.choice.rows])
 

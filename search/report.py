@@ -18,7 +18,7 @@ from sweepstack.search import format as fmt
 from sweepstack.search.effects import FEWEST, effects, importances, usable
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import Company, best_metrics, seconds
-from sweepstack.search.pareto_figure import pareto
+from sweepstack.search.pareto_figure import pareto, serving
 from sweepstack.search.report_rows import board, ensemble_row, shown_metrics
 from sweepstack.search.summary import Results, confirmation_words, front_words, gains, quoted, shown_path
 
@@ -252,6 +252,7 @@ def pictures(contents: Contents) -> dict[str, Any]:
         else "",
         "map": figures.gamma_lambda(pair[0], pair[1], best, metric) if pair[0] and pair[1] else "",
         "intervals": figures.intervals(results.rows, metric),
+        "serving": serving(results.rows, metric),
         "reading": ""
         if reading == "off" or not reported
         else figures.reading(reported, contents.company, results.rows, best, reading.score_cost),

@@ -7,7 +7,7 @@ from sweepstack.models.predictions import ROW_METRICS
 from sweepstack.search import format as fmt
 from sweepstack.search.leaderboard import SD, Company, behind, best_metrics, most_seeds, rank, ranked, seconds
 from sweepstack.search.objectives import SECONDS
-from sweepstack.search.summary import MARKS, Results, ensemble_cells
+from sweepstack.search.summary import MARKS, OF_32, Results, ensemble_cells
 
 if TYPE_CHECKING:
     from sweepstack.ensembles.choose import Row
@@ -23,6 +23,9 @@ def ensemble_row(row: "Row", metric: str, chosen: str | None) -> dict[str, Any]:
         "role": row.role,
         "chosen": row.name == chosen,
         "mark": MARKS.get(row.role, "").strip("()"),
+        "front": row.front,
+        "over": row.over_budget,
+        "in_32": cells[OF_32],
         "over_trial": fmt.gain(row.gain_over_trial),
         "over_linear": fmt.gain(row.gain_over_linear),
         "stop": row.stop,

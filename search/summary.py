@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sweepstack.search.trial_record import TrialRecord
 
 MARKS = {"trial": "(best trial)", "baseline": "(baseline)", "control": "(control)"}
+OF_32 = "in 32"  # the heading of the milliseconds of one of 32 texts
 FRONT = 12  # trials of a front that are printed
 BOLD, DIM, GOOD = "1", "2", "1;32"  # SGR codes
 RIVALS = {"baseline": "the baseline", "trial": "the best trial"}
@@ -165,7 +166,17 @@ def ensemble_columns(rows: Iterable["Row"], metric: str, reading: bool) -> list[
     if reading:
         columns.append(Column("read", 4, importance=8))
     columns += [Column("members", 7, importance=5), Column("MB", 4, importance=3), Column("ms/row", 6, importance=4)]
-    return [*columns, Column("mark", max(len(MARKS.get(row.role, "")) for row in rows), right=False, importance=7)]
+    if any(row.latency_32_ms is not None for row in rows):
+        columns.append(Column(OF_32, len(OF_32), importance=2))
+    return [*columns, Column("mark", max(len(mark(row)) for row in rows), right=False, importance=7)]
+
+
+def mark(row: "Row") -> str:
+    """``(baseline, front)``, ``(over budget)``: what a table says behind a row."""
+    words = [MARKS.get(row.role, "").strip("()"), "over budget" if row.over_budget else ""]
+    words.append("front" if row.front else "")
+    said = ", ".join(word for word in words if word)
+    return f"({said})" if said else ""
 
 
 def ensemble_cells(row: "Row", metric: str) -> dict[str, str]:
@@ -184,7 +195,8 @@ def ensemble_cells(row: "Row", metric: str) -> dict[str, str]:
         "members": str(len(row.members)),
         "MB": fmt.decimal(row.size_mb),
         "ms/row": fmt.decimal(row.latency_ms),
-        "mark": MARKS.get(row.role, ""),
+        OF_32: fmt.DASH if row.latency_32_ms is None else f"{row.latency_32_ms:.2f}",
+        "mark": mark(row),
     }
 
 

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -6,9 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from sweepstack.ensembles.budget import Budget, Serving, pareto
 from sweepstack.ensembles.builder import Builder
 from sweepstack.ensembles.builders import make
 from sweepstack.ensembles.choose import Choice, Row, _decide, choose, choose_out_of_fold, score_test
+from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.comparison import Sample
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.store import Library, Member, Stack
@@ -266,3 +269,71 @@ def test_shuffled_labels_bring_nothing_out_of_fold() -> None:
     for row in choice.rows:
         assert row.blend["accuracy"] == pytest.approx(1 / 3, abs=0.032), row.name  # two standard errors
         assert row.blend["log_loss"] > np.log(3) - 0.01
+
+
+SIZES = {"trial-0": 4.0, "trial-1": 1.0, "baseline-2": 0.5}
+
+
+def by_size(library: Library) -> Callable[[Combination], Serving]:
+    """A member takes as many milliseconds as megabytes."""
+
+    def measure(combination: Combination) -> Serving:
+        size = sum(SIZES[library.members[m].name] for m in combination.members)
+        return Serving(size, size, size / 4)
+
+    return measure
+
+
+@pytest.mark.parametrize(
+    ("budget", "exported", "over"),
+    [
+        (Budget(), "average", {}),
+        (Budget(members=3, size_mb=5.5), "average", {}),
+        (Budget(members=2), "trial-0", {"average": "members 3 > 2"}),
+        (Budget(latency_ms=2), "trial-1", {"average": "latency_ms 5.5 > 2", "trial-0": "latency_ms 4 > 2"}),
+        (
+            Budget(size_mb=0.25),
+            "baseline-2",
+            {
+                "average": "size_mb 5.5 > 0.25",
+                "trial-0": "size_mb 4 > 0.25",
+                "trial-1": "size_mb 1 > 0.25",
+                "baseline-2": "size_mb 0.5 > 0.25",
+            },
+        ),
+    ],
+)
+def test_a_budget_bounds_the_choice_and_leaves_the_table(
+    budget: Budget, exported: str, over: dict[str, str], synthetic: SimpleNamespace
+) -> None:
+    valid, blend, _ = three_parts(synthetic, [3.6, 3.0, 2.0], ["trial", "trial", "baseline"])
+    measure = by_size(blend[0])
+    choice = choose(*blend, *valid, [make("average")], OBJECTIVE, measure=measure, budget=budget)
+    assert choice.chosen == exported
+    assert {row.name: row.over_budget for row in choice.rows if row.over_budget} == over
+    assert choice.row("average").size_mb == 5.5
+    if exported == "baseline-2":
+        assert choice.reason == (
+            "baseline-2 is exported, the cheapest single member: nothing fits ensembles.budget (size_mb 0.25), it has "
+            "size_mb 0.5 > 0.25."
+        )
+
+
+def test_the_front_of_score_and_latency_is_marked(synthetic: SimpleNamespace) -> None:
+    valid, blend, _ = three_parts(synthetic, [3.6, 0.1, 2.0], ["trial", "trial", "baseline"])
+    choice = choose(*blend, *valid, [make("average")], OBJECTIVE, measure=by_size(blend[0]))
+    points = {row.name: (row.blend["reward"], row.latency_ms) for row in choice.rows}
+    assert {row.name for row in choice.rows if row.front} == pareto(points)  # type: ignore[arg-type]
+    assert choice.row("baseline-2").front
+    unmeasured = choose(*blend, *valid, [make("average")], OBJECTIVE)
+    assert not any(row.front for row in unmeasured.rows)
+    assert unmeasured.row("average").latency_32_ms is None
+
+
+def test_out_of_fold_a_budget_bounds_the_choice_too(synthetic: SimpleNamespace) -> None:
+    library, labels, fold = out_of_fold(synthetic, [3.6, 3.0, 2.0], ["trial", "trial", "baseline"])
+    choice = choose_out_of_fold(
+        library, labels, fold, [make("average")], OBJECTIVE, measure=by_size(library), budget=Budget(latency_ms=2)
+    )
+    assert choice.chosen == "trial-1"
+    assert [row.name for row in choice.rows] == ["average", "trial-0", "trial-1", "baseline-2"]

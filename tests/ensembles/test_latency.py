@@ -2,12 +2,11 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from sweepstack.ensembles.builders import make
-from sweepstack.ensembles.choose import Choice, choose
-from sweepstack.ensembles.latency import TEXTS, WARM_UP, latency_ms, measured, size_mb
+from sweepstack.ensembles.choose import choose
+from sweepstack.ensembles.latency import BATCH, REPEATS, WARM_UP, Meter, batch_latency_ms, latency_ms, size_mb
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.store import Library, Member
 
@@ -20,16 +19,29 @@ def test_size_is_of_all_files_below(tmp_path: Path) -> None:
     assert size_mb([tmp_path / "a", tmp_path / "b"]) == pytest.approx(2.0)
 
 
-def test_latency_is_the_median_of_single_texts() -> None:
+def test_latency_is_the_mean_over_texts_of_their_medians() -> None:
     calls: list[list[str]] = []
 
     def read(batch: list[str]) -> None:
         calls.append(batch)
-        time.sleep(0.2 if len(calls) == 5 else 0.002)  # one outlier must not count
+        time.sleep(0.2 if len(calls) == WARM_UP + 2 else 0.03 if batch == ["long"] else 0.002)
 
-    assert 2 <= latency_ms(read, [f"text {i}" for i in range(50)]) < 50
+    texts = ["short", "long", "short", "short"]
+    assert 9 <= latency_ms(read, texts) < 20  # (30 + 3 · 2) / 4; the one reading of 200 ms does not count
     assert all(len(batch) == 1 for batch in calls)
-    assert len(calls) == WARM_UP + TEXTS
+    assert len(calls) == WARM_UP + REPEATS * len(texts)
+
+
+def test_latency_of_a_batch_is_of_one_of_its_texts() -> None:
+    calls: list[list[str]] = []
+
+    def read(batch: list[str]) -> None:
+        calls.append(batch)
+        time.sleep(0.032)
+
+    assert 1 <= batch_latency_ms(read, ["a", "b", "c"]) < 2
+    assert len(calls) == 1 + REPEATS
+    assert all(len(batch) == BATCH and set(batch) == {"a", "b", "c"} for batch in calls)
 
 
 def test_each_member_is_loaded_once_and_every_row_measured(
@@ -37,7 +49,6 @@ def test_each_member_is_loaded_once_and_every_row_measured(
 ) -> None:
     stack, labels = synthetic.stack([3.0, 3.0], rows=60, classes=3)
     library = Library(tuple(keyword_members), stack)
-    choice: Choice = choose(library, labels, library, labels, [make("average"), make("selection")], Objective())
     loaded: list[Path] = []
 
     def load(folder: Path) -> object:
@@ -46,10 +57,10 @@ def test_each_member_is_loaded_once_and_every_row_measured(
         loaded.append(folder)
         return load_member(folder)
 
-    rows = measured(choice, keyword_members, ["a b a", "b"], load)  # type: ignore[arg-type]
+    meter = Meter(keyword_members, ["a b a", "b"], load)  # type: ignore[arg-type]
+    choice = choose(library, labels, library, labels, [make("average"), make("selection")], Objective(), measure=meter)
     assert len(loaded) == len(set(loaded)) <= 2
-    assert [row.name for row in rows] == [row.name for row in choice.rows]
-    assert all((row.latency_ms or 0) > 0 for row in rows)
-    both = next(row for row in rows if len(row.members) == 2)
+    assert all((row.latency_ms or 0) > 0 and (row.latency_32_ms or 0) > 0 for row in choice.rows)
+    both = next(row for row in choice.rows if len(row.members) == 2)
     assert both.size_mb == pytest.approx(size_mb([member.checkpoint for member in keyword_members]))
-    assert np.isfinite([row.size_mb or np.nan for row in rows]).all()
+    assert any(row.front for row in choice.rows)

@@ -110,11 +110,20 @@ def test_an_ensemble_shows_each_part_and_what_it_costs(rows: tuple[Row, ...]) ->
 
 
 def test_what_was_not_measured_is_left_out(rows: tuple[Row, ...]) -> None:
-    bare = replace(rows[0], test=None, size_mb=None, latency_ms=0.0)
+    bare = replace(rows[0], test=None, test_interval=None, size_mb=None, latency_ms=0.0)
     ((_, values),) = ensemble_state(bare, "abc", exported=False, bundle=Path("/b")).metrics
     assert not any(name.startswith("test_") for name in values)
     assert "size_mb" not in values
     assert values["latency_ms"] == 0.0
+
+
+def test_an_ensemble_shows_its_gains_what_it_costs_and_whether_it_may(rows: tuple[Row, ...]) -> None:
+    row = replace(rows[0], latency_32_ms=0.3, front=True, over_budget="size_mb 3.1 > 1")
+    shown = ensemble_state(row, "abc", exported=False, bundle=Path("/b"))
+    ((_, values),) = shown.metrics
+    assert (values["members"], values["latency_32_ms"], values["test_reward_interval"]) == (3, 0.3, 0.014)
+    assert [values[f"gain_over_linear_{end}"] for end in ("mean", "low", "high")] == [0.014, -0.003, 0.025]
+    assert (shown.tags["pareto"], shown.tags["over_budget"]) == ("true", "size_mb 3.1 > 1")
 
 
 def test_an_ensemble_of_other_members_is_another_run(rows: tuple[Row, ...]) -> None:

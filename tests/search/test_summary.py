@@ -170,3 +170,16 @@ def test_a_spread_a_confirmation_and_a_front_are_said(
     assert lines[0].count("reward") == 1
     lines = text(replace(results, confirmed=Confirmation(7, "reward", 0.85, (0.83,), 0.83, None, None)))
     assert lines[1] == "Confirmed    reward .830 on 1 new seed   (.850 in the search)"
+
+
+def test_the_table_says_what_a_text_among_others_takes_and_what_is_over_the_budget(results: Results) -> None:
+    rows = (
+        replace(results.rows[0], latency_32_ms=0.314, over_budget="size_mb 3.1 > 1"),
+        replace(results.rows[1], front=True),
+        replace(results.rows[2], front=True, latency_32_ms=0.02),
+    )
+    lines = text(replace(results, rows=rows))[1:5]
+    assert lines[0].endswith("MB   ms/row   in 32")
+    assert lines[1].endswith("1.2    0.31   (over budget)")
+    assert lines[2].endswith("(best trial, front)")
+    assert lines[3].endswith("0.1    0.02   (baseline, front)")
