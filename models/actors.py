@@ -11,7 +11,7 @@ from torch.nn import Parameter
 
 from sweepstack.models.checkpoints import finished, predict, probabilities_of
 from sweepstack.models.encoding import EncodedPart, TaskData
-from sweepstack.models.policy import FEATURES, PolicyOutput, ReadingPolicy
+from sweepstack.models.policy import PolicyOutput, ReadingPolicy
 from sweepstack.models.predictions import Predictions
 
 PLAYED = "policy"
@@ -108,7 +108,7 @@ class FrozenActor:
 
     def _output(self, label_logits: Tensor, observations: Tensor, cost: Tensor | None) -> PolicyOutput:
         if self.samples_labels:
-            return self._policy.heads(observations[..., FEATURES:], cost)
+            return self._policy.heads(observations[..., self._policy.features :], cost)
         return PolicyOutput(label_logits, *self._policy.judge(observations, cost))
 
 

@@ -35,7 +35,7 @@ from sweepstack.models.settings import Model, Reading, TrialSettings
 from sweepstack.models.text import WHOLE, TextReader
 from sweepstack.models.wide import LONGEST, known_ngrams
 
-FORMAT = 3
+FORMAT = 4
 FOLDS_FORMAT = 1
 CHUNK = 512  # rows predicted at a time
 

@@ -23,8 +23,9 @@ from sweepstack.models.wide import ALONE, CLASSES, DROPPED, LONGEST, Wide, hashe
 UNKNOWN = 1
 NGRAMS = 2048  # rows of each table of n-grams: four times as many cost a fifth of the time and gained nothing
 CONFIDENT = 3.0  # log-odds of the top label at which an untrained policy is as likely to answer as to read on
-FEATURES = 7
-ODDS_SCALE = 0.25  # log-odds reach 12
+FEATURES = 7  # of any policy's confidence
+MOST_ODDS = 12.0
+ODDS_SCALE = 0.25  # of log-odds, which reach MOST_ODDS
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "sigmoid": torch.sigmoid,
@@ -122,6 +123,12 @@ class LabelHead(nn.Linear):
         return logits if states.shape[-1] == d else logits + states[..., d:]
 
 
+def log_odds(log_probs: Tensor) -> Tensor:
+    """Bounded and scaled to the order of one, of the same shape."""
+    odds = log_probs - torch.log1p(-log_probs.exp().clamp(max=1 - 1e-6))
+    return odds.clamp(-MOST_ODDS, MOST_ODDS) * ODDS_SCALE
+
+
 class ReadingPolicy(nn.Module):
     """``precision`` is that of the Transformer's matrix products, ``compiled`` whether torch.compile makes its code;
     both are set by whoever trains it, and a checkpoint knows neither."""
@@ -148,10 +155,12 @@ class ReadingPolicy(nn.Module):
         self.state_size = d if self.wide is None else d + shape.classes
         self.label_head = LabelHead(d, shape.classes)
         self.condition = reading.cost if isinstance(reading.cost, Condition) else None
+        self.features = FEATURES + (0 if self.wide is None else 2 + shape.classes)
         told = 1 if self.conditioned else 0
-        features = FEATURES + (self.state_size if model.read_head == "state" else 0)
-        self.read_head = nn.Sequential(nn.Linear(features + told, 32), nn.Tanh(), nn.Linear(32, 1))
-        self.value_head = nn.Sequential(nn.Linear(FEATURES + self.state_size + told, 32), nn.Tanh(), nn.Linear(32, 1))
+        seen = self.features + self.state_size
+        sure = seen if model.read_head == "state" else self.features
+        self.read_head = nn.Sequential(nn.Linear(sure + told, 32), nn.Tanh(), nn.Linear(32, 1))
+        self.value_head = nn.Sequential(nn.Linear(seen + told, 32), nn.Tanh(), nn.Linear(32, 1))
         self._initialise(model)
 
     def _initialise(self, model: Model) -> None:
@@ -235,30 +244,36 @@ class ReadingPolicy(nn.Module):
         return PolicyOutput(label_logits, *self.judge(self.observe(states, label_logits), cost))
 
     def observe(self, states: Tensor, label_logits: Tensor) -> Tensor:
-        """What READ and value are judged from, (B, S, FEATURES + state_size): how sure it is, and its states.
+        """What READ and value are judged from, (B, S, features + state_size): how sure it is, and its states.
 
-        The first FEATURES are the log-odds and the probability of the top label, the same one segment earlier, the
-        entropy, the gap to the second label, and the share of segments read, scaled to the order of one.
+        The first are the log-odds and the probability of the top label, the same one segment earlier, the entropy, the
+        gap to the second label, and the share of segments read, scaled to the order of one. With a wide model beside
+        the Transformer also every label's log-probability, for a label that is seldom mistaken needs less reading, and
+        the log-odds that each of the two gives the top label, for where they differ there is more to be read.
         """
         log_probs = label_logits.detach().log_softmax(-1)
         top = log_probs.topk(min(2, log_probs.shape[-1]), dim=-1).values
-        probability = top[..., 0].exp()
-        odds = (top[..., 0] - torch.log1p(-probability.clamp(max=1 - 1e-6))).clamp(-12, 12) * ODDS_SCALE
+        odds, probability = log_odds(top[..., 0]), top[..., 0].exp()
         entropy = -(log_probs.exp() * log_probs).sum(-1)
-        gap = (top[..., 0] - top[..., -1]).clamp(max=12) * ODDS_SCALE
+        gap = (top[..., 0] - top[..., -1]).clamp(max=MOST_ODDS) * ODDS_SCALE
         step = torch.arange(odds.shape[1], device=odds.device) / self.reading.max_segments
         before = [F.pad(x, (1, 0))[:, :-1] for x in (odds, probability)]
-        features = torch.stack([odds, probability, *before, entropy, gap, step.expand_as(odds)], dim=-1)
-        return torch.cat([features, states], dim=-1)
+        features = [torch.stack([odds, probability, *before, entropy, gap, step.expand_as(odds)], dim=-1)]
+        if self.wide is not None:
+            wide = states[..., -self.shape.classes :].detach()
+            alone = torch.stack([label_logits.detach() - wide, wide], dim=-2).log_softmax(-1)  # (B, S, 2, K)
+            best = log_probs.argmax(-1)[..., None, None].expand(*alone.shape[:-1], 1)
+            features += [log_odds(alone.gather(-1, best).squeeze(-1)), log_probs.clamp(min=-MOST_ODDS) * ODDS_SCALE]
+        return torch.cat([*features, states], dim=-1)
 
     def judge(self, observations: Tensor, cost: Tensor | float | None = None) -> tuple[Tensor, Tensor]:
-        """(…, FEATURES + state_size) → READ logits and values, each (…).
+        """(…, features + state_size) → READ logits and values, each (…).
 
         ``cost`` of a READ, a number or of the first dimensions of …, is for a conditioned policy alone: without it the
         interval's middle counts, and beyond the interval its end.
         """
         odds = observations[..., 0] / ODDS_SCALE
-        sure = observations if self.model.read_head == "state" else observations[..., :FEATURES]
+        sure = observations if self.model.read_head == "state" else observations[..., : self.features]
         if self.condition is not None:
             low, high = self.condition.condition
             told = torch.as_tensor(self.condition.middle if cost is None else cost).to(observations).clamp(low, high)

@@ -197,7 +197,7 @@ class ReadingPlayer:
 
     @staticmethod
     def judged(policy: Any, observed: Tensor, free: Tensor, cost: Tensor | None = None) -> Evaluation:
-        """What a policy whose labels are fixed, or a stack of K, says of (…, FEATURES + state_size)."""
+        """What a policy whose labels are fixed, or a stack of K, says of (…, features + state_size)."""
         read, values = policy.judge(observed, cost)
         return Evaluation(choices(PolicyOutput(observed, read, values), free, samples_labels=False), values)
 

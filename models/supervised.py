@@ -35,7 +35,7 @@ from sweepstack.models.settings import PRECISION_FILE, Condition, Descent, Trial
 
 Rows = NDArray[np.int64]
 
-FORMAT = 2
+FORMAT = 3
 START_FILE = "start.json"  # beside a start's weights: the seconds that it took
 
 

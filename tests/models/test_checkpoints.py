@@ -159,7 +159,7 @@ def test_it_needs_nothing_but_its_folder(topics: Topics, folder: Path, tmp_path:
 def test_the_files_are_safetensors_and_json(folder: Path, policy: ReadingPolicy, topics: Topics) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "tokenizer.json", "weights.safetensors"]
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    assert (config["format"], config["kind"], config["threshold"]) == (3, "policy", None)
+    assert (config["format"], config["kind"], config["threshold"]) == (4, "policy", None)
     assert config["reading"] == topics.settings.reading.model_dump()
     loaded, _ = load_policy(folder, torch.device("cpu"))
     for name, tensor in policy.state_dict().items():

@@ -13,7 +13,7 @@ from scipy.special import ndtr
 from torch import Tensor
 
 from sweepstack.models.builtin import languages
-from sweepstack.models.policy import ACTIVATIONS, CONFIDENT, PolicyOutput, ReadingPolicy, Shape
+from sweepstack.models.policy import ACTIVATIONS, CONFIDENT, FEATURES, PolicyOutput, ReadingPolicy, Shape
 from sweepstack.models.precision import Precision
 from sweepstack.models.settings import Condition, Model, Reading
 from sweepstack.models.text import TextReader
@@ -142,6 +142,26 @@ def test_a_policy_begins_as_a_soft_threshold_of_value_zero(case: tuple[TextReade
     assert output.values.abs().max() == 0
     top = output.label_logits.softmax(-1).amax(-1)
     torch.testing.assert_close(output.read_logits, CONFIDENT - torch.log(top / (1 - top)), atol=1e-4, rtol=1e-4)
+
+
+def test_what_the_read_head_is_shown_of_the_labels_and_of_each_part(case: tuple[TextReader, Reading]) -> None:
+    """Logarithms of the labels' probabilities .7, .2, .1; for the top label the odds of the Transformer alone (.5), and
+    of the wide model alone (.7 / .5 over the sum of all such ratios)."""
+    reader, reading = case
+    policy = ReadingPolicy(Shape(reader.vocab_size, 3), reading, Model(d_model=16, heads=2)).eval()
+    together, alone = torch.tensor([0.7, 0.2, 0.1]), torch.tensor([0.5, 0.25, 0.25])
+    wide = together.log() - alone.log()
+    states = torch.cat([torch.zeros(16), wide])[None, None]
+    with torch.no_grad():
+        policy.label_head.weight.zero_()
+        policy.label_head.bias.copy_(alone.log())
+        label_logits = policy.label_head(states)
+        seen = policy.observe(states, label_logits)[0, 0]
+    torch.testing.assert_close(label_logits.softmax(-1)[0, 0], together)
+    by_wide = 1.4 / (1.4 + 0.8 + 0.4)
+    odds = torch.tensor([0.5 / 0.5, by_wide / (1 - by_wide)]).log()
+    torch.testing.assert_close(seen[FEATURES : policy.features], torch.cat([odds, together.log()]) / 4)
+    assert len(seen) == policy.features + policy.state_size
 
 
 def test_confidence_alone_decides_and_not_the_state(case: tuple[TextReader, Reading]) -> None:
