@@ -14,7 +14,7 @@ from sweepstack.ensembles.store import Stack
 from sweepstack.ensembles.temperature import tempered
 from sweepstack.models.predictions import Floats, Ints, Predictions
 
-OF_POOL = "pool."  # begins the names of its arrays
+OF_POOL, OF_STOP = "pool.", "stop."  # begin the names of their arrays
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,16 @@ class Combination:
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """Everything but ``members``' names, as JSON values and arrays."""
         fitted, arrays = self.pool.state()
+        stop, of_stop = self.stop.state()
+        named = {OF_POOL + name: array for name, array in arrays.items()}
+        named |= {OF_STOP + name: array for name, array in of_stop.items()}
         return {
             "pool": self.pool.kind,
             "fitted": fitted,
             "members": list(self.members),
             "temperature": self.temperature,
-            "stop": self.stop.state(),
-        }, {"weights": self.weights, **{OF_POOL + name: array for name, array in arrays.items()}}
+            "stop": stop,
+        }, {"weights": self.weights, **named}
 
     @staticmethod
     def from_state(state: dict[str, Any], arrays: Arrays) -> "Combination":
@@ -61,6 +64,10 @@ class Combination:
         members = tuple(map(int, state["members"]))
         if len(arrays["weights"]) != len(members):
             raise ValueError(f"{len(members)} members need as many weights, but got {len(arrays['weights'])}")
-        own = {name.removeprefix(OF_POOL): array for name, array in arrays.items() if name.startswith(OF_POOL)}
-        pool = POOLS[kind].from_state(state.get("fitted", {}), own)
-        return Combination(members, arrays["weights"], pool, Stop.from_state(state["stop"]), temperature)
+        pool = POOLS[kind].from_state(state.get("fitted", {}), _of(OF_POOL, arrays))
+        stop = Stop.from_state(state["stop"], _of(OF_STOP, arrays))
+        return Combination(members, arrays["weights"], pool, stop, temperature)
+
+
+def _of(prefix: str, arrays: Arrays) -> Arrays:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -1,10 +1,12 @@
-"""When an ensemble has read enough: the averaged answering probabilities of its members, or a threshold of its own.
+"""When an ensemble has read enough: its members' averaged answering probabilities, a threshold of its own, or what a
+small policy learned.
 
-A threshold on the combined confidence can be the better stop, but fitted on a few hundred rows it is unstable. So it
-replaces the averaged one only where it wins by more than the noise on rows that it was not fitted on.
+Each has more to fit than the one before, on a few hundred rows. So each replaces the one before only where it wins by
+more than the noise on rows that it was not fitted on.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,35 +14,46 @@ from numpy.typing import NDArray
 
 from sweepstack.ensembles.crossfit import folds
 from sweepstack.ensembles.objective import Objective
+from sweepstack.ensembles.read_head import ReadHead
 from sweepstack.models.costs import Costs, read_matrix
 from sweepstack.models.predictions import THRESHOLDS, Floats, Ints, Predictions, answer_above, scores
+
+FEWEST = 100  # rows that a policy is learned on
 
 
 @dataclass(frozen=True)
 class Stop:
     threshold: float | None = None  # None: the members' averaged answering probabilities
     costs: Costs = field(default_factory=Costs)  # of wrong answers, of which a threshold's confidence is made
+    head: ReadHead | None = None  # corrects these
 
     def apply(self, probabilities: Floats, answer: Floats, n_segments: Ints) -> Predictions:
         """Combined (rows, segments, classes) and averaged (rows, segments), as Predictions that stop here."""
-        if self.threshold is None:
-            return Predictions(probabilities, answer, n_segments)
-        return answer_above(probabilities, n_segments, self.threshold, self.costs)
+        stopped = Predictions(probabilities, answer, n_segments)
+        if self.threshold is not None:
+            stopped = answer_above(probabilities, n_segments, self.threshold, self.costs)
+        return stopped if self.head is None else self.head.correct(stopped, answer, self.costs)
 
     def __str__(self) -> str:
-        return "averaged" if self.threshold is None else f"confidence {self.threshold:.3g}"
+        base = "averaged" if self.threshold is None else f"confidence {self.threshold:.3g}"
+        return base if self.head is None else f"learned from {base}"
 
-    def state(self) -> dict[str, Any]:
-        """As JSON values."""
+    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """As JSON values and arrays."""
         matrix = self.costs.matrix
-        return {"threshold": self.threshold, "costs": None if matrix is None else matrix.tolist()}
+        return {
+            "threshold": self.threshold,
+            "costs": None if matrix is None else matrix.tolist(),
+            "segments": None if self.head is None else self.head.segments,
+        }, {} if self.head is None else self.head.arrays()
 
     @staticmethod
-    def from_state(state: dict[str, Any]) -> "Stop":
+    def from_state(state: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> "Stop":
         """The inverse of :meth:`state`; raises ValueError, TypeError or KeyError where it is not one."""
-        threshold, stored = state["threshold"], state["costs"]
+        threshold, stored, segments = state["threshold"], state["costs"], state.get("segments")
         matrix = None if stored is None else read_matrix(stored, len(stored))
-        return Stop(None if threshold is None else float(threshold), Costs(matrix=matrix))
+        head = None if segments is None else ReadHead.of(arrays, int(segments))
+        return Stop(None if threshold is None else float(threshold), Costs(matrix=matrix), head)
 
 
 AVERAGED = Stop()
@@ -69,19 +82,64 @@ def best_threshold(table: NDArray[np.float64]) -> int:
 def fit_stop(predictions: Predictions, labels: Ints, objective: Objective) -> Stop:
     """The stop for combined predictions that still answer by the members' averaged probabilities.
 
-    The threshold is compared where it was not fitted (5 folds) and must win by more than one standard error of the
-    paired difference.
+    Stops are compared where they were not fitted (5 folds), and must win by more than one standard error of the paired
+    difference.
     """
     if predictions.answer.shape[1] == 1 or len(labels) < 2:
         return AVERAGED
     costs = objective.stop_costs
-    averaged = scores(predictions, labels, costs)["reward"]
-    table = reward_table(predictions, labels, costs)
     fold = folds(labels, seed=0)
+    table = reward_table(predictions, labels, costs)
+    averaged = scores(predictions, labels, costs)["reward"]
+
+    def threshold(rows: NDArray[np.bool_]) -> Stop:
+        return Stop(float(THRESHOLDS[best_threshold(table[:, rows])]), Costs(matrix=costs.matrix))
+
+    sure = np.empty(len(labels))
+    for k in range(fold.max() + 1):
+        held = fold == k
+        sure[held] = table[best_threshold(table[:, ~held]), held]
+    everywhere = np.ones(len(labels), dtype=np.bool_)
+    if clearly(sure - averaged):
+        return _corrected(predictions, labels, costs, threshold(everywhere), sure, fold, threshold)
+    return _corrected(predictions, labels, costs, AVERAGED, averaged, fold, lambda _: AVERAGED)
+
+
+def clearly(gain: NDArray[np.float64]) -> bool:
+    """Whether the mean of a paired difference (rows,) is above its standard error."""
+    return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)))
+
+
+def _corrected(
+    predictions: Predictions,
+    labels: Ints,
+    costs: Costs,
+    base: Stop,
+    held_out: NDArray[np.float64],  # (rows,): its rewards where it was not fitted
+    fold: Ints,
+    fitted: Callable[[NDArray[np.bool_]], Stop],  # it, from these rows alone
+) -> Stop:
+    """``base``, or what a policy learned of it where that wins."""
+    if len(labels) < FEWEST:
+        return base
+    from sweepstack.ensembles.learned_stop import learn_head  # torch: a second to import
+
+    def learned(base: Stop, rows: NDArray[np.bool_]) -> Stop:
+        own = predictions.rows(rows)
+        stopped = base.apply(own.probabilities, own.answer, own.n_segments)
+        head = learn_head(stopped, own.answer, labels[rows], costs)
+        return replace(base, costs=Costs(matrix=costs.matrix), head=head)
+
+    def rewards(stop: Stop, rows: NDArray[np.bool_]) -> NDArray[np.float64]:
+        own = predictions.rows(rows)
+        return scores(stop.apply(own.probabilities, own.answer, own.n_segments), labels[rows], costs)["reward"]
+
+    everywhere = np.ones(len(labels), dtype=np.bool_)
+    best = learned(base, everywhere)
+    if not clearly(rewards(best, everywhere) - rewards(base, everywhere)):  # nor will it where it was not fitted
+        return base
     gain = np.empty(len(labels))
     for k in range(fold.max() + 1):
         held = fold == k
-        gain[held] = table[best_threshold(table[:, ~held]), held] - averaged[held]
-    if gain.mean() <= gain.std(ddof=1) / np.sqrt(len(gain)):
-        return AVERAGED
-    return Stop(float(THRESHOLDS[best_threshold(table)]), Costs(matrix=costs.matrix))
+        gain[held] = rewards(learned(fitted(~held), ~held), held) - held_out[held]
+    return best if clearly(gain) else base

@@ -31,12 +31,13 @@ def test_a_threshold_knows_what_errors_cost_and_comes_back_with_it(synthetic: Si
     stop = fit_stop(hasty, labels, Objective("reward", Costs(0.02, MATRIX)))
     assert stop.threshold is not None
     assert stop.costs == Costs(matrix=MATRIX)
-    again = Stop.from_state(json.loads(json.dumps(stop.state())))
+    state, arrays = stop.state()
+    again = Stop.from_state(json.loads(json.dumps(state)), arrays)
     assert again == stop
     applied = again.apply(hasty.probabilities, hasty.answer, hasty.n_segments)
     above = answer_above(hasty.probabilities, hasty.n_segments, stop.threshold, stop.costs)
     np.testing.assert_array_equal(applied.answer, above.answer)
-    assert Stop.from_state(AVERAGED.state()) == AVERAGED
+    assert Stop.from_state(*AVERAGED.state()) == AVERAGED
 
 
 def test_averaged_keeps_what_it_is_given_and_a_threshold_does_not(synthetic: SimpleNamespace) -> None:
