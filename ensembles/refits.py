@@ -1,29 +1,38 @@
-"""Refits for bagging: the best settings trained again, each on a bootstrap sample and from a start of its own.
+"""Refits: settings that the search has found, trained again on other rows or from another start, each a new member.
 
-A bootstrap sample is drawn from warm and policy together, under folds from those of each fold, so that what a fold
-holds out stays unseen. A refit is a folder ``refits/<hash>/`` like a trial's, with
-``checkpoint/`` and ``predictions/``; the hash is of all that it depends on. The file ``done`` is written last. A refit
-that was killed goes on where its Trainer left off.
+One job says what is trained on (a bootstrap sample, rows drawn by weight, or all as they are), where it begins (weights
+drawn by its own seed, or those of a checkpoint), and which epoch is kept. A refit is a folder ``refits/<hash>/`` like a
+trial's, with ``checkpoint/`` and ``predictions/``; the hash is of all that it depends on. The file ``done`` is written
+last; a refit that was killed goes on where its Trainer left off. Samples are drawn from warm and policy together, under
+folds from those of each fold, so that what a fold holds out stays unseen.
 """
 
 import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sweepstack.ensembles.store import Member
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.files import read_json, write_json
-from sweepstack.models.seeds import derive_seed
+from sweepstack.models.predictions import Predictions
 from sweepstack.models.settings import TrialSettings
 
 if TYPE_CHECKING:
     from sweepstack.models.encoding import TaskData
+    from sweepstack.models.parts import TrainerLike
 
-FORMAT = 1
+FORMAT = 2
+FITTED = "fitted"  # the predictions of all rows of warm and policy, those of one fold after the other
+
+Weights = tuple[NDArray[np.float64], ...]
+"""(rows of warm and policy,) for each fold, or one array: how much likelier than others a row is drawn."""
 
 
 class Future(Protocol):
@@ -35,10 +44,46 @@ class Executor(Protocol):
 
 
 @dataclass(frozen=True)
+class Sample:
+    """As many rows of warm and policy as there are, drawn with replacement; ``weights`` None: all alike."""
+
+    seed: int
+    weights: Weights | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def identity(self) -> list[Any]:
+        digests = [hashlib.sha256(each.tobytes()).hexdigest() for each in self.weights or ()]
+        return [self.seed, digests]
+
+
+@dataclass(frozen=True)
 class RefitJob:
     settings: TrialSettings
-    bootstrap_seed: int
-    folder: Path
+    folder: Path  # named by a hash of all that it depends on; see :meth:`of`
+    sample: Sample | None = None  # None: the rows as they are
+    initial: Path | None = None  # the checkpoint whose weights it begins with; None: they are drawn
+    chosen: bool = True  # whether the best epoch by valid is kept, or the last one
+
+    @staticmethod
+    def of(
+        refits: Path,
+        hashes: Mapping[str, str],
+        settings: TrialSettings,
+        sample: Sample | None = None,
+        initial: Path | None = None,
+        chosen: bool = True,
+    ) -> "RefitJob":
+        """A job in a folder of ``refits``; ``hashes`` of the data's parts."""
+        identity = [
+            FORMAT,
+            settings.model_dump(mode="json"),
+            None if sample is None else sample.identity,
+            None if initial is None else checkpoint_hash(initial),
+            chosen,
+            dict(sorted(hashes.items())),
+        ]
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+        return RefitJob(settings, refits / digest, sample, initial, chosen)
 
     @property
     def name(self) -> str:
@@ -52,6 +97,10 @@ class RefitJob:
     def marker(self) -> Path:
         return self.folder / "done"
 
+    def said_of_fitted(self) -> Predictions:
+        """What a finished refit with a sample says of every row of warm and policy, drawn or not."""
+        return Predictions.load(self.member.predictions(FITTED))[0]
+
 
 @dataclass(frozen=True)
 class RefitResult:
@@ -60,44 +109,78 @@ class RefitResult:
     error: str | None  # why it came to nothing; then it is no member
 
 
-def refit_jobs(
-    best: Sequence[TrialSettings], members: int, seed: int, hashes: Mapping[str, str], refits: Path
-) -> list[RefitJob]:
-    """``members`` refits of each of the ``best`` settings; ``hashes`` of the data's parts.
+Chain = Callable[[Sequence[RefitResult]], RefitJob | None]
+"""The job that follows those results, or None where the chain ends; every step is a function of them alone, so that a
+chain that was killed goes on."""
 
-    Each has its own bootstrap sample and its own supervised start, so that members err differently.
-    """
-    jobs: dict[Path, RefitJob] = {}  # two of the best may differ in nothing but the seed that is replaced here
-    for settings in best:
-        for i in range(members):
-            own = settings.with_values({"train.warm_start.seed": derive_seed(seed, "refit start", i)})
-            bootstrap_seed = derive_seed(seed, "bootstrap", i)
-            identity = [FORMAT, own.model_dump(mode="json"), bootstrap_seed, dict(sorted(hashes.items()))]
-            digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
-            jobs[refits / digest] = RefitJob(own, bootstrap_seed, refits / digest)
-    return list(jobs.values())
+
+def checkpoint_hash(checkpoint: Path) -> str:
+    """Of every file in it, those of folds included."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in checkpoint.rglob("*") if path.is_file()):
+        digest.update(str(path.relative_to(checkpoint)).encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def refit(job: RefitJob, data: "TaskData", metric: str) -> RefitResult:
     """Trains one refit to its end, in whatever process it is called; a training that breaks down is a result too."""
     if job.marker.exists():
         return read_result(job)
-    from sweepstack.models.encoding import resample
     from sweepstack.models.folds import make_trainer
 
     starts = job.folder / "starts"
-    trainer = make_trainer(job.settings, resample(data, job.bootstrap_seed), starts, job.folder, metric)
-    epochs = job.settings.train.epochs * max(1, len(data.folds))
+    trainer: TrainerLike | None = None
     error = None
     try:
-        while len(trainer.reports) < epochs:
+        settings, rows = _prepared(job, data, starts)
+        trainer = make_trainer(settings, rows, starts, job.folder, metric, chosen=job.chosen)
+        while len(trainer.reports) < settings.train.epochs * max(1, len(data.folds)):
             trainer.step()
+        if job.sample is not None:
+            _predict_fitted(job, data)
     except TrainingError as raised:
         error = str(raised)
-    trainer.close(True)
+    reports = [] if trainer is None else [dict(report) for report in trainer.reports]
+    if trainer is not None:
+        trainer.close(True)
     shutil.rmtree(starts, ignore_errors=True)
-    write_json(job.marker, {"reports": [dict(report) for report in trainer.reports], "error": error})
+    write_json(job.marker, {"reports": reports, "error": error})
     return read_result(job)
+
+
+def _prepared(job: RefitJob, data: "TaskData", starts: Path) -> tuple[TrialSettings, "TaskData"]:
+    """The settings, their precision decided, and the rows; a start that begins at a checkpoint is trained already."""
+    from sweepstack.models.checkpoints import fold_folders
+    from sweepstack.models.encoding import resample
+    from sweepstack.models.supervised import ensure_start, with_precision
+
+    rows = data if job.sample is None else resample(data, job.sample.seed, job.sample.weights)
+    if job.initial is None:
+        return job.settings, rows
+    settings = with_precision(job.settings, (rows.folds or (rows,))[0], starts)
+    initials = fold_folders(job.initial, len(rows.folds)) if rows.folds else [job.initial]
+    for fold, initial in zip(rows.folds or (rows,), initials, strict=True):
+        ensure_start(settings, fold, starts, initial)
+    return settings, rows
+
+
+def _predict_fitted(job: RefitJob, data: "TaskData") -> None:
+    """Keeps what the refit says of the rows that it might have been trained on, before they were sampled."""
+    from sweepstack.models.checkpoints import fold_folders, load_policy, pick_device, predict
+    from sweepstack.models.costs import Costs
+    from sweepstack.models.encoding import fitted_rows
+    from sweepstack.models.predictions import one_after_another
+
+    checkpoint = job.member.checkpoint
+    checkpoints = fold_folders(checkpoint, len(data.folds)) if data.folds else [checkpoint]
+    said = []
+    for fold, own in zip(data.folds or (data,), checkpoints, strict=True):
+        policy, config = load_policy(own, pick_device(job.settings.device))
+        threshold: Any = config["threshold"]
+        said.append(predict(policy, fitted_rows(fold), threshold, costs=Costs(matrix=data.costs)))
+    rows_hash = hashlib.sha256(json.dumps(dict(sorted(data.hashes.items()))).encode()).hexdigest()[:16]
+    one_after_another(said).save(job.member.predictions(FITTED), rows_hash)
 
 
 def read_result(job: RefitJob) -> RefitResult:
@@ -114,3 +197,15 @@ def refits(jobs: Sequence[RefitJob], data: Any, metric: str, executor: Executor)
     running = {job.folder: executor.submit(refit, job, data, metric) for job in jobs if not job.marker.exists()}
     for job in jobs:
         yield running[job.folder].result() if job.folder in running else read_result(job)
+
+
+def follow(chains: Sequence[Chain], data: Any, metric: str, executor: Executor) -> Iterator[tuple[int, RefitResult]]:
+    """The results of several chains, each with the place of its chain, round by round: those of a round at once."""
+    results: list[list[RefitResult]] = [[] for _ in chains]
+    going = list(range(len(chains)))
+    while going:
+        jobs = {i: job for i in going if (job := chains[i](results[i])) is not None}
+        for i, result in zip(jobs, refits(list(jobs.values()), data, metric, executor), strict=True):
+            results[i].append(result)
+            yield i, result
+        going = [i for i in jobs if results[i][-1].error is None]

@@ -4,6 +4,7 @@ Test labels are left out: nothing that trains or combines can see them.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -91,21 +92,32 @@ def _cut_short(dataset: Dataset, reader: TextReader, parts: dict[str, EncodedPar
     )
 
 
-def resample(data: TaskData, seed: int) -> TaskData:
+def fitted_rows(data: TaskData) -> EncodedPart:
+    """The rows of warm, then those of policy; under folds those of one fold after the other."""
+    return _concatenate([fold.parts[name] for fold in data.folds or (data,) for name in FITTED])
+
+
+def resample(data: TaskData, seed: int, weights: Sequence[NDArray[np.float64]] | None = None) -> TaskData:
     """A bootstrap sample of warm and policy together: as many rows as they have, drawn with replacement.
 
-    A row that was drawn more than once goes with all its copies to one of the two, so that policy optimisation still
-    plays on inputs that the start has not seen. Both keep their share of the rows, to within the copies of one row, and
-    rows with the same tokens count as one. valid, blend, test and the reader stay as they are. Raises TrainingError
-    where there is but one distinct row. Under folds each has a sample of its own.
+    ``weights`` (rows of both,), one array for each fold, or a single one: how much likelier than others a row is drawn,
+    for boosting by resampling (Freund & Schapire 1997); without them all are drawn alike. A row that was drawn more
+    than once goes with all its copies to one of the two, so that policy optimisation still plays on inputs that the
+    start has not seen. Both keep their share of the rows, to within the copies of one row, and rows with the same
+    tokens count as one. valid, blend, test and the reader stay as they are. Raises TrainingError where there is but one
+    distinct row. Under folds each has a sample of its own.
     """
     if data.folds:
-        folds = tuple(resample(fold, derive_seed(seed, "fold", k)) for k, fold in enumerate(data.folds))
-        return replace(data, folds=folds)
+        own = [None] * len(data.folds) if weights is None else [[each] for each in weights]
+        folds = [
+            resample(fold, derive_seed(seed, "fold", k), of_fold)
+            for k, (fold, of_fold) in enumerate(zip(data.folds, own, strict=True))
+        ]
+        return replace(data, folds=tuple(folds))
+    both = fitted_rows(data)
     rng = np.random.default_rng(derive_seed(seed, "resample"))
-    both = _concatenate([data.parts[name] for name in FITTED])
-    drawn = rng.integers(len(both), size=len(both))
-    distinct, inverse = np.unique(both.tokens[drawn].reshape(len(both), -1), axis=0, return_inverse=True)
+    drawn = _drawn(rng, len(both), None if weights is None else weights[0])
+    distinct, inverse = np.unique(_flat(both)[drawn], axis=0, return_inverse=True)
     if len(distinct) < 2:
         raise TrainingError("a bootstrap sample of warm and policy has only one distinct text; bagging needs more rows")
     copies = np.bincount(inverse.reshape(-1), minlength=len(distinct))
@@ -117,8 +129,31 @@ def resample(data: TaskData, seed: int) -> TaskData:
     to_warm[order[[0, -1]]] = True, False
     in_warm = to_warm[inverse.reshape(-1)]
     parts = {"warm": both.rows(drawn[in_warm]), "policy": both.rows(drawn[~in_warm])}
-    hashes = {name: hashlib.sha256(f"{data.hashes[name]} {seed}".encode()).hexdigest()[:16] for name in FITTED}
+    by = str(seed) if weights is None else f"{seed} {hashlib.sha256(weights[0].tobytes()).hexdigest()}"
+    hashes = {name: hashlib.sha256(f"{data.hashes[name]} {by}".encode()).hexdigest()[:16] for name in FITTED}
     return replace(data, parts={**data.parts, **parts}, hashes={**data.hashes, **hashes})
+
+
+def out_of_bag(data: TaskData, seed: int) -> NDArray[np.bool_]:
+    """(rows of warm and policy,): those that no row of the bootstrap sample ``resample(data, seed)`` is the same as.
+
+    Not for folds, where the rows of several would be mixed up.
+    """
+    rng = np.random.default_rng(derive_seed(seed, "resample"))
+    both = fitted_rows(data)
+    _, inverse = np.unique(_flat(both), axis=0, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    return np.isin(inverse, inverse[_drawn(rng, len(both), None)], invert=True)
+
+
+def _drawn(rng: np.random.Generator, rows: int, weights: NDArray[np.float64] | None) -> NDArray[np.int64]:
+    if weights is None:
+        return rng.integers(rows, size=rows)
+    return rng.choice(rows, size=rows, p=weights / weights.sum())
+
+
+def _flat(part: EncodedPart) -> NDArray[np.int32]:
+    return part.tokens.reshape(len(part), -1)
 
 
 def _concatenate(parts: list[EncodedPart]) -> EncodedPart:

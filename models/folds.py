@@ -40,10 +40,13 @@ def make_trainer(
     folder: Path,
     metric: str,
     cost: float | None = None,
+    chosen: bool = True,
+    until: int | None = None,
 ) -> TrainerLike:
-    """A trainer of one trial, see :class:`Trainer`; under folds its epochs are those of one fold after the other."""
+    """A trainer of one trial, see :class:`Trainer`; under folds its epochs are those of one fold after the other, and
+    the last epoch of each is kept."""
     if data is None or not data.folds:
-        return Trainer(settings, data, starts, folder, metric, cost)
+        return Trainer(settings, data, starts, folder, metric, cost, chosen, until=until)
     folds = data.folds
 
     def of_fold(k: int) -> Trainer:

@@ -22,7 +22,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sweepstack.models.batching import GradientNoise, batches_by_length, gradient_noise, micro_batches
-from sweepstack.models.checkpoints import calibrate_precision, new_policy, save_policy
+from sweepstack.models.checkpoints import (
+    calibrate_precision,
+    load_policy,
+    new_policy,
+    pick_device,
+    prepared,
+    save_policy,
+)
 from sweepstack.models.encoding import EncodedPart, TaskData
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.files import locked, read_json, write_json
@@ -211,8 +218,11 @@ def start_hash(settings: TrialSettings, data: TaskData) -> str:
     return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def ensure_start(settings: TrialSettings, data: TaskData, starts: Path) -> Path:
-    """The folder of the supervised start, trained now if nobody has; waits while somebody else trains it."""
+def ensure_start(settings: TrialSettings, data: TaskData, starts: Path, initial: Path | None = None) -> Path:
+    """The folder of the supervised start, trained now if nobody has; waits while somebody else trains it.
+
+    ``initial``: see :func:`train_start`. A start's name does not tell it, so such starts need a folder of their own.
+    """
     name = start_hash(settings, data)
     folder = starts / name
     if folder.exists():
@@ -222,7 +232,7 @@ def ensure_start(settings: TrialSettings, data: TaskData, starts: Path) -> Path:
             unfinished = starts / f".{name}.new"
             shutil.rmtree(unfinished, ignore_errors=True)
             began = time.monotonic()
-            policy = train_start(settings, data)
+            policy = train_start(settings, data, initial)
             save_policy(unfinished, policy, data.classes, data.reader, None)
             write_json(unfinished / START_FILE, {"seconds": time.monotonic() - began})
             unfinished.rename(folder)
@@ -244,9 +254,14 @@ def with_precision(settings: TrialSettings, data: TaskData, starts: Path) -> Tri
     return settings.with_values({"precision": found["precision"]})
 
 
-def train_start(settings: TrialSettings, data: TaskData) -> ReadingPolicy:
+def train_start(settings: TrialSettings, data: TaskData, initial: Path | None = None) -> ReadingPolicy:
+    """``initial``: the checkpoint of a policy for the same data and settings, whose weights it begins with; without it
+    they are drawn."""
     start = settings.train.warm_start
-    policy = new_policy(settings, data, derive_seed(start.seed, "initial weights"))
+    if initial is None:
+        policy = new_policy(settings, data, derive_seed(start.seed, "initial weights"))
+    else:
+        policy = prepared(load_policy(initial, pick_device(settings.device))[0], settings)
     part = data.parts["warm"]
     optimizer = make_optimizer(start, policy.parameters(), supervised=True)
     factors = lr_factors(start, start.epochs * steps_in(len(part), start.batch_size), start.epochs)

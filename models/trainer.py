@@ -58,7 +58,8 @@ class Trainer:
     ``data`` is what texts are read from; an environment has none. ``metric`` says which epoch is the best one.
     ``cost`` of a READ is what valid is scored with, by default the trial's own: where a study searches
     ``reading.cost``, trials must be compared by one. ``chosen`` False keeps the last epoch instead of the best one:
-    where predictions of valid are to be fitted on, no choice may have been made by it. A trial with a ``parent`` begins
+    where predictions of valid are to be fitted on, no choice may have been made by it. ``until``: the last epoch that
+    will be trained, where that is not the settings' own; the schedule stays theirs. A trial with a ``parent`` begins
     in its state: weights, optimiser, place in the schedule, and all that is counted or adapted from one epoch to the
     next, which is in the reports.
     """
@@ -73,8 +74,10 @@ class Trainer:
         cost: float | None = None,
         chosen: bool = True,
         parent: Parent | None = None,
+        until: int | None = None,
     ) -> None:
         self.settings, self.metric, self._chosen, self._parent = settings, metric, chosen, parent
+        self._until = settings.train.epochs if until is None else until
         self._data, self._starts, self._folder, self._cost = data, starts, folder, cost
         self._stage: Stage | None = None
         history, inherited = read_reports(folder), 0 if parent is None else parent.epochs
@@ -120,7 +123,7 @@ class Trainer:
     def _stays(self, report: Mapping[str, float]) -> bool:
         """Whether the policy that ``report`` is of is, as far as is known, the one that is kept in the end."""
         if not self._chosen:
-            return len(self.reports) + 1 == self.settings.train.epochs
+            return len(self.reports) + 1 == self._until
         direction = DIRECTION[self.metric]
         return all(direction * report[self.metric] > direction * each[self.metric] for each in self.reports)
 

@@ -126,9 +126,10 @@ def stages(
     start: float,
     controls_left: int,
     builders: float | None,
+    chained: int = 0,
 ) -> Stages:
-    """``epochs`` of a whole trial; ``refits`` that the builders ask for; ``start``: seconds of a supervised start;
-    ``builders``: what they took before, if they were built before."""
+    """``epochs`` of a whole trial; ``refits`` that the builders ask for, ``chained`` of which follow one another;
+    ``start``: seconds of a supervised start; ``builders``: what they took before, if they were built before."""
     epoch = epoch_seconds(records, start)
     whole = start + epochs * epoch
     worked = [s for r in records if r.state in ("complete", "pruned") and (s := seconds(r)) is not None]
@@ -138,7 +139,7 @@ def stages(
         whole=whole,
         epoch=epoch,
         control=math.ceil(controls_left / workers) * whole,
-        refits=math.ceil(refits / workers) * whole,
+        refits=(math.ceil((refits - chained) / workers) + chained) * whole,
         builders=BUILDERS_SECONDS if builders is None else builders,
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweepstack.ensembles.builders import make
+from sweepstack.ensembles.refit_builder import RefitBuilder
 from sweepstack.models.files import read_json
 from sweepstack.models.supervised import START_FILE
 from sweepstack.search import budgets
@@ -61,7 +62,8 @@ class WallClock:
 class Plan:
     """What ends the sweeps of a run beside their own budgets: its wall time, and a person.
 
-    ``refits`` are those that the builders ask for; ``workers`` is set as soon as it is known.
+    ``refits`` are those that the builders ask for, ``chained`` of which follow one another; ``workers`` is set as soon
+    as it is known.
     """
 
     def __init__(
@@ -75,10 +77,12 @@ class Plan:
         wall_time: float | None,
         refits: int,
         starts: Path,
+        chained: int = 0,
     ) -> None:
         self.workers = 1
         self._ledger, self._clock, self._trials, self._control = ledger, clock, trials, control
         self._stopped, self._wall_time, self._refits, self._starts = stopped, wall_time, refits, starts
+        self._chained = chained
         self._over: Ended | None = None  # an estimate that shrinks later must not begin the search again
         self._estimated: tuple[float, Stages] | None = None
 
@@ -141,6 +145,7 @@ class Plan:
             epochs=self._trials.epochs,
             workers=self.workers,
             refits=self._refits,
+            chained=self._chained,
             start=start_seconds(self._starts),
             controls_left=left,
             builders=self._ledger.attribute(BUILDERS),
@@ -148,8 +153,13 @@ class Plan:
 
 
 def refits_of(study: "Study") -> int:
-    """How many members the builders of a study train anew."""
-    return sum(getattr(each, "top", 0) * getattr(each, "members", 0) for each in _builders(study))
+    """How many whole trainings the builders of a study want."""
+    return sum(each.trainings[0] for each in _builders(study) if isinstance(each, RefitBuilder))
+
+
+def chained_of(study: "Study") -> int:
+    """How many of these follow one another, however many workers there are."""
+    return sum(each.trainings[1] for each in _builders(study) if isinstance(each, RefitBuilder))
 
 
 def candidates_of(study: "Study") -> int:
@@ -158,7 +168,8 @@ def candidates_of(study: "Study") -> int:
 
 
 def _builders(study: "Study") -> list[Any]:
-    return [] if study.environment is not None else [make(spec) for spec in study.builder_specs()]
+    most = study.ensembles.budget.members
+    return [] if study.environment is not None else [make(spec).within(most) for spec in study.builder_specs()]
 
 
 def start_seconds(starts: Path) -> float:

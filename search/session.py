@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from sweepstack.ensembles.objective import Objective
+from sweepstack.models.costs import Costs
 from sweepstack.models.data import Dataset, load_dataset
 from sweepstack.models.encoding import TaskData, encode
 from sweepstack.models.environment import describe
@@ -28,14 +30,16 @@ from sweepstack.search.chatter import Chatter
 from sweepstack.search.company import control_search, control_space
 from sweepstack.search.confirmation import Confirmation, new_seeds, search_of, sweep_name
 from sweepstack.search.display import Display
+from sweepstack.search.ensemble_gain import EnsembleGain
 from sweepstack.search.executor import Packing
 from sweepstack.search.extending import check_extends
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import best, front
 from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.mirror import parent_state, trial_state
+from sweepstack.search.live_ensemble import LiveEnsemble
 from sweepstack.search.packing import packing_of
-from sweepstack.search.planning import Plan, WallClock, candidates_of, refits_of, saved
+from sweepstack.search.planning import Plan, WallClock, candidates_of, chained_of, refits_of, saved
 from sweepstack.search.provenance import check_provenance, provenance
 from sweepstack.search.record import BuiltEnsembles
 from sweepstack.search.remarks import ENDED, SHARED
@@ -116,7 +120,7 @@ class Session:
             beginning = self.ledger.attribute(BEGINNING) or self._beginning()
             self.notes = (*self.notes, *beginning["notes"])
             self._start = beginning["points"]
-            self.trials = self._sweep(MAIN, self.space, study.search)
+            self.trials = self._sweep(MAIN, self.space, study.search, self._worth())
             self.control: Sweep | None = None
             space = None if dataset is None else control_space(spec, self.settings)
             self.confirmed: Sweep | None = None
@@ -134,6 +138,7 @@ class Session:
                 stopped=lambda: self.inbox.stopped,
                 wall_time=study.search.wall_time,
                 refits=refits_of(study),
+                chained=chained_of(study),
                 starts=folder.starts,
             )
             if self.ledger.attribute("sweep_id") is None:
@@ -143,6 +148,7 @@ class Session:
         self._address = address
         self._json = json
         self._tracker: Tracker | None = None
+        self._live: LiveEnsemble | None = None
         self._began = time.time()
 
     @property
@@ -196,7 +202,24 @@ class Session:
         """Bundles that are there only until MLflow has taken them."""
         return self.folder.root / ".bundles"
 
-    def _sweep(self, name: str, space: Space, search: Search) -> Sweep:
+    def _worth(self) -> EnsembleGain | None:
+        """What the sampler sees of the trials, where it looks for what improves the ensemble."""
+        if not self.study.search.looks_for_gain or self._dataset is None:
+            return None
+        objective = Objective(self.study.search.objective, Costs(self.cost, self._dataset.costs))
+        labels, rows_hash = self._dataset.parts["valid"].labels, self._dataset.hashes["valid"]
+        return EnsembleGain(labels, rows_hash, objective, self.folder.trial)
+
+    def _live_ensemble(self) -> LiveEnsemble | None:
+        """None where trials are no members."""
+        library = self.study.ensembles.library
+        if self._dataset is None or "trials" not in library:
+            return None
+        objective = Objective(self.study.search.objective, Costs(self.cost, self._dataset.costs))
+        linear = self.folder.linear if "linear" in library else None
+        return LiveEnsemble(self.ledger, self._dataset, objective, self.folder.of, linear, self.study.search.seed)
+
+    def _sweep(self, name: str, space: Space, search: Search, worth: EnsembleGain | None = None) -> Sweep:
         return self.ledger.sweep(
             name,
             space=space,
@@ -204,6 +227,7 @@ class Session:
             epochs=self.study.train.epochs,
             start=self._start,
             folds=self.study.folds,
+            worth=worth,
         )
 
     def _beginning(self) -> dict[str, Any]:
@@ -278,6 +302,9 @@ class Session:
         self.display.trial(record)
         self.track(record)
         if record.has_ended and record.sweep == MAIN:
+            together = None if self._live is None else self._live.ended(record)
+            if together is not None:
+                self.display.ensemble(together)
             self.keep_within_bounds()
 
     def keep_within_bounds(self) -> None:
@@ -352,6 +379,10 @@ class Session:
             self.display.start()
             self.keep_within_bounds()
             self.display.adopt([*self.trials.trials(), *self.control_records()])
+            self._live = self._live_ensemble()
+            together = None if self._live is None else self._live.resume(self.trials.trials())
+            if together is not None:
+                self.display.ensemble(together)
             for note in self.notes:
                 self.display.note(note)
             self._open = opened.pop_all()

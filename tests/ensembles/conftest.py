@@ -89,6 +89,20 @@ def keyword_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Mem
     return members
 
 
+@pytest.fixture(scope="session")
+def topics() -> SimpleNamespace:
+    """The small task of the models' tests: dataset, data, and settings that take half a second to train."""
+    import torch
+    from topic_words import SMALL, topics_dataset
+
+    from sweepstack.models.encoding import encode
+
+    torch.set_num_threads(1)
+    quick = SMALL.with_values({"train.warm_start.epochs": 2, "train.epochs": 1, "precision": "float32"})
+    dataset = topics_dataset()
+    return SimpleNamespace(dataset=dataset, data=encode(dataset, quick.reading), quick=quick)
+
+
 @pytest.fixture
 def synthetic() -> SimpleNamespace:
     return SimpleNamespace(stack=make_stack, library=as_library)

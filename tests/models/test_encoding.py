@@ -8,7 +8,7 @@ import pytest
 
 from sweepstack.models.data import Dataset, Part, load_dataset
 from sweepstack.models.data_settings import Data, Folds, Text
-from sweepstack.models.encoding import EncodedPart, TaskData, encode, resample
+from sweepstack.models.encoding import EncodedPart, TaskData, encode, fitted_rows, out_of_bag, resample
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.settings import Reading
 from sweepstack.models.text import UNKNOWN, TextReader
@@ -225,3 +225,39 @@ def test_a_bootstrap_sample_under_folds_never_sees_what_a_fold_holds_out(tmp_pat
             assert after.hashes[name] != other.folds[k].hashes[name]
         assert after.parts["valid"] is before.parts["valid"]
     assert sample.hashes == data.hashes
+
+
+def test_equal_weights_draw_any_row_and_no_weight_none(data: TaskData) -> None:
+    """Only rows with a weight are drawn, and another weighting is another sample with other hashes."""
+    both = fitted_rows(data)
+    some = np.zeros(len(both))
+    some[::2] = 1.0
+    sample = resample(data, 1, (some,))
+    drawn = {row for name in ("warm", "policy") for row in rows(sample.parts[name])}
+    assert drawn <= set(rows(both.rows(np.arange(0, len(both), 2))))
+    assert sum(len(sample.parts[name]) for name in ("warm", "policy")) == len(both)
+    other = resample(data, 1, (np.ones(len(both)),))
+    for name in ("warm", "policy"):
+        assert len({each.hashes[name] for each in (data, sample, other, resample(data, 1))}) == 4
+        assert rows(sample.parts[name]) != rows(other.parts[name])
+
+
+def test_weights_under_folds_are_each_folds_own(tmp_path: Path) -> None:
+    data = encode(words_of_their_own(tmp_path), READING)
+    weights = []
+    for fold in data.folds:
+        own = np.zeros(len(fitted_rows(fold)))
+        own[:4] = 1.0
+        weights.append(own)
+    sample = resample(data, 3, weights)
+    for before, after in zip(data.folds, sample.folds, strict=True):
+        known = set(rows(fitted_rows(before).rows(np.arange(4))))
+        assert {row for name in ("warm", "policy") for row in rows(after.parts[name])} <= known
+    assert len(fitted_rows(data)) == sum(len(own) for own in weights)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_out_of_bag_are_the_rows_that_the_sample_has_nothing_of(data: TaskData, seed: int) -> None:
+    sample = resample(data, seed)
+    drawn = {row for name in ("warm", "policy") for row in rows(sample.parts[name])}
+    assert out_of_bag(data, seed).tolist() == [row not in drawn for row in rows(fitted_rows(data))]

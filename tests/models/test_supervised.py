@@ -100,6 +100,20 @@ def test_a_start_learns_and_is_reproducible(topics: SimpleNamespace, tmp_path: P
     assert digest(again) == digest(folder)
 
 
+def test_a_start_may_begin_at_a_checkpoint(topics: SimpleNamespace, tmp_path: Path) -> None:
+    """A step of next to nothing leaves it where it was, and it is nothing like one whose weights were drawn."""
+    begun, _ = load_policy(ensure_start(topics.settings, topics.data, topics.starts), CPU)
+    still = topics.settings.with_values(
+        {"train.warm_start.epochs": 1, "train.warm_start.lr": 1e-12, "train.warm_start.weight_decay": 0.0}
+    )
+    folder = ensure_start(still, topics.data, tmp_path, ensure_start(topics.settings, topics.data, topics.starts))
+    again, _ = load_policy(folder, CPU)
+    drawn = train_start(still, topics.data)
+    for name, weight in begun.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], weight, atol=1e-6, rtol=0)
+    assert not torch.allclose(drawn.label_head.weight, begun.label_head.weight, atol=1e-2)
+
+
 def test_training_leaves_the_global_generator_as_it_was(topics: SimpleNamespace) -> None:
     before = torch.get_rng_state()
     train_start(topics.settings.with_values({"train.warm_start.epochs": 1}), topics.data)

@@ -449,3 +449,17 @@ def test_what_goes_on_is_removed_only_when_a_trial_has_ended(topics: Topics, tmp
 def test_making_one_does_nothing_yet(topics: Topics, tmp_path: Path) -> None:
     trial(topics, tmp_path / "new", starts=tmp_path / "starts")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trial_may_end_before_its_schedule_does_and_keep_what_it_came_to(topics: Topics, tmp_path: Path) -> None:
+    """Two of three epochs: each as if the third came, and the second is kept, whether it was the best or not."""
+    whole = trial(topics, tmp_path / "whole")
+    reports = finish(whole)
+    short = trial(topics, tmp_path / "short", chosen=False, until=2)
+    for _ in range(2):
+        short.step()
+    assert [{n: v for n, v in report.items() if n != "seconds"} for report in short.reports] == reports[:2]
+    said, _ = Predictions.load(tmp_path / "short" / "predictions" / "valid.safetensors")
+    labels = topics.data.parts["valid"].labels
+    costs = Costs(topics.settings.read_cost)
+    assert metrics(said, labels, costs)["reward"] == pytest.approx(reports[1]["reward"])

@@ -1,0 +1,123 @@
+"""The members that builders have trained for them, on Ray where they are not there yet; each has an MLflow run."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sweepstack.ensembles.bagging import Bagging, out_of_bag_metrics
+from sweepstack.ensembles.boosting import Boosting
+from sweepstack.ensembles.builder import Builder
+from sweepstack.ensembles.choose import Choice
+from sweepstack.ensembles.objective import Objective
+from sweepstack.ensembles.refit_builder import Grounds, Origin, RefitBuilder
+from sweepstack.ensembles.refits import RefitResult, follow
+from sweepstack.ensembles.store import Member
+from sweepstack.search import format as fmt
+from sweepstack.search.leaderboard import ranked
+from sweepstack.search.mirror import member_state
+from sweepstack.search.session import Session
+from sweepstack.search.trial_record import TrialRecord
+
+
+@dataclass(frozen=True)
+class Refitted:
+    members: tuple[Member, ...] = ()
+    builders: tuple[Builder, ...] = ()  # those of the study, with what was trained for them
+    out_of_bag: dict[str, dict[str, float]] = field(default_factory=dict)  # by the builder's name
+    notes: tuple[str, ...] = ()
+
+    def on(self, choice: Choice) -> Choice:
+        """The choice with what the refits say of themselves."""
+        rows = tuple(replace(row, out_of_bag=self.out_of_bag.get(row.name)) for row in choice.rows)
+        return replace(choice, rows=rows, notes=(*choice.notes, *self.notes))
+
+
+def refitted(
+    session: Session, usable: Sequence[TrialRecord], builders: Sequence[Builder], objective: Objective
+) -> Refitted:
+    """What the builders of ``builders`` that want refits have come to; the others are handed back as they are."""
+    grounds = Grounds(session.folder.refits, session.data, session.study.search.seed, objective)
+    origins = [
+        Origin(session.decided().with_values(record.settings), session.folder.of(record) / "checkpoint")
+        for record in ranked(usable, session.study.search.objective)
+    ]
+    members: dict[str, Member] = {}
+    done: list[Builder] = []
+    found = Refitted()
+    for builder in builders:
+        if not isinstance(builder, RefitBuilder):
+            done.append(builder)
+            continue
+        results = _trained(session, builder, origins, grounds)
+        members |= {r.job.name: r.job.member for chain in results for r in chain if r.error is None}
+        done.append(builder.trained(results, grounds))
+        found = _told(found, done[-1], results, grounds)
+    return replace(found, members=tuple(members.values()), builders=tuple(done))
+
+
+def _trained(
+    session: Session, builder: RefitBuilder, origins: Sequence[Origin], grounds: Grounds
+) -> list[list[RefitResult]]:
+    """The results of each of its chains. Nothing is shared with Ray where everything is done already."""
+    chains = builder.chains(origins, grounds)
+    results: list[list[RefitResult]] = [[] for _ in chains]
+    stage, (total, _) = f"{builder.name} refits", builder.trainings
+    executor = _Lazily(session)
+    session.display.stage(stage, 0, total)
+    data: Any = session.data
+    for place, result in follow(chains, data, session.study.search.objective, executor):
+        results[place].append(result)
+        session.display.stage(stage, min(sum(map(len, results)), total), total)
+        if executor.used:
+            session.clock.beat()
+        if result.error is None:
+            track(session, result.job.name, result.job.folder, result.reports)
+        else:
+            session.display.note(f"{result.job.name} failed: {result.error}")
+    session.display.stage(stage, total, total)
+    return results
+
+
+class _Lazily:
+    """Ray's executor, started with the first call; the data lie in its object store then."""
+
+    def __init__(self, session: Session) -> None:
+        self._session, self.used = session, False
+
+    def submit(self, fn: Any, /, *args: Any) -> Any:
+        self.used = True
+        cluster = self._session.cluster
+        shared = [cluster.share(arg) if arg is self._session.data else arg for arg in args]
+        return cluster.executor(self._session.study.search.resources).submit(fn, *shared)
+
+
+def _told(found: Refitted, builder: Builder, results: Sequence[Sequence[RefitResult]], grounds: Grounds) -> Refitted:
+    """With the out-of-bag estimate of bagging, and why a chain of boosting ended early."""
+    notes = list(found.notes)
+    out_of_bag = dict(found.out_of_bag)
+    if isinstance(builder, Bagging):
+        metric = grounds.objective.metric
+        estimate = out_of_bag_metrics([r for chain in results for r in chain], grounds)
+        if estimate is not None:
+            figures, share = estimate
+            out_of_bag[builder.name] = figures
+            notes.append(
+                f"{builder.name}, out of bag: {fmt.metric_name(metric)} {fmt.metric(metric, figures[metric])} on the "
+                f"{share:.0%} of the rows of warm and policy that some of its refits have not seen"
+            )
+        elif grounds.data.folds:
+            notes.append(
+                f"{builder.name} has no out-of-bag estimate under folds: its out-of-fold predictions are of rows that "
+                "none of its refits has seen"
+            )
+    if isinstance(builder, Boosting):
+        notes += [note for chain in results if (note := builder.ended_early(chain, grounds)) is not None]
+    return replace(found, out_of_bag=out_of_bag, notes=tuple(notes))
+
+
+def track(session: Session, name: str, folder: Path, reports: Iterable[dict[str, float]]) -> None:
+    """Puts a refit into MLflow."""
+    reports = list(reports)
+    seconds = sum(report.get("seconds", 0.0) for report in reports)
+    session.tracker.put(member_state(name, name, "refit", folder, reports, {}, seconds))
