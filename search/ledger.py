@@ -19,7 +19,7 @@ from sweepstack.models.errors import StorageError
 from sweepstack.search.journal import Journal
 from sweepstack.search.ledger_storage import LedgerStorage
 from sweepstack.search.objectives import direction
-from sweepstack.search.samplers import make_sampler
+from sweepstack.search.samplers import Worth, make_sampler
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
 from sweepstack.search.starting import with_beginning
@@ -65,15 +65,16 @@ class Ledger:
         trials: int | None = None,
         start: Sequence[Mapping[str, Any]] = (),
         folds: int = 1,
+        worth: Worth | None = None,
     ) -> Sweep:
         """Creates the sweep, or adopts it as it stands: decisions that a kill left half-made are completed.
 
         ``epochs`` is what a trial has by default; ``trials`` how many there will be, by default ``search.trials``.
         ``start`` are the points to begin with, as settings by path; ``folds`` how many parts of the data a trial holds
-        out, one after the other.
+        out, one after the other; ``worth`` what the sampler sees of the trials.
         """
         with self.lock:
-            sampler = with_beginning(make_sampler(search, space), space, start, search.seed)
+            sampler = with_beginning(make_sampler(search, space, worth), space, start, search.seed)
             pruner = optuna.pruners.NopPruner()
             if self._study_id(name) is None:  # create_study appends, even where it then loads
                 up, down = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE

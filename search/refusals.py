@@ -12,8 +12,6 @@ from sweepstack.models.errors import StudyError
 
 LATER = {  # values of the contract that are not built yet, and what to use meanwhile
     "task": (r"translation|generation", "classification or gym:ENV"),
-    "ensembles.builders": (r"boosting", "average, selection, stacking or bagging"),
-    "ensembles.budget": (r"members|size_mb|latency_ms", "{}, which is no budget"),
     "search.storage": (r".+", "null, which is ledger.log in the run folder"),
 }
 OTHER_NAMES = {  # what other programs call a key

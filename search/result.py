@@ -13,6 +13,7 @@ from sweepstack.search.confirmation import Confirmation, sweep_name
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import Company, best, control, front, leaderboard
 from sweepstack.search.ledger import MAIN, Ledger
+from sweepstack.search.live_ensemble import LIVE
 from sweepstack.search.record import BuiltEnsembles, card
 from sweepstack.search.remarks import ENDED, remarks
 from sweepstack.search.report import Contents, write_report
@@ -175,6 +176,7 @@ class Result:
             "best": None if self.best is None else {"trial": self.best.number, metric: self.best.value},
             "pareto": [{"trial": record.number, **record.objectives} for record in self.front],
             "confirmation": None if self.confirmed is None else self.confirmed.to_json(),
+            "live_ensemble": (self.ledger.attribute(LIVE) or {}).get("score"),
             "company": {each.name: dict(each.valid).get(metric) for each in self.company},
             "ensembles": {r.name: r.blend[metric] for r in self.built.choice.rows} if self.has_ensembles else {},
             "checkpoint": None if self.best is None else str(self.folder.of(self.best) / "checkpoint"),

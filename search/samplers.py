@@ -41,6 +41,7 @@ RANDOM_TRIALS = 8  # drawn at random before anything is modelled: half of the de
 TRIES = 4  # of a sampler whose points other trials have
 RANDOM_TRIES = 32  # at random after that
 POPULATION = 10  # of a generation of NSGA-II
+Worth = Callable[[Sequence[FrozenTrial]], list[FrozenTrial]]
 Key = frozenset[tuple[str, Any]]  # a point that can be looked up
 
 
@@ -58,8 +59,9 @@ class Engine(Protocol):
 class PointSampler(BaseSampler):
     """Any engine as an Optuna sampler that repeats no point by accident."""
 
-    def __init__(self, space: Space, engine: Engine, seed: int) -> None:
-        self._space, self._engine = space, engine
+    def __init__(self, space: Space, engine: Engine, seed: int, worth: Worth | None = None) -> None:
+        """``worth``: the trials as the engine is to see them."""
+        self._space, self._engine, self._worth = space, engine, worth
         self._random = RandomEngine(space, seed)
         self._seed = seed
         self._asked: tuple[int, Mapping[str, Any], Source] | None = None
@@ -88,6 +90,8 @@ class PointSampler(BaseSampler):
             first = self._engine.source(study, trial, 0)
             return draw(self._space, first), first
         later = self._others(study, trial)
+        if self._worth is not None:
+            study = Told(study, self._worth(study.get_trials(deepcopy=False)), written=True)
         drawn: list[tuple[Mapping[str, Any], Source]] = []
         for number in range(TRIES + RANDOM_TRIES):
             engine = self._engine if number < TRIES else self._random
@@ -308,13 +312,14 @@ SAMPLERS: dict[str, Callable[[Space, int], Engine]] = {
 }
 
 
-def make_sampler(search: Search, space: Space) -> BaseSampler:
+def make_sampler(search: Search, space: Space, worth: Worth | None = None) -> BaseSampler:
+    """``worth`` turns the trials so far into those that the sampler learns from; None leaves them as they are."""
     engine = SAMPLERS[search.sampler](space, search.seed)
     if search.metric_per is not None:
         from sweepstack.search.cost_aware import CostAwareEngine  # brings scikit-learn
 
         engine = CostAwareEngine(engine, space, search.seed)
-    return PointSampler(space, engine, search.seed)
+    return PointSampler(space, engine, search.seed, worth)
 
 
 def most_trials(search: Search, space: Space) -> int | None:

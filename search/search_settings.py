@@ -9,6 +9,8 @@ from sweepstack.models.settings import Count, NonNegative, Positive, Seed, Setti
 from sweepstack.search.refusals import shown
 
 ONE_OBJECTIVE = ("cmaes", "bayes")  # samplers that can look for the best of one objective only
+ENSEMBLE_GAIN = "ensemble_gain"  # what a sampler may look for beside the metrics of a trial
+LEARNS_ANEW = ("tpe", "gp", "bayes")  # samplers that learn from all trials whenever they are asked
 STOPPERS = ("none", "asha", "hyperband", "median", "pbt")
 
 
@@ -123,7 +125,7 @@ class Search(Settings):
     total_epochs: Count | None = None  # of all trials together
     target: float | None = None  # no new trial once one has come to it
     patience: Count | None = None  # no new trial after so many without a better one
-    metric: str | list[str] = "reward"  # several: a Pareto front
+    metric: str | list[str] = "reward"  # several: a Pareto front; or ensemble_gain, see ensemble_gain.py
     metric_per: Literal["seconds"] | None = None  # expected gain by predicted cost
     concurrency: Annotated[
         Annotated[Literal["auto"], Tag("<word>")] | Annotated[Count, Tag("<count>")],
@@ -148,9 +150,12 @@ class Search(Settings):
 
         names = [metric] if isinstance(metric, str) else metric
         known = (*DIRECTION, "seconds") if len(names) > 1 else DIRECTION
+        if names == [ENSEMBLE_GAIN]:
+            return ENSEMBLE_GAIN
         for name in names:
             if name not in known:
-                raise ValueError(f"must be one of {', '.join(known)}, but got {name!r}")
+                also = "" if len(names) > 1 else f" or {ENSEMBLE_GAIN}"
+                raise ValueError(f"must be one of {', '.join(known)}{also}, but got {name!r}")
         if len(set(names)) < len(names) or not names:
             raise ValueError(f"must name one metric, or several once each, but got {shown(metric)}")
         return names[0] if len(names) == 1 else metric
@@ -158,6 +163,8 @@ class Search(Settings):
     def check(self, searched: Collection[str], *, of_texts: bool, folds: int = 1) -> None:
         """Raises SettingError where objectives, seeds and folds do not go with the rest; ``searched``: paths in the
         space."""
+        if self.looks_for_gain:
+            self._check_gain(of_texts, folds)
         if folds > 1 and self.seeds > 1:
             raise SettingError(
                 "search.seeds",
@@ -193,6 +200,29 @@ class Search(Settings):
                 "search.seeds", "repeats each setting over train.seed, which space has, too; take it out of one of them"
             )
 
+    def _check_gain(self, of_texts: bool, folds: int) -> None:
+        if not of_texts:
+            raise SettingError("search.metric", f"{ENSEMBLE_GAIN} needs texts; use reward in an environment")
+        if self.sampler not in LEARNS_ANEW:
+            raise SettingError(
+                "search.sampler",
+                f"{self.sampler} does not learn from all trials anew, as search.metric {ENSEMBLE_GAIN} needs; use "
+                f"{', '.join(LEARNS_ANEW)}",
+            )
+        for there, key, advice in (
+            (self.metric_per is not None, "search.metric_per", "leave it out"),
+            (self.seeds > 1, "search.seeds", "take 1"),
+            (isinstance(self.stopper, PBTStopper), "search.stopper", "use none, asha, hyperband or median"),
+            (folds > 1, "data.splits", "use shares, not folds"),
+        ):
+            if there:
+                raise SettingError(key, f"does not go with search.metric {ENSEMBLE_GAIN}; {advice}")
+
+    @property
+    def looks_for_gain(self) -> bool:
+        """Whether the sampler looks for what improves the ensemble; trials are compared by reward all the same."""
+        return self.metric == ENSEMBLE_GAIN
+
     def notes(self) -> tuple[str, ...]:
         """What a user should know of settings that go together, but not as one might think."""
         if len(self.objectives) == 1 or self.stopper == "none":
@@ -205,6 +235,8 @@ class Search(Settings):
     @property
     def objectives(self) -> tuple[str, ...]:
         """What trials are compared by; more than one make a Pareto front."""
+        if self.looks_for_gain:
+            return ("reward",)
         return (self.metric,) if isinstance(self.metric, str) else tuple(self.metric)
 
     def epochs_of_trial(self, epochs: int) -> int:

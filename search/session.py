@@ -15,8 +15,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sweepstack.ensembles.objective import Objective
-from sweepstack.models.costs import Costs
 from sweepstack.models.data import Dataset, load_dataset
 from sweepstack.models.encoding import TaskData, encode
 from sweepstack.models.environment import describe
@@ -36,8 +34,8 @@ from sweepstack.search.extending import check_extends
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import best, front
 from sweepstack.search.ledger import MAIN, Ledger
-from sweepstack.search.mirror import parent_state, trial_state
 from sweepstack.search.live_ensemble import LiveEnsemble
+from sweepstack.search.mirror import parent_state, trial_state
 from sweepstack.search.packing import packing_of
 from sweepstack.search.planning import Plan, WallClock, candidates_of, chained_of, refits_of, saved
 from sweepstack.search.provenance import check_provenance, provenance
@@ -120,7 +118,7 @@ class Session:
             beginning = self.ledger.attribute(BEGINNING) or self._beginning()
             self.notes = (*self.notes, *beginning["notes"])
             self._start = beginning["points"]
-            self.trials = self._sweep(MAIN, self.space, study.search, self._worth())
+            self.trials = self._sweep(MAIN, self.space, study.search, EnsembleGain.of(study, dataset, folder))
             self.control: Sweep | None = None
             space = None if dataset is None else control_space(spec, self.settings)
             self.confirmed: Sweep | None = None
@@ -201,23 +199,6 @@ class Session:
     def scratch(self) -> Path:
         """Bundles that are there only until MLflow has taken them."""
         return self.folder.root / ".bundles"
-
-    def _worth(self) -> EnsembleGain | None:
-        """What the sampler sees of the trials, where it looks for what improves the ensemble."""
-        if not self.study.search.looks_for_gain or self._dataset is None:
-            return None
-        objective = Objective(self.study.search.objective, Costs(self.cost, self._dataset.costs))
-        labels, rows_hash = self._dataset.parts["valid"].labels, self._dataset.hashes["valid"]
-        return EnsembleGain(labels, rows_hash, objective, self.folder.trial)
-
-    def _live_ensemble(self) -> LiveEnsemble | None:
-        """None where trials are no members."""
-        library = self.study.ensembles.library
-        if self._dataset is None or "trials" not in library:
-            return None
-        objective = Objective(self.study.search.objective, Costs(self.cost, self._dataset.costs))
-        linear = self.folder.linear if "linear" in library else None
-        return LiveEnsemble(self.ledger, self._dataset, objective, self.folder.of, linear, self.study.search.seed)
 
     def _sweep(self, name: str, space: Space, search: Search, worth: EnsembleGain | None = None) -> Sweep:
         return self.ledger.sweep(
@@ -302,9 +283,8 @@ class Session:
         self.display.trial(record)
         self.track(record)
         if record.has_ended and record.sweep == MAIN:
-            together = None if self._live is None else self._live.ended(record)
-            if together is not None:
-                self.display.ensemble(together)
+            if self._live is not None:
+                self._live.ended(record)
             self.keep_within_bounds()
 
     def keep_within_bounds(self) -> None:
@@ -379,10 +359,9 @@ class Session:
             self.display.start()
             self.keep_within_bounds()
             self.display.adopt([*self.trials.trials(), *self.control_records()])
-            self._live = self._live_ensemble()
-            together = None if self._live is None else self._live.resume(self.trials.trials())
-            if together is not None:
-                self.display.ensemble(together)
+            self._live = LiveEnsemble.of(self.study, self._dataset, self.ledger, self.folder, self.display.ensemble)
+            if self._live is not None:
+                self._live.resume(self.trials.trials())
             for note in self.notes:
                 self.display.note(note)
             self._open = opened.pop_all()

@@ -72,6 +72,9 @@ def print_status(status: Mapping[str, Any], stream: TextIO) -> None:
         lines += labelled("Best trial", [text], width)
         if is_environment(status["task"]):
             lines += labelled("Checkpoint", [shown_path(Path(status["checkpoint"]))], width)
+    if status.get("live_ensemble") is not None and not status["ensembles"]:
+        text = f"blend {name} {fmt.metric(metric, status['live_ensemble'])} of the trials so far together"
+        lines += labelled("Ensemble", [text], width)
     for label, part, found in (("Company", "valid", status["company"]), ("Ensembles", "blend", status["ensembles"])):
         if found:
             values = [f"{who} {fmt.metric(metric, value)}" for who, value in found.items()]

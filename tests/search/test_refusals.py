@@ -49,7 +49,7 @@ def test_an_unknown_key_says_value_nearest_and_allowed() -> None:
         "search.stopper.asha.rungs (with the value 3) is not a key of a study; "
         "nearest: search.stopper.asha.reduction; search.stopper.asha has min_epochs, reduction"
     )
-    assert unknown_key("ensembles.budget.x", 3, Study).endswith("no keys are allowed there")
+    assert unknown_key("ensembles.budget.x", 3, Study).endswith("ensembles.budget has members, size_mb, latency_ms")
 
 
 def test_an_unknown_key_is_told_before_what_it_caused() -> None:
@@ -113,9 +113,6 @@ def test_union_members_are_no_part_of_a_path() -> None:
     [
         ({"task": "translation"}, "task", "task translation is not available in this version; use classification"),
         ({"search": {"storage": "sqlite:///x.db"}}, "search.storage", "search.storage sqlite:///x.db is not"),
-        ({"ensembles": {"builders": ["average", {"boosting": {"top": 1}}]}}, "ensembles.builders",
-         "ensembles.builders boosting is not available in this version; use average, selection, stacking or bagging"),
-        ({"ensembles": {"budget": {"size_mb": 5}}}, "ensembles.budget", "ensembles.budget size_mb is not"),
     ],
 )  # fmt: skip
 def test_what_comes_later_is_refused_as_not_available(tree: dict[str, Any], path: str, line: str) -> None:
@@ -132,7 +129,10 @@ def test_what_comes_later_is_refused_as_not_available(tree: dict[str, Any], path
         {"task": "classification", "search": None, "ensembles": 3, "space": []},
         {"search": {"seeds": 1, "storage": None, "stopper": {"asha": {}}, "sampler": "tpe"}},
         {"search": {"stopper": "halving"}, "task": ["translate"]},
-        {"ensembles": {"builders": ["selection", {"stacking": {}}], "budget": {}}, "data": {"splits": {"policy": 0.3}}},
+        {
+            "ensembles": {"builders": ["selection", {"stacking": {}}], "budget": {"size_mb": 5}},
+            "data": {"splits": {"policy": 0.3}},
+        },
     ],
 )
 def test_what_is_there_or_plainly_wrong_is_left_to_the_models(tree: dict[str, Any]) -> None:

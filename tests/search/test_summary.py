@@ -108,6 +108,9 @@ def test_status_says_where_a_run_stands(tmp_path: Path, monkeypatch: pytest.Monk
         "Ensembles    selection .919   (blend reward)",
         "Exported     runs/quickstart/bundle   selection",
     ]
+    out = io.StringIO()
+    print_status({**status, "ensembles": {}, "exported": None, "live_ensemble": 0.915}, out)
+    assert out.getvalue().splitlines()[3] == "Ensemble     blend reward .915 of the trials so far together"
     empty = {**status, "trials": {"asked_for": 16}, "best": None, "company": {}, "ensembles": {}, "exported": None}
     out = io.StringIO()
     print_status(empty, out)

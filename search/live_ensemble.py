@@ -1,0 +1,121 @@
+"""The ensemble of the trials so far by its blend score, while the search goes on: for the screen and ``status`` alone.
+
+Nothing that searches sees it, as blend is not for choosing trials. The ledger holds its picks, so that a run which goes
+on needs the predictions of these members alone.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError
+
+from sweepstack.ensembles.crossfit import folds
+from sweepstack.ensembles.live import LiveSelection
+from sweepstack.ensembles.objective import Objective
+from sweepstack.models.costs import Costs
+from sweepstack.models.data import Dataset
+from sweepstack.models.predictions import Ints, Predictions
+from sweepstack.search.folder import RunFolder
+
+if TYPE_CHECKING:
+    from sweepstack.search.ledger import Ledger
+    from sweepstack.search.study import Study
+    from sweepstack.search.trial_record import TrialRecord
+
+LIVE = "live_ensemble"  # the attribute that holds score and picks
+FEWEST = 10  # rows of blend below which a score would say nothing
+LINEAR = "linear"
+
+
+class LiveEnsemble:
+    """``folder_of`` gives a trial's folder; ``linear`` is that of the baseline, where it may be a member; ``show`` is
+    called with each new score."""
+
+    @classmethod
+    def of(
+        cls,
+        study: "Study",
+        dataset: Dataset | None,
+        ledger: "Ledger",
+        folder: RunFolder,
+        show: Callable[[float], None],
+    ) -> "LiveEnsemble | None":
+        """Of a run; None where its trials are no members."""
+        library = study.ensembles.library
+        if dataset is None or "trials" not in library:
+            return None
+        objective = Objective(study.search.objective, Costs(study.trial_settings().read_cost, dataset.costs))
+        linear = folder.linear if "linear" in library else None
+        return cls(ledger, dataset, objective, folder.of, linear, show, study.search.seed)
+
+    def __init__(
+        self,
+        ledger: "Ledger",
+        dataset: Dataset,
+        objective: Objective,
+        folder_of: "Callable[[TrialRecord], Path]",
+        linear: Path | None,
+        show: Callable[[float], None],
+        seed: int = 0,
+    ) -> None:
+        self._ledger, self._dataset, self._objective = ledger, dataset, objective
+        self._folder_of, self._linear, self._show, self._seed = folder_of, linear, show, seed
+        self._part = dataset.part_for("blend")
+        self._states = ("complete",) if dataset.folds else ("complete", "pruned")
+        self._selection: LiveSelection | None = None
+
+    def resume(self, records: "list[TrialRecord]") -> None:
+        """Goes on from what an earlier session had come to, or begins anew where its members are gone."""
+        stored: dict[str, Any] | None = self._ledger.attribute(LIVE)
+        if stored is None:
+            return
+        folders = {f"trial-{record.number}": self._folder_of(record) for record in records}
+        folders |= {} if self._linear is None else {LINEAR: self._linear}
+        members = {}
+        for name in {name for picks in stored["picks"] for name in picks}:
+            said = self._said(folders[name]) if name in folders else None
+            if said is None:
+                return
+            members[name] = said
+        selection = self._begun(next(iter(members.values())))
+        if LINEAR in members:
+            self._linear = None
+        self._show(selection.resume(stored["picks"], members))
+
+    def ended(self, record: "TrialRecord") -> None:
+        """A trial has just ended, and may be a member."""
+        if record.state not in self._states or len(self._dataset.parts[self._part].labels) < FEWEST:
+            return
+        news = [(f"trial-{record.number}", self._said(self._folder_of(record)))]
+        if self._linear is not None and (self._linear / "result.json").exists():
+            news.append((LINEAR, self._said(self._linear)))
+            self._linear = None
+        found = None
+        for name, said in news:
+            if said is not None:
+                found = self._begun(said).add(name, said)
+        if found is not None and self._selection is not None:
+            self._ledger.set_attribute(LIVE, {"score": found, "picks": self._selection.picks})
+            self._show(found)
+
+    def _begun(self, said: Predictions) -> LiveSelection:
+        if self._selection is None:
+            labels = self._dataset.parts[self._part].labels
+            self._selection = LiveSelection(labels, said.n_segments, self._objective, self._halves(labels))
+        return self._selection
+
+    def _halves(self, labels: Ints) -> Ints:
+        if self._dataset.folds:  # rows of one fold were predicted by the same policies
+            return self._dataset.fold % 2
+        inputs = np.array(self._dataset.parts[self._part].inputs, dtype=object)
+        return folds(labels, self._seed, np.unique(inputs, return_inverse=True)[1], count=2)
+
+    def _said(self, folder: Path) -> Predictions | None:
+        """None where the predictions are not there (any more): the screen does without."""
+        try:
+            said, rows_hash = Predictions.load(folder / "predictions" / f"{self._part}.safetensors")
+        except (OSError, SafetensorError, KeyError, TypeError):
+            return None
+        return said if rows_hash == self._dataset.hashes[self._part] else None
