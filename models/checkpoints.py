@@ -18,7 +18,7 @@ from sweepstack.models.data_settings import MOST_FOLDS
 from sweepstack.models.encoding import EncodedPart, TaskData
 from sweepstack.models.errors import BundleError, TrainingError
 from sweepstack.models.files import read_json, write_atomic, write_json
-from sweepstack.models.linear import LinearBaseline
+from sweepstack.models.linear import LinearMember
 from sweepstack.models.policy import PolicyOutput, ReadingPolicy, Shape
 from sweepstack.models.precision import Calibration, Precision, calibrate, supports_bfloat16
 from sweepstack.models.predictions import (
@@ -211,7 +211,7 @@ def save_folds(checkpoint: Path, folds: int) -> None:
 
 
 def load_member(folder: Path) -> Member:
-    """A policy, a linear baseline, or several of either from folds, by its config.json; raises BundleError."""
+    """A policy, a linear member, or several of either from folds, by its config.json; raises BundleError."""
     try:
         config = read_json(folder / "config.json")
         kind = config["kind"]
@@ -221,7 +221,7 @@ def load_member(folder: Path) -> Member:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{folder} holds no checkpoint ({error}); copy or export it again") from error
     if kind != "folds":
-        return LinearBaseline.load(folder) if kind == "linear" else PolicyMember(folder)
+        return LinearMember.load(folder) if kind == "linear" else PolicyMember(folder)
     members = [load_member(each) for each in fold_folders(folder, folds)]
     if any(tuple(member.classes) != tuple(members[0].classes) for member in members):
         raise BundleError(f"{folder} has folds with other classes than each other; copy or export it again")

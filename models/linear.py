@@ -1,8 +1,9 @@
-"""The honest baseline of a reading classifier: TF-IDF and logistic regression, answering when sure enough.
+"""Linear members: text features, a matrix of weights, and an answer when sure enough; and the honest baseline.
 
-It is fitted on every prefix of the warm and policy rows, so that it knows what little text looks like. The strength of
-its regularisation is chosen by the log loss on valid, and so is, by reward, the threshold above which it answers. It is
-as strong as we could make it within seconds: a policy that does not beat it is not worth its training.
+The baseline is TF-IDF and logistic regression. It is fitted on every prefix of the warm and policy rows, so that it
+knows what little text looks like. The strength of its regularisation is chosen by the log loss on valid, and so is, by
+reward, the threshold above which it answers. It is as strong as we could make it within seconds: a policy that does not
+beat it is not worth its training.
 """
 
 import json
@@ -14,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
-from scipy.optimize import minimize
-from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
+from sweepstack.models.character_tfidf import CharacterTfidf
 from sweepstack.models.costs import Costs, read_matrix
 from sweepstack.models.data import Dataset
 from sweepstack.models.errors import BundleError
 from sweepstack.models.files import read_json, write_atomic
+from sweepstack.models.logistic import SparseDesign, distinct, fit_path, softmax
 from sweepstack.models.predictions import (
     Floats,
     Ints,
@@ -37,19 +38,21 @@ from sweepstack.models.settings import Reading
 from sweepstack.models.text import TextReader
 from sweepstack.models.tfidf import PrefixTfidf
 
-FORMAT = 1
-STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # C of logistic regression, from smooth to sharp
-STEPS = 30  # of L-BFGS for each C, begun where the last one ended; more moved nothing
+FORMAT = 2
 BATCH = 2048  # texts whose prefixes are in memory at a time
 
 
-class LinearBaseline:
+Features = PrefixTfidf | CharacterTfidf
+FEATURES: dict[str, type[Features]] = {"units": PrefixTfidf, "characters": CharacterTfidf}
+
+
+class LinearMember:
     """A member like a policy: ``classes`` and :meth:`read`."""
 
     def __init__(
         self,
         classes: tuple[str, ...],
-        features: PrefixTfidf,
+        features: Features,
         coef: NDArray[np.float32],  # (terms, classes)
         intercept: NDArray[np.float32],  # (classes,)
         threshold: float,
@@ -61,25 +64,22 @@ class LinearBaseline:
         self.coef, self.intercept = coef, intercept
 
     @classmethod
-    def fit(cls, dataset: Dataset, reading: Reading | Literal["off"]) -> "LinearBaseline":
-        """Fits on warm and policy, chooses on valid; the same data give the same bytes."""
-        fitted = [dataset.parts["warm"], dataset.parts["policy"]]
-        texts = [text for part in fitted for text in part.inputs]
-        cut_by_vocabulary = reading != "off" and reading.unit == "tokens"
-        reader = TextReader.fit(texts if cut_by_vocabulary else (), reading, dataset.text)
-        features = PrefixTfidf.fit(texts, reader)
-        matrix, n_segments = features.transform(texts)
-        labels = np.repeat(np.concatenate([part.labels for part in fitted]), n_segments)
+    def answering(
+        cls,
+        dataset: Dataset,
+        reading: Reading | Literal["off"],
+        features: Features,
+        coef: NDArray[np.float32],
+        intercept: NDArray[np.float32],
+    ) -> Self:
+        """With these weights, and the threshold that suits valid."""
         valid = dataset.parts["valid"]
-        valid_matrix, valid_segments = features.transform(valid.inputs)
-        valid_labels = np.repeat(valid.labels, valid_segments)
-        with threadpool_limits(limits=1, user_api="blas"):  # L-BFGS's short vectors: threads that wait cost far more
-            coef, intercept = _fit_path(matrix, labels, valid_matrix, valid_labels, len(dataset.classes))
-        probabilities = _spread(_softmax(valid_matrix, coef, intercept), valid_segments)
+        scores, n_segments = features.scores(valid.inputs, coef)
+        probabilities = _spread(softmax(scores + intercept), n_segments)
         costs = Costs(0.0 if reading == "off" else reading.score_cost, dataset.costs)
         interval = None if reading == "off" else reading.interval
-        threshold = fit_threshold(probabilities, valid_segments, valid.labels, costs)
-        thresholds = thresholds_over(interval, probabilities, valid_segments, valid.labels, costs)
+        threshold = fit_threshold(probabilities, n_segments, valid.labels, costs)
+        thresholds = thresholds_over(interval, probabilities, n_segments, valid.labels, costs)
         return cls(dataset.classes, features, coef, intercept, threshold, Costs(matrix=dataset.costs), thresholds)
 
     @property
@@ -90,8 +90,8 @@ class LinearBaseline:
         """What it says of each text after each segment, answering as suits that ``cost`` of a READ, if it knows."""
         batches = []
         for begin in range(0, len(texts), BATCH):
-            matrix, n_segments = self.features.transform(texts[begin : begin + BATCH])
-            batches.append((_spread(_softmax(matrix, self.coef, self.intercept), n_segments), n_segments))
+            scores, n_segments = self.features.scores(texts[begin : begin + BATCH], self.coef)
+            batches.append((_spread(softmax(scores + self.intercept), n_segments), n_segments))
         segments = max((each.shape[1] for each, _ in batches), default=1)
         padded = [each[:, np.minimum(np.arange(segments), each.shape[1] - 1)] for each, _ in batches]
         empty = np.zeros((0, segments, len(self.classes)), dtype=np.float32)
@@ -103,10 +103,11 @@ class LinearBaseline:
     def save(self, folder: Path) -> None:
         """Writes weights.safetensors and config.json; plain arrays and text, nothing that runs when it is read."""
         weights = {"idf": self.features.idf, "coef": self.coef, "intercept": self.intercept}
-        write_atomic(folder / "weights.safetensors", save(weights))
+        write_atomic(folder / "weights.safetensors", save({k: np.ascontiguousarray(v) for k, v in weights.items()}))
         config = {
             "format": FORMAT,
             "kind": "linear",
+            "features": next(name for name, kind in FEATURES.items() if isinstance(self.features, kind)),
             "classes": self.classes,
             "reading": json.loads(self.features.reader.to_json()),
             "threshold": self.threshold,
@@ -125,7 +126,7 @@ class LinearBaseline:
             if config["format"] != FORMAT or config["kind"] != "linear":
                 raise ValueError(f"it has format {config['format']!r} and kind {config['kind']!r}")
             reader = TextReader.from_json(json.dumps(config["reading"]))
-            features = PrefixTfidf(reader, tuple(config["vocabulary"]), weights["idf"])
+            features = FEATURES[config["features"]](reader, tuple(config["vocabulary"]), weights["idf"])
             classes, coef, intercept = tuple(config["classes"]), weights["coef"], weights["intercept"]
             if coef.shape != (len(features.terms), len(classes)) or features.idf.shape != (len(features.terms),):
                 raise ValueError(f"its weights of shape {coef.shape} do not fit its vocabulary and classes")
@@ -134,71 +135,42 @@ class LinearBaseline:
             return cls(classes, features, coef, intercept, float(config["threshold"]), costs, thresholds)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise BundleError(
-                f"{folder} is not a linear baseline of format {FORMAT} ({error}); copy the whole folder again"
+                f"{folder} is not a linear member of format {FORMAT} ({error}); copy the whole folder again"
             ) from error
 
 
-def _fit_path(
-    matrix: csr_array, labels: Ints, valid_matrix: csr_array, valid_labels: Ints, classes: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Multinomial logistic regression, with C growing until the log loss on valid no longer falls.
-
-    For each C it lowers mean cross-entropy + ‖coef‖² / (2·C·rows) by L-BFGS, started at the last one's solution, in
-    coordinates scaled by the diagonal of the Hessian's upper bound: rare terms then learn as fast as common ones.
-    """
-    rows, targets = _distinct(matrix, labels, classes)  # targets (rows, classes): weights, which sum to 1
-    weights = targets.sum(axis=1, keepdims=True)
-    transposed = rows.T.tocsr()
-    squares = (rows * rows).T @ weights  # (terms, 1)
-    theta = np.zeros((rows.shape[1] + 1, classes))  # the last row is the intercept
-
-    def objective(
-        flat: NDArray[np.float64], l2: float, scale: NDArray[np.float64]
-    ) -> tuple[float, NDArray[np.float64]]:
-        now = flat.reshape(-1, classes) / scale
-        logits = rows @ now[:-1].astype(np.float32) + now[-1].astype(np.float32)
-        logits -= logits.max(axis=1, keepdims=True)
-        exponentials = np.exp(logits)
-        sums = exponentials.sum(axis=1, keepdims=True)
-        loss = float((weights * np.log(sums)).sum(dtype=np.float64) - (targets * logits).sum(dtype=np.float64))
-        residuals = exponentials * (weights / sums) - targets
-        gradient = np.concatenate([transposed @ residuals + l2 * now[:-1], residuals.sum(axis=0, keepdims=True)])
-        return loss + 0.5 * l2 * float((now[:-1] ** 2).sum()), (gradient / scale).ravel()
-
-    best, best_loss = theta, np.inf
-    for strength in STRENGTHS:
-        l2 = 1 / (strength * len(labels))
-        scale = np.sqrt(np.concatenate([squares / 4 + l2, [[0.25]]]))
-
-        options = {"maxiter": STEPS, "ftol": 1e-7, "gtol": 1e-9}
-        found = minimize(objective, (theta * scale).ravel(), (l2, scale), jac=True, method="L-BFGS-B", options=options)
-        theta = found.x.reshape(theta.shape) / scale
-        probabilities = _softmax(valid_matrix, theta[:-1].astype(np.float32), theta[-1].astype(np.float32))
-        loss = -float(np.log(np.maximum(probabilities[np.arange(len(valid_labels)), valid_labels], 1e-9)).mean())
-        if loss >= best_loss:
-            break
-        best, best_loss = theta, loss
-    return best[:-1].astype(np.float32), best[-1].astype(np.float32)
+class LinearBaseline(LinearMember):
+    @classmethod
+    def fit(cls, dataset: Dataset, reading: Reading | Literal["off"]) -> "LinearBaseline":
+        """Fits on warm and policy, chooses on valid; the same data give the same bytes."""
+        texts, labels = fitted_rows(dataset)
+        features = PrefixTfidf.fit(texts, cutter(dataset, reading))
+        matrix, n_segments = features.transform(texts)
+        rows, targets = distinct(matrix, np.repeat(labels, n_segments), len(dataset.classes))
+        valid = dataset.parts["valid"]
+        valid_matrix, valid_segments = features.transform(valid.inputs)
+        with threadpool_limits(limits=1, user_api="blas"):  # L-BFGS's short vectors: threads that wait cost far more
+            coef, intercept = fit_path(
+                SparseDesign(rows),
+                targets,
+                int(n_segments.sum()),
+                SparseDesign(valid_matrix),
+                np.repeat(valid.labels, valid_segments),
+                len(features.terms),
+            )
+        return cls.answering(dataset, reading, features, coef, intercept)
 
 
-def _distinct(matrix: csr_array, labels: Ints, classes: int) -> tuple[csr_array, NDArray[np.float32]]:
-    """Equal rows once, with the share of all rows that they are by label: short prefixes are often the same."""
-    places: dict[tuple[bytes, bytes], int] = {}
-    firsts: list[int] = []
-    inverse = np.empty(len(labels), dtype=np.int64)
-    for row, (begin, end) in enumerate(zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True)):
-        key = (matrix.indices[begin:end].tobytes(), matrix.data[begin:end].tobytes())
-        inverse[row] = places.setdefault(key, len(firsts))
-        if inverse[row] == len(firsts):
-            firsts.append(row)
-    counts = np.bincount(inverse * classes + labels, minlength=len(firsts) * classes).reshape(len(firsts), classes)
-    return matrix[firsts], (counts / len(labels)).astype(np.float32)
+def fitted_rows(dataset: Dataset) -> tuple[list[str], Ints]:
+    """The texts and labels that linear members are fitted on: warm and policy."""
+    fitted = [dataset.parts["warm"], dataset.parts["policy"]]
+    return [text for part in fitted for text in part.inputs], np.concatenate([part.labels for part in fitted])
 
 
-def _softmax(matrix: csr_array, coef: NDArray[np.float32], intercept: NDArray[np.float32]) -> Floats:
-    logits = (matrix @ coef + intercept).astype(np.float64)
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), dtype=np.float32)
+def cutter(dataset: Dataset, reading: Reading | Literal["off"]) -> TextReader:
+    """A reader that cuts texts as a policy of the same study does; its ids are of no use."""
+    cut_by_vocabulary = reading != "off" and reading.unit == "tokens"
+    return TextReader.fit(fitted_rows(dataset)[0] if cut_by_vocabulary else (), reading, dataset.text)
 
 
 def _spread(probabilities: Floats, n_segments: Ints) -> Floats:

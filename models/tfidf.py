@@ -57,6 +57,11 @@ class PrefixTfidf:
         matrix.data = (1 + np.log(matrix.data)) * self.idf[matrix.indices]
         return _unit_length(matrix), n_segments
 
+    def scores(self, texts: Sequence[str], coef: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """(sum of n_segments, classes), of ``coef`` (terms, classes); and n_segments (rows,)."""
+        matrix, n_segments = self.transform(texts)
+        return np.asarray(matrix @ coef), n_segments
+
 
 def _unit_length(matrix: csr_array) -> csr_array:
     counts = np.diff(matrix.indptr)

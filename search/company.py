@@ -1,7 +1,7 @@
-"""The honest company of a sweep: the linear baseline and the supervised control.
+"""The honest company of a sweep: the linear baseline, text pipelines beside it, and the supervised control.
 
-Neither counts as a trial. The baseline is fitted once; the control is a small sweep of its own over the same space less
-γ and λ, with a quarter of the trials, whose second stage is spent on more supervised training.
+None counts as a trial. Baseline and pipelines are fitted once; the control is a small sweep of its own over the same
+space less γ and λ, with a quarter of the trials, whose second stage is spent on more supervised training.
 """
 
 import shutil
@@ -15,6 +15,7 @@ from sweepstack.models.data import Dataset
 from sweepstack.models.files import read_json, write_json
 from sweepstack.models.folds import forget_folds, put_together, unfinished
 from sweepstack.models.linear import LinearBaseline
+from sweepstack.models.pipelines import PIPELINES
 from sweepstack.models.predictions import Predictions, metrics
 from sweepstack.models.settings import Reading, TrialSettings
 from sweepstack.search.axes import Choice
@@ -22,14 +23,18 @@ from sweepstack.search.search_settings import PBTStopper, Search
 from sweepstack.search.space import Space
 
 CONTROL_SHARE = 4  # the control has a quarter of the trials
+FITS = {"linear": LinearBaseline.fit, **PIPELINES}
 
 
-def fit_linear(dataset: Dataset, reading: Reading | Literal["off"], cost: float, folder: Path) -> dict[str, Any]:
-    """Fits and keeps the linear baseline as a member in ``folder``; returns its valid metrics and the seconds it took.
+def fit_linear(
+    dataset: Dataset, reading: Reading | Literal["off"], cost: float, folder: Path, name: str = "linear"
+) -> dict[str, Any]:
+    """Fits and keeps the linear baseline, or a pipeline by its ``name``, as a member in ``folder``; returns its valid
+    metrics and the seconds it took.
 
-    What was done before a kill is not done again: ``result.json`` is written last. Under folds there is one baseline a
-    fold. Its regularisation, one of six strengths, is still chosen by the rows that the fold holds out: that flatters
-    the baseline by next to nothing, and never the policies.
+    What was done before a kill is not done again: ``result.json`` is written last. Under folds there is one a fold. The
+    baseline's regularisation, one of six strengths, is still chosen by the rows that the fold holds out, and so is what
+    pipelines choose: that flatters them by next to nothing, and never the policies.
     """
     done = folder / "result.json"
     if done.exists():
@@ -39,13 +44,13 @@ def fit_linear(dataset: Dataset, reading: Reading | Literal["off"], cost: float,
     if dataset.folds:
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)  # of a fit that was killed
         for k, fold in enumerate(dataset.folds):
-            _fit(fold, reading, unfinished(folder, k))
+            _fit(name, fold, reading, unfinished(folder, k))
         interval = None if reading == "off" else reading.interval
         labels = [fold.parts["valid"].labels for fold in dataset.folds]
         put_together(folder, labels, dataset.hashes, costs, interval)
         forget_folds(folder, len(labels))
     else:
-        _fit(dataset, reading, folder)
+        _fit(name, dataset, reading, folder)
     part = dataset.part_for("valid")
     said, _ = Predictions.load(folder / "predictions" / f"{part}.safetensors")
     valid = metrics(said, dataset.parts[part].labels, costs)
@@ -54,12 +59,12 @@ def fit_linear(dataset: Dataset, reading: Reading | Literal["off"], cost: float,
     return result
 
 
-def _fit(dataset: Dataset, reading: Reading | Literal["off"], folder: Path) -> None:
-    baseline = LinearBaseline.fit(dataset, reading)
-    baseline.save(folder / "checkpoint")
-    for name in (name for name in ("valid", "blend", "test") if name in dataset.parts):
-        predictions = baseline.read(dataset.parts[name].inputs)
-        predictions.save(folder / "predictions" / f"{name}.safetensors", dataset.hashes[name])
+def _fit(name: str, dataset: Dataset, reading: Reading | Literal["off"], folder: Path) -> None:
+    member = FITS[name](dataset, reading)
+    member.save(folder / "checkpoint")
+    for part in (part for part in ("valid", "blend", "test") if part in dataset.parts):
+        predictions = member.read(dataset.parts[part].inputs)
+        predictions.save(folder / "predictions" / f"{part}.safetensors", dataset.hashes[part])
 
 
 def control_settings(settings: TrialSettings) -> TrialSettings:

@@ -4,17 +4,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainSerializer, PlainValidator, field_validator
 
-from sweepstack.models.settings import Settings
+from sweepstack.models.settings import Count, Positive, Settings
 from sweepstack.search.refusals import shown
 
-OPTIONS: dict[str, dict[str, type]] = {  # what each builder of ensembles/ takes, all above 0
+OPTIONS: dict[str, dict[str, type]] = {  # what each builder of ensembles/ takes, numbers above 0
     "average": {"top": int},
-    "selection": {"size": int, "start": int},
-    "stacking": {"top": int, "c": float},
+    "vote": {"top": int},
+    "selection": {"size": int, "start": int, "members": int},
+    "stacking": {"top": int, "c": float, "learner": str},
+    "neural": {"top": int, "hidden": int, "dropout": float},
+    "cascade": {"members": int, "tolerance": float},
     "bagging": {"top": int, "members": int},
+    "boosting": {"top": int, "members": int, "lr": float},
+    "snapshots": {"top": int, "cycles": int},
 }
-Library = Literal["trials", "linear", "supervised"]
-Builder = str | dict[str, dict[str, float]]
+Library = Literal["trials", "linear", "supervised", "naive_bayes", "char_linear"]
+Builder = str | dict[str, dict[str, float | str]]
 
 
 def _builder(value: Any) -> Builder:
@@ -33,6 +38,10 @@ def _builder(value: Any) -> Builder:
         wanted = OPTIONS[name].get(option) if isinstance(option, str) else None
         if wanted is None:
             raise ValueError(f"{name} has the options {', '.join(OPTIONS[name])}, but got {shown(option)}")
+        if wanted is str:
+            if not isinstance(number, str):
+                raise ValueError(f"{name}.{option} must be text, but got {shown(number)}")
+            continue
         of_kind = isinstance(number, int | float if wanted is float else int) and not isinstance(number, bool)
         if not of_kind or not 0 < number < float("inf"):
             kind = "an integer" if wanted is int else "a number"
@@ -41,7 +50,11 @@ def _builder(value: Any) -> Builder:
 
 
 class Budget(Settings):
-    """What an ensemble may cost: nothing can be asked for in this version."""
+    """What may be exported; what is over it only stands in the table. null bounds nothing."""
+
+    members: Count | None = None
+    size_mb: Positive | None = None  # on disk, in 10⁶ bytes
+    latency_ms: Positive | None = None  # of a text that comes alone, mean over texts, on the machine of the run
 
 
 class Ensembles(Settings):

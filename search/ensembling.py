@@ -1,8 +1,8 @@
 """From finished trials to a chosen, scored and exported ensemble; every step stands in the ledger before the next.
 
-What was fitted on blend and decided without a label of test is written first; the rows with test, size and latency take
-its place, and each scoring of test is on record with what it scored. Both carry a digest of what they were built from,
-so that a run which goes on repeats nothing, and a study that was extended builds anew.
+What was fitted on blend and decided without a label of test is written first; the rows with test take its place, and
+each scoring of test is on record with what it scored. Both carry a digest of what they were built from, so that a run
+which goes on repeats nothing, and a study that was extended builds anew.
 """
 
 import hashlib
@@ -10,52 +10,55 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from sweepstack.ensembles.bagging import Bagging
+from sweepstack.ensembles.budget import Budget
 from sweepstack.ensembles.builder import Builder
 from sweepstack.ensembles.builders import make
 from sweepstack.ensembles.choose import Choice, choose, choose_out_of_fold, score_test
-from sweepstack.ensembles.latency import measured
+from sweepstack.ensembles.latency import Meter
 from sweepstack.ensembles.objective import Objective
-from sweepstack.ensembles.refits import refit_jobs, refits
-from sweepstack.ensembles.store import Kind, Library, Member
+from sweepstack.ensembles.store import Library, Member
 from sweepstack.models.checkpoints import load_member
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import OUT_OF_FOLD
 from sweepstack.models.errors import StorageError
 from sweepstack.models.files import read_json, write_atomic
-from sweepstack.search.leaderboard import best, ranked
-from sweepstack.search.mirror import ensemble_state, member_state
+from sweepstack.search.leaderboard import best
+from sweepstack.search.library import allowed, begin_pipelines, keep_pipelines, named
+from sweepstack.search.mirror import ensemble_state
 from sweepstack.search.planning import BUILDERS
 from sweepstack.search.record import BuiltEnsembles, card
+from sweepstack.search.refitting import refitted
 from sweepstack.search.retention import REMOVED
 from sweepstack.search.session import Session
 from sweepstack.search.trial_record import TrialRecord
 
-LATENCY_TEXTS = 20
-KINDS: dict[str, Kind] = {"trials": "trial", "linear": "baseline", "supervised": "control"}
+LATENCY_TEXTS = 32
 
 
 def build(session: Session) -> None:
     """Refits, builders, choice, score, export, MLflow runs; raises StorageError where there is nothing to combine."""
     objective = Objective(session.study.search.objective, Costs(session.cost, session.data.costs))
-    builders = [make(spec) for spec in session.study.builder_specs()]
+    most = session.study.ensembles.budget.members
+    builders = [make(spec).within(most) for spec in session.study.builder_specs()]
     usable = _usable(session, session.trials.trials())
     if not usable:
         raise StorageError(
             f"{session.folder.root} has no trial that could be a member; see the reasons in leaderboard.csv"
         )
-    members = [*_members(session, usable), *_refitted(session, usable, builders)]
+    keep_pipelines(session, begin_pipelines(session))
+    refits = refitted(session, usable, builders, objective)
+    members, builders = [*_members(session, usable), *refits.members], list(refits.builders)
     session.clock.keep()
     began = session.clock.here
     digest = _digest(session, members, builders)
     built = BuiltEnsembles.read(session.ledger, session.folder.root)
     if built is None or built.digest != digest:
         session.display.stage("ensembles")
-        built = BuiltEnsembles(digest, tuple(members), _choice(session, members, builders, objective), scored=False)
+        choice = refits.on(_choice(session, members, builders, objective))
+        built = BuiltEnsembles(digest, tuple(members), choice, scored=False)
         built.write(session.ledger, session.folder.root)
         session.display.stage("ensembles", 1, 1)
     anew = not built.scored
@@ -82,36 +85,8 @@ def _members(session: Session, usable: Sequence[TrialRecord]) -> list[Member]:
     control = best(_usable(session, session.control_records()), session.study.search.objective)
     if control is not None:
         members.append(Member(control.member_name, "control", session.folder.of(control)))
+    members += [Member(name, "pipeline", session.folder.pipeline(name)) for name in named(session)]
     return members
-
-
-def _refitted(session: Session, usable: Sequence[TrialRecord], builders: Sequence[Builder]) -> list[Member]:
-    """The members that bagging asks for, trained on Ray where they are not there yet; each has an MLflow run."""
-    order = ranked(usable, session.study.search.objective)
-    members: dict[str, Member] = {}
-    for bagging in (each for each in builders if isinstance(each, Bagging)):
-        settings = [session.decided().with_values(record.settings) for record in order[: bagging.top]]
-        seed = session.study.search.seed
-        jobs = refit_jobs(settings, bagging.members, seed, session.data.hashes, session.folder.refits)
-        missing = sum(not job.marker.exists() for job in jobs)
-        data = session.cluster.share(session.data) if missing else None
-        metric, executor = session.study.search.objective, session.cluster.executor(session.study.search.resources)
-        session.display.stage("bagging refits", len(jobs) - missing, len(jobs))
-        for done, result in enumerate(refits(jobs, data, metric, executor), start=1):
-            session.display.stage("bagging refits", max(done, len(jobs) - missing), len(jobs))
-            if missing:
-                session.clock.beat()
-            if result.error is None:
-                members[result.job.name] = result.job.member
-                _track_refit(session, result.job.name, result.job.folder, result.reports)
-            else:
-                session.display.note(f"{result.job.name} failed: {result.error}")
-    return list(members.values())
-
-
-def _track_refit(session: Session, name: str, folder: Path, reports: Sequence[dict[str, float]]) -> None:
-    seconds = sum(report.get("seconds", 0.0) for report in reports)
-    session.tracker.put(member_state(name, name, "refit", folder, reports, {}, seconds))
 
 
 def _digest(session: Session, members: Sequence[Member], builders: Sequence[Builder]) -> str:
@@ -122,6 +97,7 @@ def _digest(session: Session, members: Sequence[Member], builders: Sequence[Buil
         [(member.name, values.get(member.name)) for member in members],
         [repr(each) for each in builders],
         [study.search.objective, session.cost, study.search.seed, list(study.ensembles.library)],
+        study.ensembles.budget.model_dump(),
         session.data.hashes,
     ]
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
@@ -129,12 +105,15 @@ def _digest(session: Session, members: Sequence[Member], builders: Sequence[Buil
 
 def _choice(session: Session, members: Sequence[Member], builders: Sequence[Builder], objective: Objective) -> Choice:
     parts = session.dataset.parts
-    allowed: frozenset[Kind] = frozenset({KINDS[name] for name in session.study.ensembles.library} | {"refit"})
-    seed = session.study.search.seed
+    kinds = allowed(session.study.ensembles.library)
+    seed, budget = session.study.search.seed, Budget(**session.study.ensembles.budget.model_dump())
+    meter = _meter(session, members)
     if session.dataset.folds:
         library = Library.load(members, OUT_OF_FOLD, session.data.hashes[OUT_OF_FOLD])
         labels, fold = parts[OUT_OF_FOLD].labels, session.dataset.fold
-        return choose_out_of_fold(library, labels, fold, builders, objective, seed=seed, allowed=allowed)
+        return choose_out_of_fold(
+            library, labels, fold, builders, objective, seed=seed, allowed=kinds, measure=meter, budget=budget
+        )
     return choose(
         Library.load(members, "blend", session.data.hashes["blend"]),
         parts["blend"].labels,
@@ -144,12 +123,20 @@ def _choice(session: Session, members: Sequence[Member], builders: Sequence[Buil
         objective,
         seed=seed,
         groups=np.unique(np.array(parts["blend"].inputs, dtype=object), return_inverse=True)[1],
-        allowed=allowed,
+        allowed=kinds,
+        measure=meter,
+        budget=budget,
     )
 
 
+def _meter(session: Session, members: Sequence[Member]) -> Meter:
+    """What combinations of ``members`` cost to serve, on texts of blend."""
+    texts = session.dataset.parts[session.dataset.part_for("blend")].inputs[:LATENCY_TEXTS]
+    return Meter(members, texts, load_member)
+
+
 def _scored(session: Session, built: BuiltEnsembles, objective: Objective) -> BuiltEnsembles:
-    """The rows with test, size and latency. The choice stands in the ledger already; the scoring is put on record."""
+    """The rows with test. The choice stands in the ledger already; the scoring is put on record."""
     test = Library.load(built.members, "test", session.data.hashes["test"])
     scorings = session.ledger.attribute("test_scorings") or []
     session.ledger.set_attribute(
@@ -157,9 +144,7 @@ def _scored(session: Session, built: BuiltEnsembles, objective: Objective) -> Bu
         [*scorings, {"digest": built.digest, "when": time.time(), "rows": [r.name for r in built.choice.rows]}],
     )
     rows = score_test(built.choice, built.choice.predict(test), session.dataset.parts["test"].labels, objective)
-    texts = list(session.dataset.parts[session.dataset.part_for("blend")].inputs[:LATENCY_TEXTS])
-    choice = replace(built.choice, rows=rows)
-    return replace(built, choice=replace(choice, rows=measured(choice, built.members, texts, load_member)), scored=True)
+    return replace(built, choice=replace(built.choice, rows=rows), scored=True)
 
 
 def _export(session: Session, built: BuiltEnsembles) -> None:
@@ -172,6 +157,6 @@ def _export(session: Session, built: BuiltEnsembles) -> None:
     for row in built.choice.rows:
         if row.role == "ensemble" or row.name == built.choice.chosen:
             built.export(row.name, session.scratch / row.name, about)
-            session.tracker.put(
-                ensemble_state(row, built.digest, row.name == built.choice.chosen, session.scratch / row.name)
-            )
+            chosen = row.name == built.choice.chosen
+            luck = built.choice.optimism if chosen else None
+            session.tracker.put(ensemble_state(row, built.digest, chosen, session.scratch / row.name, luck))

@@ -1,6 +1,7 @@
 """The one place that knows where things lie in a run folder.
 
 study.yaml  provenance.json  ledger.log  log.txt  leaderboard.csv  ensembles.csv  report.html
+calibration.safetensors  trust.json
 trials/<number>/[seed-<n>/]  confirmation/<trial>/<number>/  starts/<hash>/  company/<name>/  refits/<hash>/
 soups/<hash>/  bundle/
 """
@@ -45,6 +46,16 @@ class RunFolder:
     @property
     def ensembles(self) -> Path:
         return self.root / "ensembles.csv"
+
+    @property
+    def calibration(self) -> Path:
+        """How likely the ensembles found the right labels of blend: sets of labels are calibrated by that."""
+        return self.root / "calibration.safetensors"
+
+    @property
+    def trust(self) -> Path:
+        """What the report says of the exported ensemble's errors, worked out when test was scored."""
+        return self.root / "trust.json"
 
     @property
     def report(self) -> Path:

@@ -24,6 +24,7 @@ from sweepstack.search.confirmation import with_start
 from sweepstack.search.executor import Job, run_sweeps
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import best, write_leaderboard
+from sweepstack.search.library import begin_pipelines, keep_pipelines
 from sweepstack.search.mirror import member_state
 from sweepstack.search.repetitions import settings_of_repetition
 from sweepstack.search.requests import DONE, LIFTED
@@ -128,6 +129,7 @@ def _search(session: Session) -> None:
     if of_texts and session.ledger.attribute("linear") is None:
         dataset = session.cluster.share(session.dataset)
         linear = session.cluster.submit(fit_linear, dataset, reading, cost, session.folder.linear)
+    pipelines = begin_pipelines(session) if of_texts else {}
     jobs = [
         (session.trials, session.settings, session.folder.trial),
         *(
@@ -143,6 +145,7 @@ def _search(session: Session) -> None:
     session.decided()
     if of_texts:
         _keep_linear(session, linear)
+        keep_pipelines(session, pipelines)
     _confirm(session)
 
 

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.sparse import csr_array
 
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import Dataset, Part
 from sweepstack.models.data_settings import Text
 from sweepstack.models.encoding import encode
 from sweepstack.models.errors import BundleError
-from sweepstack.models.linear import BATCH, LinearBaseline, _distinct, _fit_path
+from sweepstack.models.linear import BATCH, LinearBaseline
 from sweepstack.models.predictions import metrics
 from sweepstack.models.settings import Reading
 from sweepstack.models.text import TextReader
@@ -93,7 +92,7 @@ def test_loading_gives_back_the_same_numbers(baseline: LinearBaseline, tmp_path:
     assert np.array_equal(before.answer, after.answer)
     assert np.array_equal(before.n_segments, after.n_segments)
     config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
-    assert (config["format"], config["kind"], config["threshold"]) == (1, "linear", baseline.threshold)
+    assert (config["format"], config["kind"], config["threshold"]) == (2, "linear", baseline.threshold)
 
 
 def test_the_same_data_give_the_same_bytes(baseline: LinearBaseline, tmp_path: Path) -> None:
@@ -172,24 +171,3 @@ def test_a_spoiled_folder_is_refused_in_one_line(baseline: LinearBaseline, tmp_p
         LinearBaseline.load(tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert "copy the whole folder again" in str(caught.value)
-
-
-def test_equal_rows_are_counted_once() -> None:
-    matrix = csr_array(np.array([[1, 0], [0, 1], [1, 0], [1, 0]], dtype=np.float32))
-    rows, shares = _distinct(matrix, np.array([0, 1, 1, 0]), 2)
-    assert rows.toarray().tolist() == [[1, 0], [0, 1]]
-    assert shares.tolist() == [[0.5, 0.25], [0, 0.25]]
-
-
-def test_logistic_regression_is_that_of_scikit_learn() -> None:
-    """Where valid likes the first strength best, the solution is the optimum for C = 1 of another library."""
-    from sklearn.linear_model import LogisticRegression
-
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=(90, 4)).astype(np.float32)
-    y = np.argmax(x[:, :3] + 0.5 * rng.normal(size=(90, 3)), axis=1).astype(np.int64)
-    against = (y + 1) % 3  # labels that a sharper model only gets more wrong
-    coef, intercept = _fit_path(csr_array(x), y, csr_array(x), against, 3)
-    reference = LogisticRegression(C=1.0, tol=1e-8, max_iter=1000).fit(x, y)
-    assert coef == pytest.approx(reference.coef_.T, abs=5e-3)
-    assert intercept - intercept.mean() == pytest.approx(reference.intercept_ - reference.intercept_.mean(), abs=5e-3)

@@ -1,0 +1,80 @@
+"""Cheap text classifiers that err differently from policies and from the linear baseline: members of their own kind.
+
+naive_bayes  multinomial naive Bayes on the baseline's TF-IDF (McCallum & Nigam 1998; Rennie et al. 2003)
+char_linear  logistic regression on two to five neighbouring characters: stems, endings and misspellings
+
+Both are linear in their features, so each is a LinearMember, fitted on every prefix of the warm and policy rows like
+the baseline. Naive Bayes takes words for independent and is far too sure, all the more the longer a text is. Rows of
+unit length help against the length; how much its scores count beside the classes' shares is fitted on valid.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from threadpoolctl import threadpool_limits
+
+from sweepstack.models.character_tfidf import CharacterTfidf
+from sweepstack.models.data import Dataset
+from sweepstack.models.linear import LinearMember, cutter, fitted_rows
+from sweepstack.models.logistic import fit_path, log_loss, softmax
+from sweepstack.models.settings import Reading
+from sweepstack.models.tfidf import PrefixTfidf
+
+SMOOTHING = (0.01, 0.03, 0.1, 0.3, 1.0)  # added to every term's weight in every class; the best on valid is taken
+SCALES = (-6.0, 3.0)  # ln of the scores' scale, from nothing to 20
+CHARACTER_STRENGTHS = (10.0, 100.0)  # C; sharper is better on long texts alone, smoother on neither data set
+CHARACTER_STEPS = 40
+
+
+def fit_naive_bayes(dataset: Dataset, reading: Reading | Literal["off"]) -> LinearMember:
+    from sklearn.naive_bayes import MultinomialNB  # brings all of scikit-learn
+
+    texts, labels = fitted_rows(dataset)
+    features = PrefixTfidf.fit(texts, cutter(dataset, reading))
+    matrix, n_segments = features.transform(texts)
+    valid = dataset.parts["valid"]
+    valid_matrix, valid_segments = features.transform(valid.inputs)
+    valid_labels = np.repeat(valid.labels, valid_segments)
+    found = []
+    for alpha in SMOOTHING:
+        model = MultinomialNB(alpha=alpha)
+        model.partial_fit(matrix, np.repeat(labels, n_segments), classes=np.arange(len(dataset.classes)))
+        coef, prior = model.feature_log_prob_.T, model.class_log_prior_
+        scores = valid_matrix @ coef
+
+        def loss(log_scale: float, scores: np.ndarray = scores, prior: np.ndarray = prior) -> float:
+            return log_loss(softmax(np.exp(log_scale) * scores + prior), valid_labels)
+
+        best = minimize_scalar(loss, bounds=SCALES, method="bounded")
+        found.append((float(best.fun), alpha, np.exp(best.x) * coef, prior))
+    _, _, coef, prior = min(found, key=lambda each: each[:2])
+    return LinearMember.answering(dataset, reading, features, coef.astype(np.float32), prior.astype(np.float32))
+
+
+def fit_char_linear(dataset: Dataset, reading: Reading | Literal["off"]) -> LinearMember:
+    texts, labels = fitted_rows(dataset)
+    features = CharacterTfidf.fit(texts, cutter(dataset, reading))
+    design = features.design(texts)
+    prefixes = int(design.n_segments.sum())
+    targets = np.eye(len(dataset.classes), dtype=np.float32)[np.repeat(labels, design.n_segments)] / prefixes
+    valid = features.design(dataset.parts["valid"].inputs)
+    with threadpool_limits(limits=1, user_api="blas"):
+        coef, intercept = fit_path(
+            design,
+            targets.astype(np.float32),
+            prefixes,
+            valid,
+            np.repeat(dataset.parts["valid"].labels, valid.n_segments),
+            len(features.terms),
+            CHARACTER_STRENGTHS,
+            CHARACTER_STEPS,
+        )
+    return LinearMember.answering(dataset, reading, features, coef, intercept)
+
+
+PIPELINES: dict[str, Callable[[Dataset, Reading | Literal["off"]], LinearMember]] = {
+    "naive_bayes": fit_naive_bayes,
+    "char_linear": fit_char_linear,
+}

@@ -1,0 +1,51 @@
+"""Where an ensemble's members come from: trials, the company, and the text pipelines that a study names."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sweepstack.ensembles.store import Kind
+from sweepstack.models.files import read_json
+from sweepstack.search.company import PIPELINES, fit_linear
+from sweepstack.search.mirror import member_state
+from sweepstack.search.tasks import Task
+
+if TYPE_CHECKING:
+    from sweepstack.search.session import Session
+
+KINDS: dict[str, Kind] = {"trials": "trial", "linear": "baseline", "supervised": "control"} | dict.fromkeys(
+    PIPELINES, "pipeline"
+)
+"""Of the members that a name in ``ensembles.library`` stands for."""
+
+
+def allowed(library: list[Any]) -> frozenset[Kind]:
+    """The kinds of members that a study lets builders use; what a builder has trained itself is its own."""
+    return frozenset({KINDS[name] for name in library} | {"refit", "soup"})
+
+
+def named(session: "Session") -> list[str]:
+    return [name for name in PIPELINES if name in session.study.ensembles.library]
+
+
+def begin_pipelines(session: "Session") -> dict[str, Task]:
+    """Fits on Ray those that the study names and that are not there yet."""
+    missing = [name for name in named(session) if not (session.folder.pipeline(name) / "result.json").exists()]
+    reading, cost = session.settings.reading, session.cost
+    return {
+        name: session.cluster.submit(
+            fit_linear, session.cluster.share(session.dataset), reading, cost, session.folder.pipeline(name), name
+        )
+        for name in missing
+    }
+
+
+def keep_pipelines(session: "Session", begun: Mapping[str, Task]) -> None:
+    """Waits until all are fitted; each has an MLflow run."""
+    for name in named(session):
+        folder = session.folder.pipeline(name)
+        if name in begun:
+            session.display.stage(name)
+            begun[name].result()
+            session.display.stage(name, 1, 1)
+        result = read_json(folder / "result.json")
+        session.tracker.put(member_state(name, name, "pipeline", folder, [result["valid"]], {}, result["seconds"]))
