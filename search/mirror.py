@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sweepstack.ensembles.choose import Row
+from sweepstack.ensembles.optimism import Optimism
 from sweepstack.search.confirmation import Confirmation, is_confirmation
 from sweepstack.search.leaderboard import with_spreads
 from sweepstack.search.ledger import MAIN
@@ -132,8 +133,9 @@ def member_state(
     )
 
 
-def ensemble_state(row: Row, digest: str, exported: bool, bundle: Path) -> RunState:
-    """A run for one builder's ensemble, with its bundle as a logged model; ``digest`` says what it was built from."""
+def ensemble_state(row: Row, digest: str, exported: bool, bundle: Path, optimism: Optimism | None = None) -> RunState:
+    """A run for one builder's ensemble, with its bundle as a logged model; ``digest`` says what it was built from, and
+    ``optimism`` what the choice of the exported one may owe to luck."""
     measured = {f"{part}_{name}": value for part in ("valid", "blend") for name, value in getattr(row, part).items()}
     measured |= {f"test_{name}": value for name, value in (row.test or {}).items()}
     served = ("size_mb", "latency_ms", "latency_32_ms")
@@ -155,9 +157,14 @@ def ensemble_state(row: Row, digest: str, exported: bool, bundle: Path) -> RunSt
             "exported": str(exported).lower(),
             "pareto": str(row.front).lower(),
             **({"over_budget": row.over_budget} if row.over_budget else {}),
+            **({} if optimism is None else _choosing(optimism)),
         },
         status="finished",
         started=now,
         ended=now,
         model=bundle,
     )
+
+
+def _choosing(optimism: Optimism) -> dict[str, str]:
+    return {"chosen_among": str(optimism.candidates), "flattered_by": f"{optimism.flattered:.3g}"}
