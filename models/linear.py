@@ -7,7 +7,7 @@ beat it is not worth its training.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -41,7 +41,7 @@ from sweepstack.models.tfidf import PrefixTfidf
 FORMAT = 2
 BATCH = 2048  # texts whose prefixes are in memory at a time
 
-
+Found = Mapping[str, float]
 Features = PrefixTfidf | CharacterTfidf
 FEATURES: dict[str, type[Features]] = {"units": PrefixTfidf, "characters": CharacterTfidf}
 
@@ -58,7 +58,9 @@ class LinearMember:
         threshold: float,
         costs: Costs,  # of wrong answers; READ has done its part in the threshold
         thresholds: Thresholds | None = None,  # for other costs of a READ
+        found: Found | None = None,  # what was chosen on valid, by name
     ):
+        self.found = dict(found or {})
         self.classes, self.features, self.threshold, self.costs = classes, features, threshold, costs
         self.thresholds = thresholds
         self.coef, self.intercept = coef, intercept
@@ -71,8 +73,9 @@ class LinearMember:
         features: Features,
         coef: NDArray[np.float32],
         intercept: NDArray[np.float32],
+        found: Found,
     ) -> Self:
-        """With these weights, and the threshold that suits valid."""
+        """With these weights, which ``found`` has led to, and the threshold that suits valid."""
         valid = dataset.parts["valid"]
         scores, n_segments = features.scores(valid.inputs, coef)
         probabilities = _spread(softmax(scores + intercept), n_segments)
@@ -80,7 +83,8 @@ class LinearMember:
         interval = None if reading == "off" else reading.interval
         threshold = fit_threshold(probabilities, n_segments, valid.labels, costs)
         thresholds = thresholds_over(interval, probabilities, n_segments, valid.labels, costs)
-        return cls(dataset.classes, features, coef, intercept, threshold, Costs(matrix=dataset.costs), thresholds)
+        matrix = Costs(matrix=dataset.costs)
+        return cls(dataset.classes, features, coef, intercept, threshold, matrix, thresholds, found)
 
     @property
     def conditioned(self) -> bool:
@@ -113,6 +117,7 @@ class LinearMember:
             "threshold": self.threshold,
             "thresholds": None if self.thresholds is None else [list(pair) for pair in self.thresholds],
             "costs": None if self.costs.matrix is None else self.costs.matrix.tolist(),
+            "found": self.found,
             "vocabulary": self.features.terms,
         }
         write_atomic(folder / "config.json", json.dumps(config, ensure_ascii=False))
@@ -132,7 +137,8 @@ class LinearMember:
                 raise ValueError(f"its weights of shape {coef.shape} do not fit its vocabulary and classes")
             costs = Costs(matrix=read_matrix(config["costs"], len(classes)))
             thresholds = read_thresholds(config["thresholds"])
-            return cls(classes, features, coef, intercept, float(config["threshold"]), costs, thresholds)
+            threshold, found = float(config["threshold"]), config.get("found")
+            return cls(classes, features, coef, intercept, threshold, costs, thresholds, found)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise BundleError(
                 f"{folder} is not a linear member of format {FORMAT} ({error}); copy the whole folder again"
@@ -141,8 +147,9 @@ class LinearMember:
 
 class LinearBaseline(LinearMember):
     @classmethod
-    def fit(cls, dataset: Dataset, reading: Reading | Literal["off"]) -> "LinearBaseline":
-        """Fits on warm and policy, chooses on valid; the same data give the same bytes."""
+    def fit(cls, dataset: Dataset, reading: Reading | Literal["off"], found: Found | None = None) -> "LinearBaseline":
+        """Fits on warm and policy, chooses on valid; the same data give the same bytes. With what was ``found`` before
+        only the threshold is chosen on valid."""
         texts, labels = fitted_rows(dataset)
         features = PrefixTfidf.fit(texts, cutter(dataset, reading))
         matrix, n_segments = features.transform(texts)
@@ -150,15 +157,16 @@ class LinearBaseline(LinearMember):
         valid = dataset.parts["valid"]
         valid_matrix, valid_segments = features.transform(valid.inputs)
         with threadpool_limits(limits=1, user_api="blas"):  # L-BFGS's short vectors: threads that wait cost far more
-            coef, intercept = fit_path(
+            coef, intercept, strength = fit_path(
                 SparseDesign(rows),
                 targets,
                 int(n_segments.sum()),
                 SparseDesign(valid_matrix),
                 np.repeat(valid.labels, valid_segments),
                 len(features.terms),
+                found=None if found is None else found["strength"],
             )
-        return cls.answering(dataset, reading, features, coef, intercept)
+        return cls.answering(dataset, reading, features, coef, intercept, {"strength": strength})
 
 
 def fitted_rows(dataset: Dataset) -> tuple[list[str], Ints]:

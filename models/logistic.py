@@ -58,8 +58,10 @@ def fit_path(
     terms: int,
     strengths: Sequence[float] = STRENGTHS,
     steps: int = STEPS,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """coef (terms, classes) and intercept (classes,), with C growing until the log loss on valid no longer falls.
+    found: float | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+    """coef (terms, classes), intercept (classes,) and C, which grows until the log loss on valid no longer falls, or up
+    to the one that was ``found`` before: then valid has no say.
 
     targets: (rows of the design, classes), the share of all rows that each is by label, which sums to 1; ``rows``: how
     many rows those are.
@@ -82,20 +84,20 @@ def fit_path(
         gradient = np.concatenate([design.gradient(residuals) + l2 * now[:-1], residuals.sum(axis=0, keepdims=True)])
         return loss + 0.5 * l2 * float((now[:-1] ** 2).sum()), (gradient / scale).ravel()
 
-    best, best_loss = theta, np.inf
-    for strength in strengths:
+    best, best_loss, best_strength = theta, np.inf, strengths[0]
+    for strength in (each for each in strengths if found is None or each <= found):
         l2 = 1 / (strength * rows)
         scale = np.sqrt(np.concatenate([squares / 4 + l2, [[0.25]]]))
 
         options = {"maxiter": steps, "ftol": 1e-7, "gtol": 1e-9}
-        found = minimize(objective, (theta * scale).ravel(), (l2, scale), jac=True, method="L-BFGS-B", options=options)
-        theta = found.x.reshape(theta.shape) / scale
+        solved = minimize(objective, (theta * scale).ravel(), (l2, scale), jac=True, method="L-BFGS-B", options=options)
+        theta = solved.x.reshape(theta.shape) / scale
         probabilities = softmax(valid.scores(theta[:-1].astype(np.float32)) + theta[-1].astype(np.float32))
         loss = log_loss(probabilities, valid_labels)
-        if loss >= best_loss:
+        if loss >= best_loss and found is None:
             break
-        best, best_loss = theta, loss
-    return best[:-1].astype(np.float32), best[-1].astype(np.float32)
+        best, best_loss, best_strength = theta, loss, strength
+    return best[:-1].astype(np.float32), best[-1].astype(np.float32), best_strength
 
 
 def distinct(matrix: csr_array, labels: Ints, classes: int) -> tuple[csr_array, NDArray[np.float32]]:

@@ -6,6 +6,7 @@ char_linear  logistic regression on two to five neighbouring characters: stems, 
 Both are linear in their features, so each is a LinearMember, fitted on every prefix of the warm and policy rows like
 the baseline. Naive Bayes takes words for independent and is far too sure, all the more the longer a text is. Rows of
 unit length help against the length; how much its scores count beside the classes' shares is fitted on valid.
+``found`` is what an earlier fit has chosen there; with it only the threshold is.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from sweepstack.models.character_tfidf import CharacterTfidf
 from sweepstack.models.data import Dataset
-from sweepstack.models.linear import LinearMember, cutter, fitted_rows
+from sweepstack.models.linear import Found, LinearMember, cutter, fitted_rows
 from sweepstack.models.logistic import fit_path, log_loss, softmax
 from sweepstack.models.settings import Reading
 from sweepstack.models.tfidf import PrefixTfidf
@@ -28,7 +29,7 @@ CHARACTER_STRENGTHS = (10.0, 100.0)  # C; sharper is better on long texts alone,
 CHARACTER_STEPS = 40
 
 
-def fit_naive_bayes(dataset: Dataset, reading: Reading | Literal["off"]) -> LinearMember:
+def fit_naive_bayes(dataset: Dataset, reading: Reading | Literal["off"], found: Found | None = None) -> LinearMember:
     from sklearn.naive_bayes import MultinomialNB  # brings all of scikit-learn
 
     texts, labels = fitted_rows(dataset)
@@ -37,8 +38,8 @@ def fit_naive_bayes(dataset: Dataset, reading: Reading | Literal["off"]) -> Line
     valid = dataset.parts["valid"]
     valid_matrix, valid_segments = features.transform(valid.inputs)
     valid_labels = np.repeat(valid.labels, valid_segments)
-    found = []
-    for alpha in SMOOTHING:
+    tried = []
+    for alpha in SMOOTHING if found is None else [found["smoothing"]]:
         model = MultinomialNB(alpha=alpha)
         model.partial_fit(matrix, np.repeat(labels, n_segments), classes=np.arange(len(dataset.classes)))
         coef, prior = model.feature_log_prob_.T, model.class_log_prior_
@@ -47,13 +48,16 @@ def fit_naive_bayes(dataset: Dataset, reading: Reading | Literal["off"]) -> Line
         def loss(log_scale: float, scores: np.ndarray = scores, prior: np.ndarray = prior) -> float:
             return log_loss(softmax(np.exp(log_scale) * scores + prior), valid_labels)
 
-        best = minimize_scalar(loss, bounds=SCALES, method="bounded")
-        found.append((float(best.fun), alpha, np.exp(best.x) * coef, prior))
-    _, _, coef, prior = min(found, key=lambda each: each[:2])
-    return LinearMember.answering(dataset, reading, features, coef.astype(np.float32), prior.astype(np.float32))
+        log_scale = float(minimize_scalar(loss, bounds=SCALES, method="bounded").x)
+        if found is not None:
+            log_scale = found["log_scale"]
+        tried.append((loss(log_scale), alpha, log_scale, np.exp(log_scale) * coef, prior))
+    _, alpha, log_scale, coef, prior = min(tried, key=lambda each: each[:2])
+    chosen = {"smoothing": alpha, "log_scale": log_scale}
+    return LinearMember.answering(dataset, reading, features, coef.astype(np.float32), prior.astype(np.float32), chosen)
 
 
-def fit_char_linear(dataset: Dataset, reading: Reading | Literal["off"]) -> LinearMember:
+def fit_char_linear(dataset: Dataset, reading: Reading | Literal["off"], found: Found | None = None) -> LinearMember:
     texts, labels = fitted_rows(dataset)
     features = CharacterTfidf.fit(texts, cutter(dataset, reading))
     design = features.design(texts)
@@ -61,7 +65,7 @@ def fit_char_linear(dataset: Dataset, reading: Reading | Literal["off"]) -> Line
     targets = np.eye(len(dataset.classes), dtype=np.float32)[np.repeat(labels, design.n_segments)] / prefixes
     valid = features.design(dataset.parts["valid"].inputs)
     with threadpool_limits(limits=1, user_api="blas"):
-        coef, intercept = fit_path(
+        coef, intercept, strength = fit_path(
             design,
             targets.astype(np.float32),
             prefixes,
@@ -70,11 +74,12 @@ def fit_char_linear(dataset: Dataset, reading: Reading | Literal["off"]) -> Line
             len(features.terms),
             CHARACTER_STRENGTHS,
             CHARACTER_STEPS,
+            found=None if found is None else found["strength"],
         )
-    return LinearMember.answering(dataset, reading, features, coef, intercept)
+    return LinearMember.answering(dataset, reading, features, coef, intercept, {"strength": strength})
 
 
-PIPELINES: dict[str, Callable[[Dataset, Reading | Literal["off"]], LinearMember]] = {
+PIPELINES: dict[str, Callable[[Dataset, Reading | Literal["off"], Found | None], LinearMember]] = {
     "naive_bayes": fit_naive_bayes,
     "char_linear": fit_char_linear,
 }

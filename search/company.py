@@ -60,7 +60,7 @@ def fit_linear(
 
 
 def _fit(name: str, dataset: Dataset, reading: Reading | Literal["off"], folder: Path) -> None:
-    member = FITS[name](dataset, reading)
+    member = FITS[name](dataset, reading, None)
     member.save(folder / "checkpoint")
     for part in (part for part in ("valid", "blend", "test") if part in dataset.parts):
         predictions = member.read(dataset.parts[part].inputs)

@@ -171,3 +171,13 @@ def test_a_spoiled_folder_is_refused_in_one_line(baseline: LinearBaseline, tmp_p
         LinearBaseline.load(tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert "copy the whole folder again" in str(caught.value)
+
+
+def test_what_was_found_is_enough_to_fit_the_same_again(baseline: LinearBaseline) -> None:
+    """Also where valid would now choose something else."""
+    valid = dataset().parts["valid"]
+    spoilt = replace(valid, labels=(valid.labels + 1) % 3)
+    other = replace(dataset(), parts={**dataset().parts, "valid": spoilt})
+    again = LinearBaseline.fit(other, READING, baseline.found)
+    assert np.array_equal(again.coef, baseline.coef)
+    assert LinearBaseline.fit(other, READING).found == {"strength": 1.0} != baseline.found

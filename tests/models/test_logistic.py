@@ -26,7 +26,7 @@ def test_logistic_regression_is_that_of_scikit_learn() -> None:
     x = rng.normal(size=(90, 4)).astype(np.float32)
     y = np.argmax(x[:, :3] + 0.5 * rng.normal(size=(90, 3)), axis=1).astype(np.int64)
     against = (y + 1) % 3  # labels that a sharper model only gets more wrong
-    coef, intercept = fit_path(SparseDesign(csr_array(x)), shares(y, 3), 90, SparseDesign(csr_array(x)), against, 4)
+    coef, intercept, _ = fit_path(SparseDesign(csr_array(x)), shares(y, 3), 90, SparseDesign(csr_array(x)), against, 4)
     reference = LogisticRegression(C=1.0, tol=1e-8, max_iter=1000).fit(x, y)
     assert coef == pytest.approx(reference.coef_.T, abs=5e-3)
     assert intercept - intercept.mean() == pytest.approx(reference.intercept_ - reference.intercept_.mean(), abs=5e-3)

@@ -127,3 +127,20 @@ def test_naive_bayes_is_that_of_scikit_learn(
     factor = member.coef / reference.feature_log_prob_.T
     assert factor == pytest.approx(factor.mean(), rel=1e-4)
     assert member.intercept == pytest.approx(reference.class_log_prior_, abs=1e-6)
+
+
+def test_what_was_found_is_enough_to_fit_the_same_again(
+    name: str, fitted: dict[str, LinearMember], tmp_path: Path
+) -> None:
+    """Also where valid would now choose something else."""
+    first, fit = fitted[name], PIPELINES[name]
+    first.save(tmp_path)
+    found = LinearMember.load(tmp_path).found
+    assert found
+    labels = DATA.parts["valid"].labels
+    spoilt = replace(DATA.parts["valid"], labels=(labels + 1) % len(DATA.classes))
+    other = replace(DATA, parts={**DATA.parts, "valid": spoilt})
+    again = fit(other, READING, found)
+    np.testing.assert_allclose(again.coef, first.coef, atol=1e-6)
+    assert again.found == found
+    assert not np.allclose(fit(other, READING, None).coef, first.coef, atol=1e-3), "a fit that chooses is another one"
