@@ -4,7 +4,7 @@ A combination is plain numbers: JSON and arrays, never code. It works on its own
 Its pool makes one probability of a label of its members', and a temperature says how sure the result may be.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sweepstack.ensembles.fitted_pools import POOLS
@@ -39,6 +39,14 @@ class Combination:
         own = stack.take(self.members)
         return self.combine(own.probabilities, own.answer, own.n_segments)
 
+    def at_any_cost(self) -> "Combination":
+        """The same where a READ costs something else: a stop of its own was fitted at one cost."""
+        return replace(self, stop=AVERAGED)
+
+    def stops_by(self) -> str:
+        """When it answers, in words."""
+        return str(self.stop)
+
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """Everything but ``members``' names, as JSON values and arrays."""
         fitted, arrays = self.pool.state()
@@ -66,7 +74,12 @@ class Combination:
             raise ValueError(f"{len(members)} members need as many weights, but got {len(arrays['weights'])}")
         pool = POOLS[kind].from_state(state.get("fitted", {}), _of(OF_POOL, arrays))
         stop = Stop.from_state(state["stop"], _of(OF_STOP, arrays))
-        return Combination(members, arrays["weights"], pool, stop, temperature)
+        whole = Combination(members, arrays["weights"], pool, stop, temperature)
+        if "cascade" not in state:
+            return whole
+        from sweepstack.ensembles.cascade import Cascade  # which is a combination, too
+
+        return Cascade.of_state(whole, state["cascade"])
 
 
 def _of(prefix: str, arrays: Arrays) -> Arrays:

@@ -1,11 +1,11 @@
 """Loaded members read texts together: the combination at work, in memory bounded by the chunk, not by the input."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
+from sweepstack.ensembles.cascade import Cascade
 from sweepstack.ensembles.combination import Combination
-from sweepstack.ensembles.stop import AVERAGED
 from sweepstack.ensembles.store import Stack
 from sweepstack.models.predictions import Predictions
 
@@ -35,13 +35,17 @@ class Ensemble:
         return all(member.conditioned for member in self.members)
 
     def read(self, texts: Sequence[str], cost: float | None = None) -> Iterator[Predictions]:
-        """The ensemble's Predictions, a chunk of at most CHUNK texts at a time, in order.
+        """The ensemble's Predictions, a chunk of at most CHUNK texts at a time, in order; a cascade's members run only
+        for the texts that need them.
 
         At another ``cost`` of a READ it answers by its members' averaged probabilities: a threshold of its own was
         fitted at one cost.
         """
-        combination = self.combination if cost is None else replace(self.combination, stop=AVERAGED)
+        combination = self.combination if cost is None else self.combination.at_any_cost()
         for begin in range(0, len(texts), CHUNK):
             chunk = texts[begin : begin + CHUNK]
+            if isinstance(combination, Cascade):
+                yield combination.run(self.members, chunk, cost)
+                continue
             stack = Stack.of([member.read(chunk, cost) for member in self.members])
             yield combination.combine(stack.probabilities, stack.answer, stack.n_segments)
