@@ -14,11 +14,11 @@ import numpy as np
 
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.objective import Objective
-from sweepstack.ensembles.pools import LINEAR, Pool
+from sweepstack.ensembles.pools import LINEAR, Pool, weighted
 from sweepstack.ensembles.stop import fit_stop
 from sweepstack.ensembles.store import Kind, Member, Stack
-from sweepstack.ensembles.temperature import fit_temperature
-from sweepstack.models.predictions import Floats, Ints, scores
+from sweepstack.ensembles.temperature import fit_temperature, tempered
+from sweepstack.models.predictions import Floats, Ints, Predictions, scores
 
 SAME = 0.01  # mean total variation distance of two members' labels up to which they count as one
 
@@ -66,7 +66,9 @@ def candidates(stack: Stack, labels: Ints, objective: Objective, top: int) -> li
     for place in ranking(stack, labels, objective):
         if all(np.abs(full[place] - full[other]).sum(axis=1).mean() / 2 > SAME for other in found):
             found.append(place)
-    return found[:top]
+            if len(found) == top:
+                break
+    return found
 
 
 def finished(
@@ -76,18 +78,24 @@ def finished(
     objective: Objective,
     weights: Floats | None = None,
     pool: Pool = LINEAR,
+    out_of_fold: Floats | None = None,
 ) -> Combination:
     """The combination of these members (equal weights unless given) with the temperature and the stop that suit it.
 
     The temperature is fitted where the objective looks. One member alone is left as it is: its stop was trained, or
-    fitted on valid, with more care than a threshold here.
+    fitted on valid, with more care than a threshold here. ``out_of_fold`` (rows, segments, classes): what a pool that
+    was fitted on these very rows says of each without having seen it; both are then fitted on that.
     """
     if weights is None:
         weights = np.full(len(members), 1 / len(members), dtype=np.float32)
     if len(members) == 1:
         return Combination((int(members[0]),), weights)
     combination = Combination(tuple(int(m) for m in members), weights, pool)
-    pooled = combination.predict(stack)
+    own = stack.take(combination.members)
+    said = pool.mix(own.probabilities, weights) if out_of_fold is None else out_of_fold
+    answered = weighted(own.answer, weights).clip(0, 1)
+    pooled = Predictions(said, answered, stack.n_segments)
     at = stack.n_segments - 1 if objective.reads_all else pooled.stops()
-    combination = replace(combination, temperature=fit_temperature(pooled, labels, at))
-    return replace(combination, stop=fit_stop(combination.predict(stack), labels, objective))
+    temperature = fit_temperature(pooled, labels, at)
+    pooled = Predictions(*tempered(said, answered, temperature), stack.n_segments)
+    return replace(combination, temperature=temperature, stop=fit_stop(pooled, labels, objective))

@@ -153,7 +153,7 @@ def _session(graph: bytes) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Network(Pool):
-    """log p = mean of the members' log p + a small perceptron of them, the same for every class, normalised again.
+    """log p = a weighted sum of the members' log p + a small perceptron of them, the same for every class, normalised.
 
     So it can be applied to any number of classes and to those that blend lacked. See neural.py.
     """
@@ -162,13 +162,13 @@ class Network(Pool):
     hidden_weight: Floats  # (members, hidden): of the members' centred log-probabilities of one class
     hidden_bias: Floats  # (hidden,)
     out_weight: Floats  # (hidden,)
-    scale: Floats  # (1,): of the mean
+    linear: Floats  # (members,)
 
     def mix(self, probabilities: Floats, weights: Floats) -> Floats:
         logits = logs(np.moveaxis(probabilities, 0, -1))  # (rows, segments, classes, members)
         logits = logits - logits.mean(axis=-2, keepdims=True)
         hidden = np.tanh(logits @ self.hidden_weight + self.hidden_bias)
-        return normalised(self.scale * logits.mean(axis=-1) + hidden @ self.out_weight)
+        return normalised(logits @ self.linear + hidden @ self.out_weight)
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         return {}, {field.name: getattr(self, field.name) for field in fields(self)}
@@ -179,7 +179,7 @@ class Network(Pool):
 
     def check(self, members: int, classes: int) -> None:
         hidden = len(self.hidden_bias)
-        _shaped(self, hidden_weight=(members, hidden), hidden_bias=(hidden,), out_weight=(hidden,), scale=(1,))
+        _shaped(self, hidden_weight=(members, hidden), hidden_bias=(hidden,), out_weight=(hidden,), linear=(members,))
 
 
 def _shaped(pool: Pool, **shapes: tuple[int, ...]) -> None:

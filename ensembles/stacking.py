@@ -5,6 +5,10 @@ fit it: coefficients for each class and member fitted its noise. The members are
 these weights. The ridge penalty must not pull towards "nothing counts" but towards what is known to work, all members
 alike. So the features are their mean, scaled up until its coefficient costs little, and each member's deviation from
 it, at full price. (MEAN_SCALE and c were set by cross-fitting on two data sets; c between .02 and .1 is all one.)
+
+Another learner (learners.py) takes all log-probabilities of all members as its features and gives the probabilities
+itself. What it says of rows that it was fitted on flatters it, so the temperature and the stop are fitted on what it
+says out of fold.
 """
 
 from dataclasses import dataclass
@@ -13,14 +17,17 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sweepstack.ensembles import learners
 from sweepstack.ensembles.builder import Builder, candidates, finished
 from sweepstack.ensembles.combination import Combination
+from sweepstack.ensembles.crossfit import folds
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.pools import LOGARITHMIC
 from sweepstack.ensembles.store import Stack
 from sweepstack.ensembles.temperature import FLOOR
 from sweepstack.models.predictions import Floats, Ints
 
+LOG_ODDS = "log_odds"
 MEAN_SCALE = 4.0
 SEGMENTS = 4  # of each text; neighbouring segments say nearly the same
 
@@ -31,16 +38,44 @@ class Stacking(Builder):
     counts: ClassVar[tuple[str, ...]] = ("top",)
     top: int = 8  # more members than a small blend part can weigh only fit its noise
     c: float = 0.05  # inverse strength of the penalty, as in scikit-learn
+    learner: str = LOG_ODDS  # or one of learners.ARRAYS, or a classifier of scikit-learn as module:Class
+
+    def __post_init__(self) -> None:
+        if self.learner != LOG_ODDS:
+            learners.check(self.learner)
 
     def fit(self, stack: Stack, labels: Ints, objective: Objective) -> Combination:
-        members = sorted(candidates(stack, labels, objective, self.top))
+        ranked = candidates(stack, labels, objective, self.top)
+        members = sorted(ranked)
+        if self.learner != LOG_ODDS:
+            return self._learned(ranked, stack, labels, objective)
         own = stack.take(members)
-        rows, at, weight = _examples(own.n_segments)
+        rows, at, weight = examples(own.n_segments)
         probabilities = own.probabilities[:, rows, at].astype(np.float64).clip(FLOOR, 1 - FLOOR)
         log_odds = np.log(probabilities) - np.log1p(-probabilities)  # (members, examples, classes)
         weights = self._weigh(log_odds, labels[rows], weight)
         kept = np.flatnonzero(weights)
         return finished([members[m] for m in kept], stack, labels, objective, weights[kept], LOGARITHMIC)
+
+    def _learned(self, members: list[int], stack: Stack, labels: Ints, objective: Objective) -> Combination:
+        """``members`` best first, so that the order of the features is not that of the library; the average where one
+        is left, or where a fold would have labels of one class only."""
+        fold = folds(labels, seed=0) if len(labels) > 1 else np.zeros_like(labels)
+        parts = range(int(fold.max()) + 1)
+        if len(members) == 1 or any(len(np.unique(labels[fold != k])) < 2 for k in parts):
+            return finished(sorted(members), stack, labels, objective)
+        own = stack.take(members)
+        weights = np.full(len(members), 1 / len(members), dtype=np.float32)
+        rows, at, weight = examples(own.n_segments)
+        probabilities = own.probabilities[:, rows, at]
+        out_of_fold = np.empty_like(own.probabilities[0])
+        quick = learners.fit(self.learner, self.c, convert=False)
+        for k in parts:
+            of_others = fold[rows] != k
+            pool = quick(probabilities[:, of_others], labels[rows[of_others]], weight[of_others])
+            out_of_fold[fold == k] = pool.mix(own.probabilities[:, fold == k], weights)
+        pool = learners.fit(self.learner, self.c)(probabilities, labels[rows], weight)
+        return finished(members, stack, labels, objective, weights, pool, out_of_fold)
 
     def _weigh(self, log_odds: NDArray[np.float64], labels: Ints, weight: NDArray[np.float64]) -> Floats:
         """(members,): weights, none negative, that sum to 1.
@@ -78,7 +113,7 @@ class Stacking(Builder):
         return weights
 
 
-def _examples(n_segments: Ints) -> tuple[Ints, Ints, NDArray[np.float64]]:
+def examples(n_segments: Ints) -> tuple[Ints, Ints, NDArray[np.float64]]:
     """Rows, segments and weights of the examples: up to SEGMENTS of each text, evenly spaced, the last among them."""
     steps = np.arange(1, SEGMENTS + 1) / SEGMENTS
     at = np.ceil(n_segments[:, None] * steps).astype(np.int64) - 1  # (rows, SEGMENTS), not falling

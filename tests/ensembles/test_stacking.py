@@ -6,7 +6,7 @@ import pytest
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.pools import LOGARITHMIC
-from sweepstack.ensembles.stacking import Stacking, _examples
+from sweepstack.ensembles.stacking import Stacking, examples
 from sweepstack.ensembles.store import Stack
 from sweepstack.models.costs import Costs
 from sweepstack.models.predictions import metrics
@@ -72,6 +72,6 @@ def test_only_the_top_members_are_used(synthetic: SimpleNamespace) -> None:
 
 
 def test_examples_are_spread_over_a_text_and_count_as_one() -> None:
-    rows, at, weight = _examples(np.array([1, 3, 8]))
+    rows, at, weight = examples(np.array([1, 3, 8]))
     assert [at[rows == r].tolist() for r in range(3)] == [[0], [0, 1, 2], [1, 3, 5, 7]]
     np.testing.assert_allclose([weight[rows == r].sum() for r in range(3)], 1)
