@@ -24,7 +24,7 @@ from sweepstack.search.tracking_store import quiet_environment, shown, ui_comman
 
 __all__ = ["RunState", "Tracker", "check_tracking", "ui_command"]
 
-GATHER = 0.2  # seconds from the first put to a pass over what was put: several reports of a trial make one batch
+GATHER = 0.5  # seconds from the first put to a pass over what was put: several reports of a trial make one batch
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0  # seconds; doubled in between
 CHATTY = ("mlflow", "alembic", "sqlalchemy", "urllib3")  # what prints on MLflow's behalf
 

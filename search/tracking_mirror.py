@@ -21,6 +21,7 @@ MODEL = "sweepstack.model"  # <digest of the bundle>:<id of the logged model>
 Status = Literal["running", "finished", "failed", "killed"]
 STATUS: dict[Status, str] = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 MAX_PARAM, MAX_TAG, MAX_NAME = 6000, 5000, 250  # characters; the limits of MLflow's servers
+MAX_BATCH, MAX_PARAMS_OR_TAGS = 1000, 100  # of a request
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,10 @@ class Mirror:
             run.points |= self._history(run, unread)
         run.read |= unread
         points = {point: value for point, value in wanted.items() if point not in run.points}
+        vouched = not wanted or state.status == "running" or run.tags.get(RECORDED) == digest
+        if not vouched and _one_batch(len(points), len(params), len(tags) + 1):
+            tags[RECORDED] = digest  # MLflow stores a batch's tags after its metrics
+            vouched = True
         if points or params or tags:
             self._client.log_batch(  # cuts it into batches of at most 1,000 metrics and 100 params or tags
                 run.run_id,
@@ -133,7 +138,7 @@ class Mirror:
             run.points |= points.keys()
             run.params |= params
             run.tags |= tags
-        if wanted and state.status != "running" and run.tags.get(RECORDED) != digest:
+        if not vouched:
             self._client.set_tag(run.run_id, RECORDED, digest)  # after the metrics: it vouches for them
             run.tags[RECORDED] = digest
 
@@ -209,6 +214,11 @@ class Mirror:
         except FileNotFoundError:
             return None
         return None if found is None else (found.st_dev, found.st_ino)
+
+
+def _one_batch(metrics: int, params: int, tags: int) -> bool:
+    """Whether MLflow's client sends so many in one request."""
+    return metrics + params + tags <= MAX_BATCH and max(params, tags) <= MAX_PARAMS_OR_TAGS
 
 
 def _digest(points: Any) -> str:
