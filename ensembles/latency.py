@@ -58,6 +58,12 @@ class Meter:
         self._members, self._texts, self._load = members, texts, load
         self._loaded: dict[int, TextMember] = {}
 
+    def with_member(self, member: Member) -> "Meter":
+        """The same of one member more, the last."""
+        meter = Meter((*self._members, member), self._texts, self._load)
+        meter._loaded = self._loaded
+        return meter
+
     def __call__(self, combination: Combination) -> Serving:
         for place in combination.members:
             if place not in self._loaded:

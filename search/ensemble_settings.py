@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainSerializer, PlainValidator, field_validator
 
-from sweepstack.models.settings import Count, Positive, Settings
+from sweepstack.models.settings import Count, Model, Positive, Seed, Settings
 from sweepstack.search.refusals import shown
 
 OPTIONS: dict[str, dict[str, type]] = {  # what each builder of ensembles/ takes, numbers above 0
@@ -17,6 +17,7 @@ OPTIONS: dict[str, dict[str, type]] = {  # what each builder of ensembles/ takes
     "bagging": {"top": int, "members": int},
     "boosting": {"top": int, "members": int, "lr": float},
     "snapshots": {"top": int, "cycles": int},
+    "soup": {"kind": str},
 }
 Library = Literal["trials", "linear", "supervised", "naive_bayes", "char_linear"]
 Builder = str | dict[str, dict[str, float | str]]
@@ -57,12 +58,24 @@ class Budget(Settings):
     latency_ms: Positive | None = None  # of a text that comes alone, mean over texts, on the machine of the run
 
 
+class Distill(Settings):
+    """A student of what is exported: one policy of this shape, beside it in ``student/``."""
+
+    model: Model = Model(d_model=32, layers=1)
+    text: str | None = None  # a file of texts without labels, by the data's input column, or one a line (.txt)
+    epochs: Count = 16  # as the supervised start, whose learning rate it has
+    temperature: Positive = 1.0  # of what it learns: above 1 where the ensemble is too sure of what it was trained on
+    seed: Seed = 0
+
+
 class Ensembles(Settings):
     library: list[Library] = Field(["trials", "linear", "supervised"], min_length=1)  # where members may come from
     builders: list[Annotated[Builder, PlainValidator(_builder), PlainSerializer(lambda entry: entry)]] = Field(
         ["average", "selection", {"stacking": {"top": 8}}, {"bagging": {"top": 1, "members": 5}}]
     )
     budget: Budget = Budget()
+    distill: Distill | None = None
+    refit: bool = False  # whether the members of what is exported are trained again on all rows but those of test
 
     @field_validator("library", "builders")
     @classmethod

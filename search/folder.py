@@ -3,7 +3,7 @@
 study.yaml  provenance.json  ledger.log  log.txt  leaderboard.csv  ensembles.csv  report.html
 calibration.safetensors  trust.json
 trials/<number>/[seed-<n>/]  confirmation/<trial>/<number>/  starts/<hash>/  company/<name>/  refits/<hash>/
-soups/<hash>/  bundle/
+soups/<hash>/  bundle/  student/
 """
 
 from dataclasses import dataclass, replace
@@ -64,6 +64,11 @@ class RunFolder:
     @property
     def bundle(self) -> Path:
         return self.root / "bundle"
+
+    @property
+    def student(self) -> Path:
+        """The bundle of the student, where the study wants one."""
+        return self.root / "student"
 
     @property
     def starts(self) -> Path:

@@ -152,7 +152,12 @@ class Study(Settings):
         return self
 
     def _check_folds(self, space: Space) -> None:
-        """Nothing may be chosen by the rows that a fold holds out: they are what ensembles are fitted on."""
+        """Nothing may be chosen by the rows that a fold holds out: they are what ensembles are fitted on. And a student
+        needs one way to cut a text."""
+        if self.ensembles.distill is not None and self.reading != "off" and self.reading.unit == "tokens":
+            raise SettingError(
+                "ensembles.distill", "needs shares where reading.unit is tokens, which each fold has its own of"
+            )
         searched = list(_values(space.axes, "train.batch_size"))
         for path, sizes in (("space.train.batch_size", searched), ("train.batch_size", [self.train.batch_size])):
             if "adaptive" in sizes:
@@ -292,8 +297,13 @@ def _override(tree: dict[str, Any], text: str) -> str:
 
 
 def _make_absolute(tree: dict[str, Any], folder: Path) -> None:
-    """Makes the paths in a raw study absolute: data files, another run, and a tracking store that is a file."""
+    """Makes the paths in a raw study absolute: data files, texts without labels, another run, and a tracking store that
+    is a file."""
     data, tracking, search = tree.get("data"), tree.get("tracking"), tree.get("search")
+    ensembles = tree.get("ensembles")
+    distill = ensembles.get("distill") if isinstance(ensembles, dict) else None
+    if isinstance(distill, dict) and isinstance(distill.get("text"), str):
+        distill["text"] = _absolute(distill["text"], folder)
     if isinstance(search, dict) and isinstance(search.get("start_from"), str):
         search["start_from"] = _absolute(search["start_from"], folder)
     if isinstance(data, dict):

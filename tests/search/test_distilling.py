@@ -1,0 +1,152 @@
+"""A whole run, whose student is trained in this process."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sweepstack.ensembles import distillation
+from sweepstack.ensembles.bundle import load
+from sweepstack.models.data import Dataset, Part, load_dataset
+from sweepstack.models.errors import DataError, StudyError
+from sweepstack.models.files import read_json
+from sweepstack.models.predictions import metrics
+from sweepstack.search import ensembling
+from sweepstack.search.record import BuiltEnsembles
+from sweepstack.search.result import Result
+from sweepstack.search.session import Session
+from sweepstack.search.study import Study
+from sweepstack.search.unlabelled import unlabelled
+
+pytestmark = pytest.mark.filterwarnings("ignore::Warning:mlflow")  # its warnings are not ours to mend
+STUDENT = "ensembles.distill={model: {d_model: 8, layers: 1, heads: 2}, epochs: 2}"
+FEW = "ensembles.builders=[average]"
+
+
+class Here:
+    """An executor that calls at once, and counts."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any) -> Any:
+        self.calls += 1
+        result = fn(*args)
+        return type("Done", (), {"result": staticmethod(lambda: result)})()
+
+
+def build(run: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> tuple[BuiltEnsembles, int]:
+    """What the ledger holds after a session that builds, and how often something was trained."""
+    here = Here()
+    with Session.open(Study.load(run / "study.yaml", overrides), run, json=True) as session:
+        monkeypatch.setattr(session.cluster, "executor", lambda resources: here)
+        monkeypatch.setattr(session.cluster, "share", lambda value: value)
+        ensembling.build(session)
+    return Result.open(run).built, here.calls
+
+
+def test_a_student_is_a_row_with_a_bundle_of_its_own(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built, calls = build(run, monkeypatch, FEW, STUDENT)
+    assert calls == 1
+    names = [row.name for row in built.choice.rows]
+    assert names[:2] == ["average", "student"]
+    assert built.choice.chosen != "student"
+    row = built.choice.row("student")
+    assert (row.method, row.role, row.members) == ("student", "ensemble", ("student",))
+    assert (row.size_mb or 0) > 0
+    assert (row.latency_ms or 0) > 0
+    bundle = load(run / "student")
+    test = load_dataset(Result.open(run).study.data).parts["test"]  # type: ignore[arg-type]
+    readings = bundle.read(test.inputs)
+    right = np.mean([reading.label == bundle.classes[k] for reading, k in zip(readings, test.labels, strict=True)])
+    assert row.test is not None
+    assert row.test["accuracy"] == pytest.approx(right)
+    assert read_json(run / "bundle" / "bundle.json")["method"] != "student"
+    assert built.table().set_index("name").loc["student", "method"] == "student"
+
+
+def test_it_is_trained_once_and_anew_when_something_else_is_wanted(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = build(run, monkeypatch, FEW, STUDENT)
+    again, calls = build(run, monkeypatch, FEW, STUDENT)
+    assert calls == 0
+    assert again.choice.rows == first.choice.rows
+    other, calls = build(run, monkeypatch, FEW, STUDENT, "ensembles.distill.temperature=2.0")
+    assert calls == 1
+    assert other.digest != first.digest
+    without, calls = build(run, monkeypatch, FEW, "ensembles.distill=null")
+    assert calls == 0
+    assert "student" not in [row.name for row in without.choice.rows]
+
+
+def test_its_row_is_of_what_it_says(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On blend, too, though no label of blend was learned from."""
+    seen: list[distillation.StudentJob] = []
+    real = distillation.train_student
+    monkeypatch.setattr(
+        "sweepstack.search.distilling.train_student",
+        lambda job, dataset: (seen.append(job), real(job, dataset))[1],
+    )
+    built, _ = build(run, monkeypatch, FEW, STUDENT)
+    (job,) = seen
+    assert job.settings.model.d_model == 8
+    assert job.settings.train.warm_start.epochs == 2
+    assert built.choice.combinations[built.choice.chosen].members == job.teacher.members
+    from sweepstack.models.costs import Costs
+    from sweepstack.models.predictions import Predictions
+
+    blend = load_dataset(Result.open(run).study.data).parts["blend"]  # type: ignore[arg-type]
+    said, _ = Predictions.load(job.member.predictions("blend"))
+    assert built.choice.row("student").blend == metrics(said, blend.labels, Costs(0.02))
+
+
+@pytest.fixture
+def wants(study_file: Callable[..., Path], tmp_path: Path) -> Callable[[str, str], Study]:
+    """A study whose student learns from a file of this name and content."""
+
+    def make(name: str, content: str) -> Study:
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        return Study.load(study_file(tmp_path, ensembles={"distill": {"text": name}}))
+
+    return make
+
+
+SCORED = Dataset(("a", "b"), {"test": Part(("known text",), np.zeros(1, dtype=np.int64))}, {}, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("texts.txt", "red cat\n\nknown text\nblue dog\nred cat\n"),
+        ("texts.jsonl", '{"text": "red cat"}\n{"text": "known text"}\n{"text": "blue dog"}\n'),
+    ],
+)
+def test_texts_come_once_and_without_those_that_are_scored(wants: Any, name: str, content: str) -> None:
+    assert unlabelled(wants(name, content), SCORED) == ("red cat", "blue dog")
+
+
+def test_texts_that_cannot_be_read_are_refused_before_anything_starts(wants: Any, tmp_path: Path) -> None:
+    study = wants("texts.csv", "words\nred cat\n")
+    with pytest.raises(DataError, match="has no column 'text'"):
+        Session.open(study, tmp_path / "new")
+    study = wants("texts.txt", "")
+    (tmp_path / "texts.txt").unlink()
+    with pytest.raises(DataError, match=r"ensembles.distill.text: .*texts.txt cannot be read"):
+        unlabelled(study, SCORED)
+
+
+def test_a_wrong_shape_is_refused(study_file: Callable[..., Path], tmp_path: Path) -> None:
+    path = study_file(tmp_path, ensembles={"distill": {"model": {"d_modle": 32}}})
+    with pytest.raises(
+        StudyError, match=r"ensembles.distill.model.d_modle .* nearest: ensembles.distill.model.d_model"
+    ):
+        Study.load(path)
+
+
+def test_under_folds_tokens_are_refused(study_file: Callable[..., Path], tmp_path: Path, phrases: Path) -> None:
+    data = {"train": str(phrases), "splits": {"folds": 2, "test": 0.25}}
+    reading = {"unit": "tokens", "segment": 1, "max_segments": 4}
+    path = study_file(tmp_path, ensembles={"distill": {}}, data=data, reading=reading)
+    with pytest.raises(StudyError, match=r"ensembles.distill: needs shares where reading.unit is tokens"):
+        Study.load(path)
