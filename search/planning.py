@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SESSIONS = "sessions"  # the attribute that holds the seconds of each session of a run
 BUILDERS = "builders_seconds"  # the attribute that says what builders, scores and export took last
 BEAT = 5.0  # seconds of work that a kill may leave uncounted
+EXPORTED = 5  # members that an exported ensemble is taken to have
 ESTIMATE = 1.0  # seconds that an estimate is good for
 
 
@@ -153,8 +154,10 @@ class Plan:
 
 
 def refits_of(study: "Study") -> int:
-    """How many whole trainings the builders of a study want."""
-    return sum(each.trainings[0] for each in _builders(study) if isinstance(each, RefitBuilder))
+    """How many whole trainings the builders of a study want, and the last one of what is exported: nobody knows before
+    how many members that has."""
+    wanted = [each.trainings[0] for each in _builders(study) if isinstance(each, RefitBuilder)]
+    return sum(wanted) + (max([EXPORTED, *wanted]) if study.ensembles.refit else 0)
 
 
 def chained_of(study: "Study") -> int:

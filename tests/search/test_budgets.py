@@ -113,6 +113,8 @@ def test_stages_by_hand(make_record: Make) -> None:
     )
     assert found.kept == 4 * whole + BUILDERS_SECONDS + SPARE_SECONDS
     assert stages(records, epochs=4, workers=2, refits=0, start=6.0, controls_left=0, builders=9.0).builders == 9
+    chain = stages(records, epochs=4, workers=2, refits=7, chained=4, start=6.0, controls_left=0, builders=None)
+    assert chain.refits == (4 + 2) * whole, "two workers cannot shorten a chain"
 
 
 def test_a_trial_begins_only_if_a_typical_one_fits() -> None:

@@ -10,7 +10,17 @@ from sweepstack.models.files import write_json
 from sweepstack.models.settings import TrialSettings
 from sweepstack.search.budgets import BUILDERS_SECONDS, SPARE_SECONDS
 from sweepstack.search.ledger import MAIN, Ledger
-from sweepstack.search.planning import BEAT, BUILDERS, Plan, WallClock, candidates_of, refits_of, saved, start_seconds
+from sweepstack.search.planning import (
+    BEAT,
+    BUILDERS,
+    Plan,
+    WallClock,
+    candidates_of,
+    chained_of,
+    refits_of,
+    saved,
+    start_seconds,
+)
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
 from sweepstack.search.study import Study
@@ -192,5 +202,9 @@ def test_what_the_builders_of_a_study_want(make_study: Callable[..., Study], env
     study = make_study(
         ensembles={"builders": ["selection", {"bagging": {"top": 2, "members": 3}}, {"stacking": {"top": 12}}]}
     )
-    assert (refits_of(study), candidates_of(study)) == (6, 12)
+    assert (refits_of(study), chained_of(study), candidates_of(study)) == (6, 0, 12)
+    chains = make_study(
+        ensembles={"builders": [{"boosting": {"members": 3}}, {"snapshots": {"cycles": 4}}, "bagging"], "refit": True}
+    )
+    assert (refits_of(chains), chained_of(chains)) == (3 + 1 + 5 + 5, 3 + 1)
     assert (refits_of(environment_study), candidates_of(environment_study)) == (0, 8)

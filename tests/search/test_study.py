@@ -1,6 +1,5 @@
 """The study file: the design's example, defaults, paths, overrides and errors."""
 
-import dataclasses
 import os
 import subprocess
 import sys
@@ -67,7 +66,7 @@ ensembles:
   budget: {}                    # members, size_mb, latency_ms
 tracking: {uri: "sqlite:///mlflow.db"}
 """  # noqa: E501
-NOT_BUILT = ", {boosting: {top: 1, members: 4}}"
+BOOSTING = {"boosting": {"top": 1, "members": 4}}
 MINIMAL = "task: classification\ndata: {train: texts.jsonl}\n"
 
 
@@ -85,29 +84,23 @@ def refused(folder: Path, text: str, *overrides: str) -> str:
     return line
 
 
-def test_the_designs_example_parses_as_it_stands_without_what_is_not_built(tmp_path: Path) -> None:
-    study = Study.load(write(tmp_path, EXAMPLE.replace(NOT_BUILT, "")))
+def test_the_designs_example_parses_as_it_stands(tmp_path: Path) -> None:
+    study = Study.load(write(tmp_path, EXAMPLE))
     assert study.name == "reuters-r8"
     assert study.train.lr == 3e-3
     assert study.data.test == str(tmp_path / "r8-test.jsonl")
     assert study.tracking.uri == f"sqlite:///{tmp_path}/mlflow.db"
-    assert study.builder_specs() == ["selection", {"stacking": {"top": 8}}, {"bagging": {"top": 1, "members": 5}}]
-
-
-def test_the_designs_example_with_boosting_is_refused_as_not_available(tmp_path: Path) -> None:
-    assert refused(tmp_path, EXAMPLE) == (
-        f"{tmp_path / 's.yaml'}: ensembles.builders boosting is not available in this version; "
-        "use average, selection, stacking or bagging"
-    )
+    bagging = {"bagging": {"top": 1, "members": 5}}
+    assert study.builder_specs() == ["selection", {"stacking": {"top": 8}}, bagging, BOOSTING]
 
 
 def test_the_defaults_are_the_values_of_the_designs_example(tmp_path: Path) -> None:
-    shown = Study.load(write(tmp_path, EXAMPLE.replace(NOT_BUILT, ""))).model_dump()
+    shown = Study.load(write(tmp_path, EXAMPLE)).model_dump()
     default = Study.load(write(tmp_path)).model_dump()
     for key in ("reading", "model", "train", "device", "space", "search"):
         assert default[key] == shown[key], key
     assert default["ensembles"]["library"] == shown["ensembles"]["library"]
-    assert default["ensembles"]["builders"] == ["average", *shown["ensembles"]["builders"]]
+    assert [*default["ensembles"]["builders"], BOOSTING] == ["average", *shown["ensembles"]["builders"]]
     assert default["data"]["splits"] == shown["data"]["splits"]
     assert (default["name"], default["tracking"]) == ("s", {"uri": None})
     assert Study.load(write(tmp_path)).trial_settings() == TrialSettings()
@@ -117,7 +110,7 @@ def test_the_defaults_are_the_values_of_the_designs_example(tmp_path: Path) -> N
     "text",
     [
         MINIMAL,
-        EXAMPLE.replace(NOT_BUILT, ""),
+        EXAMPLE,
         MINIMAL + "reading: off\nname: 2024-01-02\nsearch: {stopper: none, concurrency: 2, resources: {gpu: 0.5}}",
         MINIMAL + "search: {stopper: asha, sampler: random, metric: log_loss}",
         MINIMAL + "ensembles: {builders: [{selection: {size: 9}}, stacking, {average: null}]}\nspace: {}",
@@ -270,10 +263,11 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_the_options_of_builders_are_those_of_the_builders() -> None:
-    from sweepstack.ensembles.builders import BUILDERS
+    from sweepstack.ensembles.builders import BUILDERS, options_of
 
     fields = {
-        name: {field.name: field.type for field in dataclasses.fields(builder)} for name, builder in BUILDERS.items()
+        name: {option: field.type for option, field in options_of(builder).items()}
+        for name, builder in BUILDERS.items()
     }
     assert fields == OPTIONS
 
