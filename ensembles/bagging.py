@@ -42,13 +42,14 @@ class Bagging(RefitBuilder):
                 sample = Sample(derive_seed(grounds.seed, "bootstrap", i))
                 job = RefitJob.of(grounds.folder, grounds.data.hashes, origin.settings.with_values(start), sample)
                 jobs[job.folder] = job
-        return [_alone(job) for job in jobs.values()]
+        return [alone(job) for job in jobs.values()]
 
     def fit(self, stack: Stack, labels: Ints, objective: Objective) -> Combination:
         return finished(range(len(stack)), stack, labels, objective)
 
 
-def _alone(job: RefitJob) -> Chain:
+def alone(job: RefitJob) -> Chain:
+    """A chain of one job."""
     return lambda results: None if results else job
 
 

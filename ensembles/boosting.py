@@ -63,6 +63,7 @@ def samme(weights: Weights, wrong: Sequence[Wrong], classes: int, lr: float) -> 
 @dataclass(frozen=True)
 class Boosting(RefitBuilder):
     name: ClassVar[str] = "boosting"
+    warm: ClassVar[bool] = True
     members: int = 4  # at most, of each of the best settings
     lr: float = 1.0  # below 1 a member counts less, and rows are raised less
     alphas: tuple[float, ...] = not_an_option(())  # of `refits`, each chain's sum to 1

@@ -61,6 +61,7 @@ def markdown(card: Card, row: Row, installed: Mapping[str, str]) -> str:
         )
     weights = [""] * len(row.members) if row.weights is None else [f"{w:.3f}" for w in row.weights]
     members = list(zip(row.members, weights, strict=True))
+    figures = row.blend or row.test or {}  # a refit on all rows but test has no other figures
     return "\n\n".join(
         [
             f"# {card.name}: {row.name}",
@@ -70,7 +71,7 @@ def markdown(card: Card, row: Row, installed: Mapping[str, str]) -> str:
             USAGE,
             "## Measured",
             CROSS_FITTED if card.folds == 1 else OUT_OF_FOLD.format(folds=card.folds),
-            _table(["metric", *PARTS], [[name, *(_figure(row, part, name) for part in PARTS)] for name in row.blend]),
+            _table(["metric", *PARTS], [[name, *(_figure(row, part, name) for part in PARTS)] for name in figures]),
             "## Members",
             _table(["member", "weight"], members),
             "## Data",

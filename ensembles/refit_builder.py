@@ -44,6 +44,7 @@ class Grounds:
 @dataclass(frozen=True)
 class RefitBuilder(Builder):
     kinds: ClassVar[frozenset[Kind]] = frozenset({"refit"})
+    warm: ClassVar[bool] = False  # whether its refits begin at a trial's checkpoint
     each: ClassVar[str] = "members"  # the option that says how many members one trial is trained to
     top: int = 1  # the best trials by valid that are trained again
     refits: tuple[str, ...] | None = not_an_option(None)  # its members' names, in their order; None: any refit

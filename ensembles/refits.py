@@ -63,6 +63,8 @@ class RefitJob:
     sample: Sample | None = None  # None: the rows as they are
     initial: Path | None = None  # the checkpoint whose weights it begins with; None: they are drawn
     chosen: bool = True  # whether the best epoch by valid is kept, or the last one
+    until: int | None = None  # the last epoch that is trained, where that is not the settings' own
+    like: Path | None = None  # a checkpoint whose threshold it answers at, where valid is trained on
 
     @staticmethod
     def of(
@@ -72,6 +74,8 @@ class RefitJob:
         sample: Sample | None = None,
         initial: Path | None = None,
         chosen: bool = True,
+        until: int | None = None,
+        like: Path | None = None,
     ) -> "RefitJob":
         """A job in a folder of ``refits``; ``hashes`` of the data's parts."""
         identity = [
@@ -80,10 +84,12 @@ class RefitJob:
             None if sample is None else sample.identity,
             None if initial is None else checkpoint_hash(initial),
             chosen,
+            until,
+            None if like is None else _thresholds(like),
             dict(sorted(hashes.items())),
         ]
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
-        return RefitJob(settings, refits / digest, sample, initial, chosen)
+        return RefitJob(settings, refits / digest, sample, initial, chosen, until, like)
 
     @property
     def name(self) -> str:
@@ -134,9 +140,10 @@ def refit(job: RefitJob, data: "TaskData", metric: str) -> RefitResult:
     error = None
     try:
         settings, rows = _prepared(job, data, starts)
-        trainer = make_trainer(settings, rows, starts, job.folder, metric, chosen=job.chosen)
-        while len(trainer.reports) < settings.train.epochs * max(1, len(data.folds)):
+        trainer = make_trainer(settings, rows, starts, job.folder, metric, chosen=job.chosen, until=job.until)
+        while len(trainer.reports) < (job.until or settings.train.epochs) * max(1, len(data.folds)):
             trainer.step()
+        _keep_threshold(job, data)
         if job.sample is not None:
             _predict_fitted(job, data)
     except TrainingError as raised:
@@ -163,6 +170,27 @@ def _prepared(job: RefitJob, data: "TaskData", starts: Path) -> tuple[TrialSetti
     for fold, initial in zip(rows.folds or (rows,), initials, strict=True):
         ensure_start(settings, fold, starts, initial)
     return settings, rows
+
+
+def _thresholds(checkpoint: Path) -> dict[str, Any]:
+    """Those that a checkpoint answers at, none where it has a learned stop; all folds of one have the same."""
+    own = checkpoint / "config.json"
+    config = read_json(own if "threshold" in read_json(own) else checkpoint / "fold-1" / "config.json")
+    return {name: config[name] for name in ("threshold", "thresholds")}
+
+
+def _keep_threshold(job: RefitJob, data: "TaskData") -> None:
+    """Has a refit without a learned stop answer where the member that it is like did, and predicts test so."""
+    if job.like is None or (own := _thresholds(job.like))["threshold"] is None:
+        return
+    from sweepstack.models.checkpoints import load_policy, pick_device, predict
+    from sweepstack.models.costs import Costs
+
+    checkpoint = job.member.checkpoint
+    write_json(checkpoint / "config.json", {**read_json(checkpoint / "config.json"), **own})
+    policy, _ = load_policy(checkpoint, pick_device(job.settings.device))
+    said = predict(policy, data.parts["test"], own["threshold"], costs=Costs(matrix=data.costs))
+    said.save(job.member.predictions("test"), data.hashes["test"])
 
 
 def _predict_fitted(job: RefitJob, data: "TaskData") -> None:

@@ -140,6 +140,7 @@ def ensemble_state(row: Row, digest: str, exported: bool, bundle: Path, optimism
     measured |= {f"test_{name}": value for name, value in (row.test or {}).items()}
     served = ("size_mb", "latency_ms", "latency_32_ms")
     measured |= {name: value for name in served if (value := getattr(row, name)) is not None}
+    measured |= {f"oob_{name}": value for name, value in (row.out_of_bag or {}).items()}
     measured["members"] = float(len(row.members))
     for rival in ("trial", "linear"):
         gain = getattr(row, f"gain_over_{rival}")

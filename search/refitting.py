@@ -11,19 +11,24 @@ from sweepstack.ensembles.builder import Builder
 from sweepstack.ensembles.choose import Choice
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.refit_builder import Grounds, Origin, RefitBuilder
-from sweepstack.ensembles.refits import RefitResult, follow
+from sweepstack.ensembles.refits import Chain, RefitResult, follow
 from sweepstack.ensembles.store import Member
+from sweepstack.models.encoding import TaskData
 from sweepstack.search import format as fmt
 from sweepstack.search.leaderboard import ranked
 from sweepstack.search.mirror import member_state
 from sweepstack.search.session import Session
 from sweepstack.search.trial_record import TrialRecord
 
+Results = Sequence[Sequence[RefitResult]]
+
 
 @dataclass(frozen=True)
 class Refitted:
+    objective: Objective
     members: tuple[Member, ...] = ()
     builders: tuple[Builder, ...] = ()  # those of the study, with what was trained for them
+    results: tuple[tuple[RefitBuilder, Results], ...] = ()  # what was trained for each builder, chain by chain
     out_of_bag: dict[str, dict[str, float]] = field(default_factory=dict)  # by the builder's name
     notes: tuple[str, ...] = ()
 
@@ -38,35 +43,40 @@ def refitted(
 ) -> Refitted:
     """What the builders of ``builders`` that want refits have come to; the others are handed back as they are."""
     grounds = Grounds(session.folder.refits, session.data, session.study.search.seed, objective)
-    origins = [
-        Origin(session.decided().with_values(record.settings), session.folder.of(record) / "checkpoint")
-        for record in ranked(usable, session.study.search.objective)
-    ]
+    origins = origins_of(session, usable)
     members: dict[str, Member] = {}
     done: list[Builder] = []
-    found = Refitted()
+    found = Refitted(objective)
     for builder in builders:
         if not isinstance(builder, RefitBuilder):
             done.append(builder)
             continue
         results = _trained(session, builder, origins, grounds)
+        found = replace(found, results=(*found.results, (builder, results)))
         members |= {r.job.name: r.job.member for chain in results for r in chain if r.error is None}
         done.append(builder.trained(results, grounds))
         found = _told(found, done[-1], results, grounds)
     return replace(found, members=tuple(members.values()), builders=tuple(done))
 
 
-def _trained(
-    session: Session, builder: RefitBuilder, origins: Sequence[Origin], grounds: Grounds
-) -> list[list[RefitResult]]:
-    """The results of each of its chains. Nothing is shared with Ray where everything is done already."""
-    chains = builder.chains(origins, grounds)
+def origins_of(session: Session, usable: Sequence[TrialRecord]) -> list[Origin]:
+    """The trials, best first, as refits begin at them."""
+    return [
+        Origin(session.decided().with_values(record.settings), session.folder.of(record) / "checkpoint")
+        for record in ranked(usable, session.study.search.objective)
+    ]
+
+
+def _trained(session: Session, builder: RefitBuilder, origins: Sequence[Origin], grounds: Grounds) -> Results:
+    return run(session, builder.chains(origins, grounds), grounds, f"{builder.name} refits", builder.trainings[0])
+
+
+def run(session: Session, chains: Sequence[Chain], grounds: Grounds, stage: str, total: int) -> list[list[RefitResult]]:
+    """The results of each chain. Ray is started with the first job that is not done already."""
     results: list[list[RefitResult]] = [[] for _ in chains]
-    stage, (total, _) = f"{builder.name} refits", builder.trainings
-    executor = _Lazily(session)
+    executor = _Lazily(session, grounds.data)
     session.display.stage(stage, 0, total)
-    data: Any = session.data
-    for place, result in follow(chains, data, session.study.search.objective, executor):
+    for place, result in follow(chains, grounds.data, session.study.search.objective, executor):
         results[place].append(result)
         session.display.stage(stage, min(sum(map(len, results)), total), total)
         if executor.used:
@@ -82,17 +92,17 @@ def _trained(
 class _Lazily:
     """Ray's executor, started with the first call; the data lie in its object store then."""
 
-    def __init__(self, session: Session) -> None:
-        self._session, self.used = session, False
+    def __init__(self, session: Session, data: TaskData) -> None:
+        self._session, self._data, self.used = session, data, False
 
     def submit(self, fn: Any, /, *args: Any) -> Any:
         self.used = True
         cluster = self._session.cluster
-        shared = [cluster.share(arg) if arg is self._session.data else arg for arg in args]
+        shared = [cluster.share(arg) if arg is self._data else arg for arg in args]
         return cluster.executor(self._session.study.search.resources).submit(fn, *shared)
 
 
-def _told(found: Refitted, builder: Builder, results: Sequence[Sequence[RefitResult]], grounds: Grounds) -> Refitted:
+def _told(found: Refitted, builder: Builder, results: Results, grounds: Grounds) -> Refitted:
     """With the out-of-bag estimate of bagging, and why a chain of boosting ended early."""
     notes = list(found.notes)
     out_of_bag = dict(found.out_of_bag)

@@ -85,6 +85,10 @@ class Result:
         return self.ledger.records(MAIN)
 
     @cached_property
+    def controls(self) -> list[TrialRecord]:
+        return self.ledger.records(CONTROL)
+
+    @cached_property
     def best(self) -> TrialRecord | None:
         return best(self.trials, self.study.search.objective)
 
@@ -108,13 +112,13 @@ class Result:
     def company(self) -> list[Company]:
         linear = self.ledger.attribute("linear")
         found = [Company("linear", "baseline", linear["valid"], linear["seconds"])] if linear else []
-        supervised = control(self.ledger.records(CONTROL), self.study.search.objective)
+        supervised = control(self.controls, self.study.search.objective)
         return found + ([supervised] if supervised else [])
 
     @cached_property
     def mlflow_runs(self) -> dict[str, str]:
         """The ids of the run's MLflow runs by their keys ("sweep", "trials-7", "linear", …)."""
-        records = [*self.trials, *self.ledger.records(CONTROL)]
+        records = [*self.trials, *self.controls]
         ids = {f"{r.sweep}-{r.number}": r.attributes[MLFLOW_RUN] for r in records if MLFLOW_RUN in r.attributes}
         prefix = f"{MLFLOW_RUN}:"
         others = self.ledger.attributes().items()
@@ -165,6 +169,7 @@ class Result:
         """Where the run stands, as JSON values."""
         states = Counter(record.state for record in self.trials)
         metric = self.study.search.objective
+        rows = self.built.choice.rows if self.has_ensembles else ()
         return {
             "name": self.study.name,
             "task": self.study.task,
@@ -178,7 +183,7 @@ class Result:
             "confirmation": None if self.confirmed is None else self.confirmed.to_json(),
             "live_ensemble": (self.ledger.attribute(LIVE) or {}).get("score"),
             "company": {each.name: dict(each.valid).get(metric) for each in self.company},
-            "ensembles": {r.name: r.blend[metric] for r in self.built.choice.rows} if self.has_ensembles else {},
+            "ensembles": {r.name: r.blend[metric] for r in rows if r.blend},  # none of a refit, which has learned blend
             "checkpoint": None if self.best is None else str(self.folder.of(self.best) / "checkpoint"),
             "exported": self.built.choice.chosen if self.folder.bundle.exists() and self.has_ensembles else None,
         }

@@ -49,7 +49,14 @@ class FakeTrainer:
     broken = False
 
     def __init__(
-        self, settings: TrialSettings, data: Any, starts: Path, folder: Path, metric: str, chosen: bool
+        self,
+        settings: TrialSettings,
+        data: Any,
+        starts: Path,
+        folder: Path,
+        metric: str,
+        chosen: bool,
+        until: int | None,
     ) -> None:
         self.data, self.starts, self.folder, self.chosen = data, starts, folder, chosen
         self.state = folder / "state.json"
@@ -102,7 +109,7 @@ def jobs(folder: Path, members: int = 3) -> list[RefitJob]:
 
 def test_a_job_is_named_by_all_that_it_depends_on(tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint"
-    write_json(checkpoint / "config.json", {"a": 1})
+    write_json(checkpoint / "config.json", {"a": 1, "threshold": 0.5, "thresholds": None})
     settings, weights = TrialSettings(), (np.array([0.5, 0.25, 0.25]),)
 
     def of(hashes: Any = HASHES, own: TrialSettings = settings, **more: Any) -> Path:
@@ -114,6 +121,8 @@ def test_a_job_is_named_by_all_that_it_depends_on(tmp_path: Path) -> None:
             of(HASHES | {"warm": "9"}),
             of(own=settings.with_values({"train.lr": 0.1})),
             of(chosen=False),
+            of(chosen=False, until=1),
+            of(like=checkpoint),
             of(sample=Sample(1)),
             of(sample=Sample(2)),
             of(sample=Sample(1, weights)),
