@@ -2,6 +2,7 @@
 
     bundle.json            format, classes, input column, reading, costs, method, members, stop, metrics, versions, data
     ensemble.safetensors   the members' weights
+    calibration.safetensors   how likely the right labels of blend were: sets of labels are calibrated by that
     members/<name>/        weights.safetensors, config.json and, of a policy, tokenizer.json;
                            under folds config.json, and the others in fold-<k>/
     README.md  SHA256SUMS
@@ -20,7 +21,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from sweepstack.ensembles import checksums
+from sweepstack.ensembles import checksums, conformal
 from sweepstack.ensembles.card import Card, markdown, versions
 from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.combination import Combination
@@ -32,6 +33,7 @@ from sweepstack.models.files import read_json, write_json
 from sweepstack.models.predictions import Floats
 
 FORMAT = 1
+CALIBRATION = "calibration.safetensors"
 MEMBER_FILES = ("weights.safetensors", "config.json", "tokenizer.json")
 MEMBER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -44,6 +46,7 @@ class Reading:
     probability: float  # of the label
     probabilities: dict[str, float]  # by class; sums to 1
     segments: int  # how many it read before it answered
+    labels: tuple[str, ...] | None = None  # the set of the coverage that was asked for, likeliest first
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Bundle:
     metadata: dict[str, Any]  # bundle.json
     ensemble: Ensemble
     costs: Costs = field(default_factory=Costs)  # of wrong answers: the label given costs least in expectation
+    calibration: Floats | None = None  # (rows,): scores on blend, by which sets of labels cover, see conformal.py
 
     def predict(self, texts: Sequence[str], cost: float | None = None) -> list[str]:
         """The label of each text; ``cost`` as in :meth:`read`."""
@@ -63,16 +67,37 @@ class Bundle:
         """(rows, classes): the probabilities where the ensemble stopped reading; columns as in ``classes``."""
         return self._answers(texts, cost)[0]
 
-    def read(self, texts: Sequence[str], cost: float | None = None) -> list[Reading]:
+    def predict_set(self, texts: Sequence[str], coverage: float) -> list[tuple[str, ...]]:
+        """For each text the labels that may be right, likeliest first.
+
+        On texts like those of the study a share ``coverage`` of such sets, or more, holds the right one. A set of one
+        label is an answer; one of several, or of none, is a reason to abstain. Raises as :meth:`read`.
+        """
+        return [reading.labels or () for reading in self.read(texts, coverage=coverage)]
+
+    def read(self, texts: Sequence[str], cost: float | None = None, coverage: float | None = None) -> list[Reading]:
         """What it says of each text. ``cost`` of a READ, where the study trained for an interval of costs: the higher,
-        the less it reads. Raises BundleError where it was trained for one cost, or for others."""
+        the less it reads. ``coverage``: with sets of labels, see :meth:`predict_set`. Raises BundleError where it was
+        trained for one cost, or for others, and InputError where it has too few rows for the coverage."""
+        largest = None if coverage is None else self._limit(coverage, cost)
         probabilities, segments = self._answers(texts, cost)
         readings = []
         answers = self.costs.answers(probabilities).tolist()
-        for row, best, count in zip(probabilities.tolist(), answers, segments, strict=True):
-            by_class = dict(zip(self.classes, row, strict=True))
-            readings.append(Reading(self.classes[best], row[best], by_class, count))
+        for row, best, count in zip(probabilities, answers, segments, strict=True):
+            by_class = dict(zip(self.classes, row.tolist(), strict=True))
+            labels = None
+            if largest is not None:
+                there = conformal.in_sets(row, largest)
+                labels = tuple(self.classes[k] for k in np.argsort(-row, kind="stable") if there[k])
+            readings.append(Reading(self.classes[best], float(row[best]), by_class, count, labels))
         return readings
+
+    def _limit(self, coverage: float, cost: float | None) -> float:
+        if cost is not None:
+            raise BundleError(f"{self.folder}: sets are calibrated at the study's own cost; leave out cost or coverage")
+        if self.calibration is None:
+            raise BundleError(f"{self.folder} has nothing that sets are calibrated by; export the ensemble again")
+        return conformal.limit(self.calibration, coverage)
 
     def _answers(self, texts: Sequence[str], cost: float | None) -> tuple[Floats, list[int]]:
         if isinstance(texts, str):
@@ -102,8 +127,16 @@ class Bundle:
             )
 
 
-def export(folder: Path, row: Row, combination: Combination, members: Sequence[Member], card: Card) -> None:
-    """Writes the bundle of ``row``; ``members`` is the library that ``combination.members`` counts in.
+def export(
+    folder: Path,
+    row: Row,
+    combination: Combination,
+    members: Sequence[Member],
+    card: Card,
+    calibration: Floats | None = None,
+) -> None:
+    """Writes the bundle of ``row``; ``members`` is the library that ``combination.members`` counts in, ``calibration``
+    what conformal.calibration_scores gives of blend.
 
     An existing bundle is replaced when the new one is whole. Raises StorageError where the disk refuses, or where
     ``folder`` holds something else.
@@ -115,7 +148,7 @@ def export(folder: Path, row: Row, combination: Combination, members: Sequence[M
         for leftover in (new, old):
             shutil.rmtree(leftover, ignore_errors=True)
         new.mkdir(parents=True)
-        _fill(new, row, combination, [members[place] for place in combination.members], card)
+        _fill(new, row, combination, [members[place] for place in combination.members], card, calibration)
         if folder.exists():
             folder.rename(old)
         new.rename(folder)
@@ -126,13 +159,22 @@ def export(folder: Path, row: Row, combination: Combination, members: Sequence[M
         raise StorageError(f"cannot write {folder}: {reason}; free some space or choose another folder") from error
 
 
-def _fill(folder: Path, row: Row, combination: Combination, members: Sequence[Member], card: Card) -> None:
+def _fill(
+    folder: Path,
+    row: Row,
+    combination: Combination,
+    members: Sequence[Member],
+    card: Card,
+    calibration: Floats | None,
+) -> None:
     for member in members:
         if not MEMBER_NAME.fullmatch(member.name):
             raise ValueError(f"a member's name is a folder's name, but got {member.name!r}")
         _copy(member.checkpoint, folder / "members" / member.name)
     state, arrays = combination.state()
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "ensemble.safetensors")
+    if calibration is not None:
+        save_file({"scores": calibration}, folder / CALIBRATION)
     installed = versions()
     metrics = {"valid": row.valid, "blend": row.blend, "test": row.test, "test_interval": row.test_interval}
     content = {
@@ -186,6 +228,7 @@ def load(folder: Path) -> Bundle:
         classes, column = tuple(map(str, metadata["classes"])), str(metadata["input_column"])
         costs = Costs(matrix=read_matrix(metadata["costs"], len(classes)))
         combination.pool.check(len(combination.members), len(classes))
+        calibration = _calibration(folder / CALIBRATION)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise BundleError(f"{folder} cannot be read ({error!r}); copy or export the bundle again") from error
     members = tuple(load_member(folder / "members" / name) for name in names)
@@ -194,4 +237,14 @@ def load(folder: Path) -> Bundle:
             raise BundleError(f"{folder}: member {name} has other classes than bundle.json; export the bundle again")
     if len(members) != len(combination.members):
         raise BundleError(f"{folder}: {len(members)} members but {len(combination.members)} weights; export it again")
-    return Bundle(folder, classes, column, metadata, Ensemble(members, combination), costs)
+    return Bundle(folder, classes, column, metadata, Ensemble(members, combination), costs, calibration)
+
+
+def _calibration(path: Path) -> Floats | None:
+    """Of a bundle; raises ValueError where the file holds something else."""
+    if not path.exists():
+        return None
+    scores = load_file(path)["scores"]
+    if scores.ndim != 1 or not ((scores >= 0) & (scores <= 1)).all() or (np.diff(scores) < 0).any():
+        raise ValueError(f"{path.name} must hold scores from 0 to 1, ascending")
+    return np.asarray(scores, dtype=np.float32)

@@ -6,7 +6,7 @@ choice, ``score_test`` scores predictions that were made without those labels.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -15,10 +15,12 @@ from sweepstack.ensembles.budget import Budget, Serving, pareto
 from sweepstack.ensembles.builder import Builder, ranking
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.comparison import Gain, Sample, chance_better, gain
+from sweepstack.ensembles.conformal import calibration_scores
 from sweepstack.ensembles.crossfit import FOLDS, cross_fit, folds
 from sweepstack.ensembles.objective import Objective, half_widths
+from sweepstack.ensembles.optimism import Optimism, optimism
 from sweepstack.ensembles.store import Kind, Library, Stack
-from sweepstack.models.predictions import DIRECTION, Ints, Predictions, metrics
+from sweepstack.models.predictions import DIRECTION, Floats, Ints, Predictions, metrics
 
 Role = Literal["ensemble", "trial", "baseline", "control"]
 Measure = Callable[[Combination], Serving]
@@ -73,6 +75,8 @@ class Choice:
     chosen: str  # the row to export
     reason: str  # one sentence
     notes: tuple[str, ...]  # builders that were left out, and why
+    calibration: Mapping[str, Floats] = field(default_factory=dict)  # by row name: of its sets, see conformal.py
+    optimism: Optimism | None = None  # of the best on blend
 
     def row(self, name: str) -> Row:
         return next(row for row in self.rows if row.name == name)
@@ -176,7 +180,7 @@ def _choose(
                 role,
                 tuple(blend.members[m].name for m in combination.members),
                 tuple(float(w) for w in combination.weights),
-                alone if role != "ensemble" or alone == "one segment" else str(combination.stop),
+                alone if role != "ensemble" or alone == "one segment" else combination.stops_by(),
                 metrics(on_valid, ranked_on[1], objective.costs),
                 metrics(blend_predictions, blend_labels, objective.costs),
                 over_budget=budget.broken(len(combination.members), cost),
@@ -240,13 +244,19 @@ def _choose(
         )
     else:
         chosen, reason = _decide(ensembles, rivals, samples, objective, seed)
-    return Choice(with_front(rows, objective.metric), combinations, chosen, reason, tuple(notes))
+    flattery = optimism([samples[name] for name in dict.fromkeys([*ensembles, *rivals])], seed)
+    if flattery.candidates > 1:
+        reason = f"{reason.removesuffix('.')}; {flattery}."
+    calibration = {name: calibration_scores(predictions, blend_labels) for name, predictions in on_blend.items()}
+    return Choice(with_front(rows, objective.metric), combinations, chosen, reason, tuple(notes), calibration, flattery)
 
 
 def with_front(rows: Sequence[Row], metric: str) -> tuple[Row, ...]:
     """The rows with the Pareto front of blend score and latency marked; none where nothing was measured."""
     points = {
-        row.name: (DIRECTION[metric] * row.blend[metric], row.latency_ms) for row in rows if row.latency_ms is not None
+        row.name: (DIRECTION[metric] * row.blend[metric], row.latency_ms)
+        for row in rows
+        if row.latency_ms is not None and row.blend
     }
     front = pareto(points)
     return tuple(replace(row, front=row.name in front) for row in rows)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from sweepstack.models.errors import StorageError, SweepstackError
+from sweepstack.models.errors import InputError, StorageError, SweepstackError
 
 INTERRUPTED = 130
 
@@ -60,7 +60,14 @@ def parser() -> Parser:
         )
         sub.add_argument("--address", metavar="HOST:PORT", help="a Ray cluster (default: this machine)")
 
-    sub = of_run("ensemble", ensemble_run, "build the ensembles of a run, choose the best and score it on test")
+    sub = command("ensemble", ensemble_run, "build the ensembles of a run or over several, choose and score the best")
+    sub.add_argument(
+        "run_folders",
+        nargs="+",
+        metavar="RUN",
+        help="a run folder; several finished ones with the same data are combined",
+    )
+    sub.add_argument("--out", metavar="DIR", help="the folder for several runs (default: runs/<a>-and-<b>)")
     sub.add_argument("--address", metavar="HOST:PORT", help="a Ray cluster for refits (default: this machine)")
     sub = of_run("export", export_run, "export the chosen ensemble of a run as a bundle, or another one by name")
     sub.add_argument("--ensemble", metavar="NAME", help="a name of the ensembles table (default: the chosen one)")
@@ -72,6 +79,9 @@ def parser() -> Parser:
     )
     sub.add_argument("-o", "--out", metavar="OUT", help="a file for the predictions (default: standard output)")
     sub.add_argument("--cost", type=float, metavar="C", help="what a READ costs, of a bundle trained for several")
+    sub.add_argument(
+        "--coverage", type=float, metavar="P", help="with sets of labels, a share P of which holds the right one (0.95)"
+    )
     sub = of_run(
         "add", add_trial, "one trial by hand: into a run that works, or into one that has ended, which then goes on"
     )
@@ -157,8 +167,15 @@ def _with_study(options: argparse.Namespace, stage: Literal["run", "search"]) ->
 def ensemble_run(options: argparse.Namespace) -> None:
     from sweepstack.search import pipeline
 
-    options.go_on = f"interrupted; what is finished is kept: sweepstack ensemble {options.run_folder} goes on"
-    result = pipeline.ensemble(Path(options.run_folder), address=options.address, json=options.json)
+    runs, out = [Path(run) for run in options.run_folders], Path(options.out) if options.out else None
+    again = shlex.join([*options.run_folders, *(["--out", options.out] if out else [])])
+    options.go_on = f"interrupted; what is finished is kept: sweepstack ensemble {again} goes on"
+    if len(runs) == 1 and out is not None:
+        raise InputError("--out is for several runs; what is built of one lies in its own folder")
+    if len(runs) == 1:
+        result = pipeline.ensemble(runs[0], address=options.address, json=options.json)
+    else:
+        result = pipeline.combine(runs, out, address=options.address, json=options.json)
     if options.json:
         print_json(result.summary())
 
@@ -178,7 +195,8 @@ def export_run(options: argparse.Namespace) -> None:
 def predict_file(options: argparse.Namespace) -> None:
     from sweepstack.search.predicting import predict
 
-    summary = predict(Path(options.bundle), options.file, Path(options.out) if options.out else None, options.cost)
+    out = Path(options.out) if options.out else None
+    summary = predict(Path(options.bundle), options.file, out, options.cost, options.coverage)
     if options.json and options.out:
         print_json(summary)
 

@@ -6,22 +6,28 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweepstack.ensembles import load
 from sweepstack.models.errors import DataError
 from sweepstack.models.files import write_atomic
 from sweepstack.models.rows import read_inputs
 
+if TYPE_CHECKING:
+    from sweepstack.ensembles.bundle import Reading
+
 BATCH = 256
 TABLES = {".jsonl", ".csv", ".tsv", ".parquet"}
 
 
-def predict(bundle_folder: Path, source: str, out: Path | None, cost: float | None = None) -> dict[str, Any]:
+def predict(
+    bundle_folder: Path, source: str, out: Path | None, cost: float | None = None, coverage: float | None = None
+) -> dict[str, Any]:
     """Writes ``{label, probability, probabilities, segments}`` a line for each text of ``source`` (a path, or ``-``).
 
     A table is read by the bundle's input column. Standard input is JSON lines if it begins with ``{``, else plain text,
-    a text a line. With ``out`` the file appears when it is whole. ``cost``: see Bundle.read.
+    a text a line. With ``out`` the file appears when it is whole. ``cost`` and ``coverage``: see Bundle.read; with a
+    coverage a line also has ``set``, its labels, and ``abstain`` where that is not a single one.
     Returns how many texts were read and where they went.
     """
     bundle = load(bundle_folder)
@@ -30,17 +36,7 @@ def predict(bundle_folder: Path, source: str, out: Path | None, cost: float | No
     written: list[str] = []
     while batch := list(itertools.islice(texts, BATCH)):
         records = "".join(
-            json.dumps(
-                {
-                    "label": reading.label,
-                    "probability": round(reading.probability, 6),
-                    "probabilities": {name: round(p, 6) for name, p in reading.probabilities.items()},
-                    "segments": reading.segments,
-                },
-                ensure_ascii=False,
-            )
-            + "\n"
-            for reading in bundle.read(batch, cost)
+            json.dumps(_record(reading), ensure_ascii=False) + "\n" for reading in bundle.read(batch, cost, coverage)
         )
         if out:
             written.append(records)
@@ -51,6 +47,18 @@ def predict(bundle_folder: Path, source: str, out: Path | None, cost: float | No
     if out:
         write_atomic(out, "".join(written))
     return {"texts": count, "predictions": str(out) if out else "-"}
+
+
+def _record(reading: "Reading") -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "label": reading.label,
+        "probability": round(reading.probability, 6),
+        "probabilities": {name: round(p, 6) for name, p in reading.probabilities.items()},
+        "segments": reading.segments,
+    }
+    if reading.labels is not None:
+        record |= {"set": list(reading.labels)} | ({} if len(reading.labels) == 1 else {"abstain": True})
+    return record
 
 
 def inputs(source: str, column: str) -> Iterable[str]:

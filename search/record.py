@@ -3,21 +3,27 @@
 With it any ensemble of the table can be exported later, without fitting anything again.
 """
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from sweepstack.ensembles import bundle
 from sweepstack.ensembles.card import Card
 from sweepstack.ensembles.choose import Choice, Row
 from sweepstack.ensembles.combination import Combination
+from sweepstack.ensembles.optimism import Optimism
 from sweepstack.ensembles.store import Member
 from sweepstack.models.costs import cost_matrix
 from sweepstack.models.errors import InputError
-from sweepstack.models.predictions import DIRECTION
+from sweepstack.models.files import write_atomic
+from sweepstack.models.predictions import DIRECTION, Floats
+from sweepstack.search.folder import RunFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,21 +57,27 @@ class BuiltEnsembles:
             stored["chosen"],
             stored["reason"],
             tuple(stored["notes"]),
+            read_calibration(RunFolder(root).calibration, stored["digest"]),
+            Optimism(**stored["optimism"]) if stored.get("optimism") else None,
         )
-        members = tuple(Member(m["name"], m["kind"], root / m["folder"]) for m in stored["members"])
+        members = tuple(
+            Member(m["name"], m["kind"], Path(os.path.normpath(root / m["folder"]))) for m in stored["members"]
+        )
         return BuiltEnsembles(stored["digest"], members, choice, stored["scored"])
 
     def write(self, ledger: "Ledger", root: Path) -> None:
+        write_calibration(RunFolder(root).calibration, self.choice.calibration, self.digest)
         stored = {
             "digest": self.digest,
             "scored": self.scored,
             "chosen": self.choice.chosen,
             "reason": self.choice.reason,
             "notes": list(self.choice.notes),
+            "optimism": None if self.choice.optimism is None else asdict(self.choice.optimism),
             "rows": [row.to_json() for row in self.choice.rows],
             "combinations": {name: _state(each) for name, each in self.choice.combinations.items()},
             "members": [
-                {"name": m.name, "kind": m.kind, "folder": str(m.folder.relative_to(root))} for m in self.members
+                {"name": m.name, "kind": m.kind, "folder": os.path.relpath(m.folder, root)} for m in self.members
             ],
         }
         ledger.set_attribute(ATTRIBUTE, stored)
@@ -80,7 +92,14 @@ class BuiltEnsembles:
     def export(self, name: str, folder: Path, about: Card) -> None:
         """Writes the bundle of one row of the table; raises InputError or StorageError."""
         row = self.row(name)
-        bundle.export(folder, row, self.choice.combinations[name], self.members, replace(about, digest=self.digest))
+        bundle.export(
+            folder,
+            row,
+            self.choice.combinations[name],
+            self.members,
+            replace(about, digest=self.digest),
+            self.choice.calibration.get(name),
+        )
 
     def table(self) -> "pd.DataFrame":
         """One row a builder and one for each of its rivals: what ensembles.csv holds."""
@@ -101,6 +120,7 @@ class BuiltEnsembles:
             }  # fmt: skip
             for part, values in figures.items():
                 flat |= {f"{part}_{metric}": (values or {}).get(metric) for metric in DIRECTION}
+            flat |= {f"oob_{metric}": value for metric, value in (each.out_of_bag or {}).items()}
             for rival, gain in (("trial", each.gain_over_trial), ("linear", each.gain_over_linear)):
                 for end in ("mean", "low", "high"):
                     flat[f"gain_over_{rival}_{end}"] = getattr(gain, end, None)
@@ -108,6 +128,23 @@ class BuiltEnsembles:
             return {**flat, **{name: getattr(each, name) for name in served}}
 
         return pd.DataFrame([row(each) for each in self.choice.rows])
+
+
+def write_calibration(path: Path, calibration: Mapping[str, Floats], digest: str) -> None:
+    """By row name; ``digest``: of what the rows were built from."""
+    arrays = {name: np.ascontiguousarray(scores) for name, scores in calibration.items()}
+    write_atomic(path, save(arrays, {"digest": digest}))
+
+
+def read_calibration(path: Path, digest: str) -> dict[str, Floats]:
+    """What was written; nothing where the file is gone, or of another build: exports then know no sets."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            if (file.metadata() or {}).get("digest") != digest:
+                return {}
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return {}
 
 
 def card(study: "Study", classes: tuple[str, ...], hashes: Mapping[str, str]) -> Card:

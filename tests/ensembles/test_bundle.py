@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from sweepstack.ensembles import checksums, load
 from sweepstack.ensembles.bundle import Reading, export
@@ -15,10 +16,11 @@ from sweepstack.ensembles.card import Card
 from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.pools import LOGARITHMIC
+from sweepstack.ensembles.read_head import SHAPES, ReadHead
 from sweepstack.ensembles.stop import Stop
 from sweepstack.ensembles.store import Member
 from sweepstack.models.costs import Costs
-from sweepstack.models.errors import BundleError, StorageError
+from sweepstack.models.errors import BundleError, InputError, StorageError
 from sweepstack.models.files import read_json
 
 CARD = Card(
@@ -241,3 +243,57 @@ def test_importing_the_room_is_cheap() -> None:
         "import sys, sweepstack.ensembles; sys.exit(bool({'torch', 'numpy', 'sklearn', 'mlflow'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+SCORES = np.linspace(0.01, 0.99, 99, dtype=np.float32)
+
+
+@pytest.fixture
+def calibrated(tmp_path: Path, keyword_members: list[Member]) -> Path:
+    export(tmp_path / "bundle", ROW, COMBINATION, keyword_members, CARD, SCORES)
+    return tmp_path / "bundle"
+
+
+def test_sets_hold_the_labels_whose_score_is_small_enough_by_hand(calibrated: Path) -> None:
+    """Of "apple" a has .732, b and c .134 each: a set holds those of at least 1 − the 100·coverage-th score of 99."""
+    bundle = load(calibrated)
+    probability = bundle.read(["apple"])[0].probability
+    assert 0.7 < probability < 0.75
+    assert bundle.predict_set(["apple"], 0.8) == [("a",)]
+    assert bundle.predict_set(["apple", "bee"], 0.9) == [("a", "b", "c"), ("b", "a", "c")]
+    assert bundle.predict_set(["apple"], 0.2) == [()]
+    with_set, without = bundle.read(["apple"], coverage=0.8)[0], bundle.read(["apple"])[0]
+    assert (with_set.labels, without.labels) == (("a",), None)
+    assert replace(with_set, labels=None) == without
+
+
+def test_what_sets_are_calibrated_by_is_summed_and_checked(calibrated: Path) -> None:
+    assert "calibration.safetensors" in checksums.files(calibrated)
+    save_file({"scores": SCORES[::-1].copy()}, calibrated / "calibration.safetensors")
+    with pytest.raises(BundleError, match=r"calibration\.safetensors was changed"):
+        load(calibrated)
+    checksums.write(calibrated)
+    with pytest.raises(BundleError, match="scores from 0 to 1, ascending"):
+        load(calibrated)
+
+
+def test_a_coverage_that_cannot_be_had_is_one_line(calibrated: Path, exported: Path) -> None:
+    with pytest.raises(InputError, match="at least 999 rows"):
+        load(calibrated).predict_set(["apple"], 0.999)
+    with pytest.raises(BundleError, match="has nothing that sets are calibrated by; export the ensemble again"):
+        load(exported).predict_set(["apple"], 0.9)
+    with pytest.raises(BundleError, match="leave out cost or coverage"):
+        load(calibrated).read(["apple"], cost=0.01, coverage=0.9)
+
+
+def test_a_learned_stop_survives_the_export(tmp_path: Path, keyword_members: list[Member]) -> None:
+    random = np.random.default_rng(0)
+    arrays = {name: random.normal(size=shape).astype(np.float32) for name, shape in SHAPES.items()}
+    stops = [Stop(0.9, head=ReadHead.of(arrays | {"out_bias": np.float32([b])}, 9)) for b in (50, -50)]
+    read = []
+    for stop in stops:
+        export(tmp_path / "bundle", ROW, replace(COMBINATION, stop=stop), keyword_members, CARD)
+        bundle = load(tmp_path / "bundle")
+        assert bundle.ensemble.combination.stop == stop
+        read.append([reading.segments for reading in bundle.read(TEXTS)])
+    assert read == [[1, 4, 3, 1], [1, 1, 1, 1]]  # to the end, and at once
