@@ -58,7 +58,7 @@ def pareto(
 
 def serving(rows: Sequence["Row"], metric: str) -> str:
     """The blend score of each row against its milliseconds for one text; empty before they were measured."""
-    shown = [row for row in rows if row.latency_ms is not None and row.blend]  # none of a refit, which has learned blend
+    shown = [row for row in rows if row.latency_ms is not None and row.blend]  # a refit has learned blend
     if not shown:
         return ""
     from matplotlib.ticker import LogLocator, NullLocator

@@ -229,6 +229,8 @@ def caution(contents: Contents) -> str:
     )
     search = contents.results.study.search
     looked = "The sampler looked where trials were good" if search.sampler == "tpe" else ""
+    if search.looks_for_gain:
+        looked = "The sampler looked where trials improved the ensemble, and not where they were best"
     pruned = "" if search.stopper == "none" else "pruned trials stand with the value that they had reached"
     said = ", and ".join(each for each in (looked, pruned) if each)
     return few + (f"{said[0].upper()}{said[1:]}." if said else "")

@@ -225,6 +225,11 @@ class Search(Settings):
 
     def notes(self) -> tuple[str, ...]:
         """What a user should know of settings that go together, but not as one might think."""
+        if self.looks_for_gain:
+            return (
+                "the sampler looks for what improves the ensemble of the trials so far on valid; trials are stopped "
+                "and ranked by reward",
+            )
         if len(self.objectives) == 1 or self.stopper == "none":
             return ()
         return (

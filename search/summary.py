@@ -104,6 +104,12 @@ def result_lines(results: Results, width: int) -> list[tuple[str, str]]:
 
 def _best(results: Results, width: int) -> list[str]:
     best = results.best
+    only = results.best_row()
+    if best is None and only is not None:  # of another run
+        at, values = ("test", only.test) if only.test else ("blend", only.blend)
+        metric = results.study.search.objective
+        value = f"{fmt.metric_name(metric)} {fmt.metric(metric, values.get(metric))}"
+        return labelled("Best trial", [only.name, f"  {at} {value}"], width)
     if best is None:
         return labelled(
             "Best trial", ["none: no trial has come to a result (see the reasons in the leaderboard)"], width
@@ -227,7 +233,13 @@ def _exported(results: Results, width: int) -> list[str]:
     compared = f"{results.chosen}: {', '.join(gains(row))}" if row and gains(row) else str(results.chosen)
     pieces = [shown_path(RunFolder(results.folder).bundle), compared]
     lines = labelled("Exported", pieces, width)
-    return [*lines, *labelled("", [results.reason], width)] if results.reason else lines
+    if results.reason:
+        lines += labelled("", [results.reason], width)
+    student = next((each for each in results.rows if each.method == "student"), None)
+    if student is not None and student.name != results.chosen:
+        said = f"it says what the ensemble says, in {fmt.decimal(student.latency_ms)} ms"
+        lines += labelled("Student", [shown_path(RunFolder(results.folder).student), said], width)
+    return lines
 
 
 def _next(results: Results, width: int) -> list[str]:

@@ -140,6 +140,7 @@ def test_the_sampler_learns_from_gains_and_the_ledger_keeps_the_reward(tmp_path:
 def test_what_does_not_go_with_it_is_refused(changes: dict[str, Any], key: str, line: str) -> None:
     search = Search(**{"metric": "ensemble_gain", **changes})
     assert (search.objective, search.objectives) == ("reward", ("reward",))
+    assert "the sampler looks for what improves the ensemble" in search.notes()[0]
     with pytest.raises(SettingError, match=line) as error:
         search.check((), of_texts=True)
     assert error.value.path == key

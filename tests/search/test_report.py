@@ -170,6 +170,10 @@ def test_luck_and_few_trials_are_said(contents: Contents) -> None:
     assert held_out(folded.results) == "rows out of fold"
     assert flattery(replace(contents, records=contents.records[:1])) == ""
     assert caution(contents).startswith("With 9 trials this is a hint")
+    study = contents.results.study
+    gain = study.model_copy(update={"search": study.search.model_copy(update={"metric": "ensemble_gain"})})
+    looked = caution(replace(contents, results=replace(contents.results, study=gain)))
+    assert "The sampler looked where trials improved the ensemble" in looked
     assert caution(replace(contents, records=contents.records[:3])).startswith("3 trials with a result are too few")
 
 

@@ -186,3 +186,9 @@ def test_the_table_says_what_a_text_among_others_takes_and_what_is_over_the_budg
     assert lines[1].endswith("1.2    0.31   (over budget)")
     assert lines[2].endswith("(best trial, front)")
     assert lines[3].endswith("0.1    0.02   (baseline, front)")
+
+
+def test_a_student_is_named_with_its_bundle(results: Results) -> None:
+    student = replace(results.rows[0], name="student", method="student", members=("student",), latency_ms=0.4)
+    lines = text(replace(results, rows=(results.rows[0], student, *results.rows[1:])))
+    assert "Student      runs/quickstart/student   it says what the ensemble says, in 0.4 ms" in lines
