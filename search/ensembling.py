@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -17,14 +18,17 @@ from sweepstack.ensembles.budget import Budget
 from sweepstack.ensembles.builder import Builder
 from sweepstack.ensembles.builders import make
 from sweepstack.ensembles.choose import Choice, choose, choose_out_of_fold, score_test
+from sweepstack.ensembles.distillation import STUDENT, digest_of
 from sweepstack.ensembles.latency import Meter
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.store import Library, Member
 from sweepstack.models.checkpoints import load_member
 from sweepstack.models.costs import Costs
-from sweepstack.models.data import OUT_OF_FOLD
+from sweepstack.models.data import OUT_OF_FOLD, Dataset
 from sweepstack.models.errors import StorageError
 from sweepstack.models.files import read_json, write_atomic
+from sweepstack.search.distilling import distilled
+from sweepstack.search.last_refits import has_refits, refit_on_all
 from sweepstack.search.leaderboard import best
 from sweepstack.search.library import allowed, begin_pipelines, keep_pipelines, named
 from sweepstack.search.mirror import ensemble_state
@@ -33,36 +37,45 @@ from sweepstack.search.record import BuiltEnsembles, card
 from sweepstack.search.refitting import refitted
 from sweepstack.search.retention import REMOVED
 from sweepstack.search.session import Session
+from sweepstack.search.souping import souped
+from sweepstack.search.study import Study
 from sweepstack.search.trial_record import TrialRecord
+from sweepstack.search.unlabelled import unlabelled
 
 LATENCY_TEXTS = 32
 
 
 def build(session: Session) -> None:
-    """Refits, builders, choice, score, export, MLflow runs; raises StorageError where there is nothing to combine."""
+    """From refits and soups to the bundle and MLflow's runs; raises StorageError where there is nothing to combine."""
     objective = Objective(session.study.search.objective, Costs(session.cost, session.data.costs))
     most = session.study.ensembles.budget.members
     builders = [make(spec).within(most) for spec in session.study.builder_specs()]
-    usable = _usable(session, session.trials.trials())
+    usable = _usable(session, session.trial_records())
     if not usable:
         raise StorageError(
             f"{session.folder.root} has no trial that could be a member; see the reasons in leaderboard.csv"
         )
     keep_pipelines(session, begin_pipelines(session))
     refits = refitted(session, usable, builders, objective)
-    members, builders = [*_members(session, usable), *refits.members], list(refits.builders)
+    soups = souped(session, usable, refits.builders, objective)
+    members, builders = [*_members(session, usable), *refits.members, *soups.members], list(soups.builders)
     session.clock.keep()
     began = session.clock.here
     digest = _digest(session, members, builders)
     built = BuiltEnsembles.read(session.ledger, session.folder.root)
     if built is None or built.digest != digest:
         session.display.stage("ensembles")
-        choice = refits.on(_choice(session, members, builders, objective))
+        choice = soups.on(refits.on(_choice(session, members, builders, objective)))
         built = BuiltEnsembles(digest, tuple(members), choice, scored=False)
         built.write(session.ledger, session.folder.root)
         session.display.stage("ensembles", 1, 1)
     anew = not built.scored
     if anew:
+        if STUDENT not in built.choice.combinations:
+            built = distilled(session, built, _meter(session, built.members), objective)
+        if session.study.ensembles.refit and not has_refits(built):
+            built = refit_on_all(session, built, usable, refits)
+            built.write(session.ledger, session.folder.root)
         built = _scored(session, built, objective)
         built.write(session.ledger, session.folder.root)
     _export(session, built)
@@ -81,7 +94,7 @@ def _usable(session: Session, records: Sequence[TrialRecord]) -> list[TrialRecor
 def _members(session: Session, usable: Sequence[TrialRecord]) -> list[Member]:
     """Every trial that came to a result, then the company, in a fixed order."""
     members = [Member(r.member_name, "trial", session.folder.of(r)) for r in usable]
-    members.append(Member("linear", "baseline", session.folder.linear))
+    members.append(Member("linear", "baseline", session.linear))
     control = best(_usable(session, session.control_records()), session.study.search.objective)
     if control is not None:
         members.append(Member(control.member_name, "control", session.folder.of(control)))
@@ -92,15 +105,22 @@ def _members(session: Session, usable: Sequence[TrialRecord]) -> list[Member]:
 def _digest(session: Session, members: Sequence[Member], builders: Sequence[Builder]) -> str:
     """Of everything that the choice depends on: the trials' values stand for their predictions."""
     study = session.study
-    values = {r.member_name: (r.state, r.best_epoch, r.value) for r in session.trials.trials()}
+    values = {r.member_name: (r.state, r.best_epoch, r.value) for r in session.trial_records()}
     identity = [
         [(member.name, values.get(member.name)) for member in members],
         [repr(each) for each in builders],
         [study.search.objective, session.cost, study.search.seed, list(study.ensembles.library)],
-        study.ensembles.budget.model_dump(),
+        [study.ensembles.budget.model_dump(), study.ensembles.refit],
+        _student(study, session.dataset),
         session.data.hashes,
     ]
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
+
+
+def _student(study: Study, dataset: Dataset) -> list[Any] | None:
+    if study.ensembles.distill is None:
+        return None
+    return [study.ensembles.distill.model_dump(), digest_of(unlabelled(study, dataset))]
 
 
 def _choice(session: Session, members: Sequence[Member], builders: Sequence[Builder], objective: Objective) -> Choice:
@@ -154,6 +174,10 @@ def _export(session: Session, built: BuiltEnsembles) -> None:
     exported = session.folder.bundle / "bundle.json"
     if not exported.exists() or read_json(exported).get("digest") != built.digest:
         built.export(built.choice.chosen, session.folder.bundle, about)
+    if STUDENT in built.choice.combinations:
+        of_student = session.folder.student / "bundle.json"
+        if not of_student.exists() or read_json(of_student).get("digest") != built.digest:
+            built.export(STUDENT, session.folder.student, about)
     for row in built.choice.rows:
         if row.role == "ensemble" or row.name == built.choice.chosen:
             built.export(row.name, session.scratch / row.name, about)

@@ -19,6 +19,7 @@ from sweepstack.models.parts import PartsTrainer, TrainerLike
 from sweepstack.models.settings import TrialSettings
 from sweepstack.models.trainer import Parent, Trainer
 from sweepstack.search import ensembling
+from sweepstack.search.combining import LINEAR, adopted, on_record, sources, study_of
 from sweepstack.search.company import control_settings, fit_linear
 from sweepstack.search.confirmation import with_start
 from sweepstack.search.executor import Job, run_sweeps
@@ -26,6 +27,7 @@ from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import best, write_leaderboard
 from sweepstack.search.library import begin_pipelines, keep_pipelines
 from sweepstack.search.mirror import member_state
+from sweepstack.search.remarks import RUNS
 from sweepstack.search.repetitions import settings_of_repetition
 from sweepstack.search.requests import DONE, LIFTED
 from sweepstack.search.result import Result, no_ensembles
@@ -113,6 +115,9 @@ def ensemble(folder: Path, *, address: str | None = None, json: bool = False) ->
     stored = RunFolder(folder.absolute())
     if not stored.study.exists():
         raise StudyError(f"{folder} is not the folder of a run; sweepstack run STUDY makes one")
+    runs = Result.open(stored.root).ledger.attribute(RUNS) if stored.ledger.exists() else None
+    if runs:
+        return combine([Path(run["folder"]) for run in runs], stored.root, address=address, json=json)
     study = Study.load(stored.study)
     if study.environment is not None:
         raise StudyError(no_ensembles(study, stored))
@@ -121,8 +126,34 @@ def ensemble(folder: Path, *, address: str | None = None, json: bool = False) ->
     return _closed(session, json)
 
 
+def combine(
+    folders: Sequence[Path], out: Path | None = None, *, address: str | None = None, json: bool = False
+) -> Result:
+    """The ensembles of several finished runs with the same data, in ``out`` or runs/<a>-and-<b>; again it goes on.
+
+    Raises InputError or StudyError where the runs do not fit together, or where ``out`` is another run's folder.
+    """
+    found = sources(folders)
+    study = study_of(found)
+    target = RunFolder((out or Path("runs") / study.name).absolute())
+    if target.ledger.exists() and not Result.open(target.root).ledger.attribute(RUNS):
+        raise StudyError(f"{target.root} is the folder of a run that was searched; choose another with --out")
+    with Session.open(study, target.root, address=address, json=json) as session:
+        for name, value in ((RUNS, on_record(found)), (LINEAR, found[0].result.ledger.attribute(LINEAR))):
+            if session.ledger.attribute(name) != value:
+                session.ledger.set_attribute(name, value)
+        session.adopted = adopted(found, session.settings)
+        ensembling.build(session)
+    return _closed(session, json)
+
+
 def _search(session: Session) -> None:
     """Trials and control in one Tune run; the linear baseline is fitted on the side. An environment has trials only."""
+    if session.ledger.attribute(RUNS):
+        raise StudyError(
+            f"{session.folder.root} combines other runs and searches nothing itself; "
+            f"sweepstack ensemble {session.folder.root} builds it again"
+        )
     reading, cost = session.settings.reading, session.cost
     of_texts = session.study.environment is None
     linear = None

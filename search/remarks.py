@@ -1,4 +1,4 @@
-"""What a run says beside its results, a line each: what ended its search, what was shared, what was removed."""
+"""What a run says beside its results, a line each: what ended its search, what was shared, what builders say."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,16 +12,22 @@ if TYPE_CHECKING:
     from sweepstack.search.trial_record import TrialRecord
 
 ENDED = "search_ended"  # the attribute that says which budget ended the search: {budget, line}
+RUNS = "runs"  # the attribute of a folder that combines runs: {name, folder, trials} of each
 SHARED = "shared_starts"  # the attribute that says what starts have saved: {starts, trials, controls, seconds}
 
 
 def remarks(study: "Study", attributes: Mapping[str, Any], records: Sequence["TrialRecord"]) -> dict[str, str]:
     """The lines by their label, from the attributes of the whole run and its trials."""
     found = {}
+    if attributes.get(RUNS):
+        found["Runs"] = ", ".join(f"{run['name']} ({run['trials']} trials)" for run in attributes[RUNS])
     if attributes.get(ENDED):
         found["Search"] = f"ended by {Ended(**attributes[ENDED]).words}"
     if attributes.get(SHARED):
         found["Shared"] = shared_words(**attributes[SHARED])
+    notes = (attributes.get("ensembles") or {}).get("notes")
+    if notes:
+        found["Builders"] = "; ".join(notes)
     count, size = removed(records)
     if count:
         what = f"the weights of {fmt.count(count)} trial{'s' * (count > 1)} ({size / GB:.2g} GB)"

@@ -51,7 +51,8 @@ from sweepstack.search.study import Study
 from sweepstack.search.sweep import Sweep
 from sweepstack.search.tracking import Tracker, check_tracking
 from sweepstack.search.tracking_mirror import Status
-from sweepstack.search.trial_record import CONTROL, FOLD, MLFLOW_RUN, TrialRecord
+from sweepstack.search.trial_record import CONTROL, FOLD, MLFLOW_RUN, Adopted, TrialRecord
+from sweepstack.search.unlabelled import unlabelled
 
 BEGINNING = "beginning"  # the attribute that holds the points a search begins with
 NEEDED_MB = 200  # free disk to start with: weights and predictions of a small sweep
@@ -78,6 +79,7 @@ class Session:
         if study.data is not None:
             dataset = load_dataset(study.data)
             check_provenance(folder, dataset)
+            unlabelled(study, dataset)
         played = None if study.environment is None else describe(study.environment)
         if address is None:
             slots(study.search.concurrency, study.search.resources)
@@ -143,6 +145,7 @@ class Session:
                 self.ledger.set_attribute("sweep_id", uuid.uuid4().hex)
             self._open = opened.pop_all()
         self._keeper = Keeper(study.search, self.trials, folder.trial, top=candidates_of(study), members=self._in_use)
+        self.adopted = Adopted()
         self._address = address
         self._json = json
         self._tracker: Tracker | None = None
@@ -267,8 +270,17 @@ class Session:
         names = set() if built is None else {name for row in built.choice.rows for name in row.members}
         return {int(name.removeprefix("trial-")) for name in names if re.fullmatch(r"trial-\d+", name)}
 
+    def trial_records(self) -> list[TrialRecord]:
+        """Those that ensembles are built of."""
+        return [*self.trials.trials(), *self.adopted.trials]
+
     def control_records(self) -> list[TrialRecord]:
-        return self.control.trials() if self.control else []
+        return [*(self.control.trials() if self.control else []), *self.adopted.controls]
+
+    @property
+    def linear(self) -> Path:
+        """The folder of the linear baseline."""
+        return RunFolder(self.adopted.company or self.folder.root).linear
 
     def folder_of(self, record: TrialRecord) -> Path:
         return self.folder.of(record)

@@ -106,6 +106,15 @@ class TrialRecord:
         return self.best_epochs.index(self.best_epoch) if self.best_epoch in self.best_epochs else 0
 
 
+@dataclass(frozen=True)
+class Adopted:
+    """What a run that combines others has of theirs."""
+
+    trials: tuple[TrialRecord, ...] = ()
+    controls: tuple[TrialRecord, ...] = ()
+    company: Path | None = None  # the run whose linear baseline stands for all
+
+
 def record_of(
     sweep: str,
     trial: FrozenTrial,

@@ -1,0 +1,105 @@
+"""Text pipelines as members, in a run that the fixtures have searched by hand."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sweepstack.ensembles.bundle import load
+from sweepstack.models.costs import Costs
+from sweepstack.models.data import load_dataset
+from sweepstack.models.files import read_json
+from sweepstack.models.predictions import Predictions, metrics
+from sweepstack.search import ensembling
+from sweepstack.search.company import PIPELINES, fit_linear
+from sweepstack.search.library import KINDS, allowed
+from sweepstack.search.result import Result
+from sweepstack.search.runtime import Cluster
+from sweepstack.search.session import Session
+from sweepstack.search.study import Study
+
+pytestmark = pytest.mark.filterwarnings("ignore::Warning:mlflow")  # its warnings are not ours to mend
+ALL = "ensembles.library=[trials, linear, supervised, naive_bayes, char_linear]"
+
+
+@pytest.fixture(autouse=True)
+def _quick_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop that a policy learns takes seconds; it has a test of its own."""
+    monkeypatch.setattr("sweepstack.ensembles.stop.FEWEST", 10**9)
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ray's part is done in this process; the names of what was fitted."""
+    names: list[str] = []
+
+    def submit(self: Cluster, fn: Any, /, *args: Any) -> Any:
+        names.append(args[-1])
+        return SimpleNamespace(result=lambda: fn(*args))
+
+    monkeypatch.setattr(Cluster, "submit", submit)
+    monkeypatch.setattr(Cluster, "share", lambda self, value: value)
+    return names
+
+
+def build(run: Path, *overrides: str) -> Result:
+    with Session.open(Study.load(run / "study.yaml", overrides), run, json=True) as session:
+        ensembling.build(session)
+    return Result.open(run)
+
+
+def test_pipelines_that_a_study_names_are_fitted_once_and_are_members(run: Path, begun: list[str]) -> None:
+    result = build(run, ALL)
+    assert begun == list(PIPELINES)
+    members = {member.name: member for member in result.built.members}
+    for name in PIPELINES:
+        assert (members[name].kind, members[name].folder) == ("pipeline", run / "company" / name)
+        assert name in result.mlflow_runs
+    average = result.built.row("average")
+    assert set(PIPELINES) <= set(average.members)
+    assert {row.role for row in result.built.choice.rows} == {"ensemble", "trial", "baseline", "control"}
+    result.ensemble("average").export(run.parent / "bundle")
+    bundle = load(run.parent / "bundle")
+    assert {"name": "naive_bayes", "kind": "pipeline"} in bundle.metadata["members"]
+    assert bundle.predict(["fox owl bee", "seven"]) == ["animal", "number"]
+    begun.clear()
+    again = build(run, ALL)
+    assert begun == []
+    assert again.built.digest == result.built.digest
+
+
+def test_what_a_study_does_not_name_is_no_member(run: Path, begun: list[str]) -> None:
+    plain = build(run)
+    assert begun == []
+    assert not set(PIPELINES) & {member.name for member in plain.built.members}
+    build(run, ALL)
+    without = build(run, "ensembles.library=[trials, naive_bayes]")
+    members = {member.name for member in without.built.members}
+    assert "naive_bayes" in members
+    assert "char_linear" not in members
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+@pytest.mark.parametrize("folds", [False, True])
+def test_a_pipeline_has_predictions_of_every_held_out_part(
+    name: str, folds: bool, finished_run: Path, tmp_path: Path
+) -> None:
+    data = Study.load(finished_run / "study.yaml").model_dump()["data"]
+    if folds:
+        data = {**data, "splits": {"folds": 3, "test": 0.25}}
+    study = Study.model_validate({**Study.load(finished_run / "study.yaml").model_dump(), "data": data})
+    dataset = load_dataset(study.data)  # type: ignore[arg-type]
+    result = fit_linear(dataset, study.reading, 0.02, tmp_path, name)
+    part = dataset.part_for("valid")
+    said, rows_hash = Predictions.load(tmp_path / "predictions" / f"{part}.safetensors")
+    assert rows_hash == dataset.hashes[part]
+    assert result["valid"] == metrics(said, dataset.parts[part].labels, Costs(0.02))
+    assert result["valid"]["accuracy"] > 0.5, "one that learned nothing would be at a third"
+    assert (tmp_path / "predictions" / "test.safetensors").exists()
+    assert read_json(tmp_path / "result.json") == result
+
+
+def test_every_name_of_a_library_stands_for_a_kind() -> None:
+    assert set(KINDS) == {"trials", "linear", "supervised", *PIPELINES}
+    assert allowed(["trials", "naive_bayes"]) == {"trial", "pipeline", "refit", "soup"}
