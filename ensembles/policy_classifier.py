@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import assert_all_finite, check_array, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -78,6 +78,7 @@ class PolicyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         labels = column_or_1d(y, warn=True)
+        assert_all_finite(labels, input_name="y")
         check_classification_targets(labels)
         check_consistent_length(texts, labels)
         self.classes_, encoded = np.unique(labels, return_inverse=True)
@@ -92,7 +93,7 @@ class PolicyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
             )
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self._checkpoint = self._train([texts[row] for row in kept], encoded[kept], weights[kept], seed)
-        self._loaded: Member | None = None
+        self._member = _loaded(self._checkpoint)
         return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -101,7 +102,7 @@ class PolicyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         texts = self._texts(X, reset=False)
         found = []
         for begin in range(0, len(texts), BATCH):
-            said = self._member().read(texts[begin : begin + BATCH])
+            said = self._member.read(texts[begin : begin + BATCH])
             found.append(said.at(said.stops()).astype(np.float64))
         probabilities = np.concatenate(found)
         return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True))
@@ -118,19 +119,13 @@ class PolicyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        """To go to another process: the files of the checkpoint, and what was loaded from them stays here."""
-        state = dict(super().__getstate__())
-        return {**state, "_loaded": None} if "_loaded" in state else state
+        """To go to another process: the files of the checkpoint, without what was loaded from them."""
+        return {name: value for name, value in super().__getstate__().items() if name != "_member"}
 
-    def _member(self) -> "Member":
-        if self._loaded is None:
-            from sweepstack.models.checkpoints import load_member
-
-            with tempfile.TemporaryDirectory() as scratch:
-                for name, content in self._checkpoint.items():
-                    (Path(scratch) / name).write_bytes(content)
-                self._loaded = load_member(Path(scratch))
-        return self._loaded
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "_checkpoint" in state:
+            self._member = _loaded(self._checkpoint)
 
     def _texts(self, X: Any, *, reset: bool) -> list[str]:
         if isinstance(X, str):
@@ -143,7 +138,7 @@ class PolicyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
             X = check_array(X, ensure_2d=False, dtype=None, ensure_all_finite=False, estimator=self)
         if X.ndim == 2 and X.shape[1] != 1:
             raise ValueError(f"X must hold texts in the shape (n,) or (n, 1), but got {X.shape}")
-        texts = X.reshape(-1).tolist()
+        texts: list[str] = X.reshape(-1).tolist()
         for row, text in enumerate(texts):
             if not isinstance(text, str):
                 raise ValueError(f"X must hold texts, but row {row} is {text!r}; convert it, or leave it out")
@@ -197,6 +192,15 @@ class PolicyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         parts = {name: Part(tuple(texts[row] for row in own), labels[own]) for name, own in places.items()}
         hashes = {name: _hash(part) for name, part in parts.items()}
         return Dataset(tuple(map(str, range(len(self.classes_)))), parts, hashes, ()), places
+
+
+def _loaded(checkpoint: Mapping[str, bytes]) -> "Member":
+    from sweepstack.models.checkpoints import load_member
+
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, content in checkpoint.items():
+            (Path(scratch) / name).write_bytes(content)
+        return load_member(Path(scratch))
 
 
 def _hash(part: Part) -> str:

@@ -26,7 +26,8 @@ def joblib_on(cluster: Cluster, resources: Resources = ONE_CORE) -> Iterator[Non
     from ray.util.joblib import register_ray
 
     cluster.start()
-    register_ray()
+    register: Any = register_ray  # not typed
+    register()
     remote: dict[str, Any] = {"num_cpus": resources.cpu, "num_gpus": resources.gpu}
     with joblib.parallel_config(backend="ray", n_jobs=cluster.slots, ray_remote_args=remote):
         yield

@@ -53,7 +53,7 @@ class OnNumbers(PolicyClassifier):
 
     def _texts(self, X: Any, *, reset: bool) -> list[str]:
         numbers = validate_data(self, X, reset=reset, dtype=np.float64)
-        return [" ".join(f"f{i}{'np'[int(v > 0)]}{int(abs(v))}" for i, v in enumerate(row)) for row in numbers]
+        return [" ".join(f"f{i}{'np'[int(v > 0)]}{int(2 * abs(v))}" for i, v in enumerate(row)) for row in numbers]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -63,6 +63,7 @@ class OnNumbers(PolicyClassifier):
 
 REPEATED = "rows are drawn by their weights, so a row with weight 2 is not exactly a row that stands there twice"
 EXPECTED = {
+    "check_methods_sample_order_invariance": "float32 sums depend on what else is in a batch, in the eighth digit",
     "check_sample_weight_equivalence_on_dense_data": REPEATED,
     "check_sample_weight_equivalence_on_sparse_data": REPEATED,
 }
@@ -70,7 +71,7 @@ EXPECTED = {
 
 @pytest.mark.slow
 @parametrize_with_checks(
-    [OnNumbers(settings=QUICK, reading=ONE_SEGMENT, random_state=0)],
+    [OnNumbers(settings={**QUICK, "train.warm_start.epochs": 8}, reading=ONE_SEGMENT, random_state=0)],
     expected_failed_checks=lambda estimator: EXPECTED,
 )
 def test_the_checks_of_scikit_learn(estimator: Any, check: Any) -> None:
@@ -159,7 +160,7 @@ def test_the_same_seed_is_the_same_policy_wherever_it_goes(fitted: PolicyClassif
 def test_it_reads_until_it_is_sure() -> None:
     reader = quick(reading=READING).fit(X, Y)
     assert reader.score(X, Y) > 0.6
-    said = reader._member().read(X.tolist())
+    said = reader._member.read(X.tolist())
     assert (said.stops() < said.n_segments - 1).any() or (said.n_segments == 1).all()
     np.testing.assert_allclose(reader.predict_proba(X), said.at(said.stops()), atol=1e-6)
 
@@ -175,7 +176,7 @@ def test_equal_weights_change_nothing_and_no_weight_is_no_row(fitted: PolicyClas
 
 def test_a_class_that_counts_more_is_said_more_often() -> None:
     """Where texts tell nothing, the weights of their classes are all there is to know."""
-    words = np.array("of said and to in it by at".split())
+    words = np.array(["of", "said", "and", "to", "in", "it", "by", "at"])
     same = np.array([" ".join(np.random.default_rng(i).choice(words, 4)) for i in range(60)], dtype=object)
     y = np.arange(60) % 2
     found = quick(settings={**QUICK, "train.warm_start.lr": 3e-3}).fit(same, y, sample_weight=np.where(y, 9.0, 1.0))
