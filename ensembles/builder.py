@@ -18,7 +18,7 @@ from sweepstack.ensembles.pools import LINEAR, Pool, weighted
 from sweepstack.ensembles.stop import fit_stop
 from sweepstack.ensembles.store import Kind, Member, Stack
 from sweepstack.ensembles.temperature import fit_temperature, tempered
-from sweepstack.models.predictions import Floats, Ints, Predictions, scores
+from sweepstack.models.predictions import DIRECTION, Floats, Ints, Predictions, scores
 
 SAME = 0.01  # mean total variation distance of two members' labels up to which they count as one
 
@@ -49,23 +49,37 @@ def ranking(stack: Stack, labels: Ints, objective: Objective) -> list[int]:
     keys = []
     for place in range(len(stack)):
         predictions = stack.member(place)
-        log_loss = scores(predictions, labels, objective.costs)["log_loss"].mean()
-        keys.append((-round(objective.score(predictions, labels), 10), log_loss, place))
+        if objective.metric == "log_loss":
+            of_label = predictions.probabilities[np.arange(len(labels)), stack.n_segments - 1, labels]
+            log_loss = -np.log(np.clip(of_label, 1e-12, 1.0)).mean(dtype=np.float64)
+            keys.append((log_loss, log_loss, place))
+            continue
+        found = scores(predictions, labels, objective.costs)
+        score = DIRECTION[objective.metric] * found[objective.metric].mean() if objective.metric in found else None
+        score = objective.score(predictions, labels) if score is None else score
+        keys.append((-round(float(score), 10), found["log_loss"].mean(), place))
     return [place for *_, place in sorted(keys)]
 
 
 def candidates(stack: Stack, labels: Ints, objective: Objective, top: int) -> list[int]:
-    """The places of at most ``top`` members, best first, and of members that say the same labels only the best.
+    """The places of at most ``top`` members that differ, best first, see :func:`differing`."""
+    return differing(stack, ranking(stack, labels, objective), top)
+
+
+def differing(stack: Stack, ranked: Sequence[int], top: int) -> list[int]:
+    """The first ``top`` of ``ranked``, where of members that say the same labels only the first counts.
 
     Trials from one supervised start with a frozen encoder differ only in when they answer: several of them would
     outvote the others, and add nothing.
     """
-    rows = np.arange(len(labels))
-    full = stack.probabilities[:, rows, stack.n_segments - 1]  # (members, rows, classes)
+    rows = np.arange(len(stack.n_segments))
     found: list[int] = []
-    for place in ranking(stack, labels, objective):
-        if all(np.abs(full[place] - full[other]).sum(axis=1).mean() / 2 > SAME for other in found):
+    kept: list[Floats] = []  # (rows, classes)
+    for place in ranked:
+        full = stack.probabilities[place][rows, stack.n_segments - 1]
+        if all(np.abs(full - other).sum(axis=1).mean() / 2 > SAME for other in kept):
             found.append(place)
+            kept.append(full)
             if len(found) == top:
                 break
     return found

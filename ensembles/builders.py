@@ -7,12 +7,26 @@ from typing import Any
 
 from sweepstack.ensembles.average import Average
 from sweepstack.ensembles.bagging import Bagging
+from sweepstack.ensembles.boosting import Boosting
 from sweepstack.ensembles.builder import Builder
+from sweepstack.ensembles.cascade import CascadeBuilder
+from sweepstack.ensembles.neural import Neural
 from sweepstack.ensembles.selection import Selection
+from sweepstack.ensembles.snapshots import Snapshots
+from sweepstack.ensembles.soup import Soup
 from sweepstack.ensembles.stacking import Stacking
+from sweepstack.ensembles.vote import Vote
 from sweepstack.models.errors import StudyError
 
-BUILDERS: dict[str, type[Builder]] = {each.name: each for each in (Average, Selection, Stacking, Bagging)}
+BUILDERS: dict[str, type[Builder]] = {
+    each.name: each
+    for each in (Average, Vote, Selection, CascadeBuilder, Stacking, Neural, Bagging, Boosting, Snapshots, Soup)
+}
+
+
+def options_of(builder: type[Builder]) -> dict[str, dataclasses.Field[Any]]:
+    """What a study file may say of a builder."""
+    return {field.name: field for field in dataclasses.fields(builder) if field.metadata.get("option", True)}
 
 
 def make(spec: str | Mapping[str, Mapping[str, Any]]) -> Builder:
@@ -24,13 +38,20 @@ def make(spec: str | Mapping[str, Mapping[str, Any]]) -> Builder:
     if name not in BUILDERS:
         raise StudyError(f"{where}: {name!r} is not available in this version; use one of {', '.join(BUILDERS)}")
     builder = BUILDERS[name]
-    allowed = {field.name: field for field in dataclasses.fields(builder)}
+    allowed = options_of(builder)
     for key, value in options.items():
         if key not in allowed:
             near = get_close_matches(key, allowed, n=1, cutoff=0)
             advice = f"did you mean {near[0]}?" if near else "it has none; leave it out"
             raise StudyError(f"{where}.{name}: {key!r} is no option; {advice}")
+        if allowed[key].type is str:
+            if not isinstance(value, str):
+                raise StudyError(f"{where}.{name}.{key} must be text, but got {value!r}")
+            continue
         number = isinstance(value, (int, float) if allowed[key].type is float else int) and not isinstance(value, bool)
         if not number or value <= 0:
             raise StudyError(f"{where}.{name}.{key} must be a number above 0, but got {value!r}")
-    return builder(**options)
+    try:
+        return builder(**options)
+    except ValueError as error:
+        raise StudyError(f"{where}.{name}: {error}") from error

@@ -53,23 +53,32 @@ def best_temperature(logits: NDArray[Any], labels: Ints) -> float:
     """The temperature with the least log loss of log-probabilities (rows, classes).
 
     To the rows PRIOR more are added, whose labels are as likely as the probabilities say: they ask for T = 1. The loss
-    is convex in 1/T, so its derivative, Σ (the mean of the logarithms under p^(1/T) − the label's), is bisected.
+    is convex in b = 1/T. The root of its derivative, Σ (the mean of the logarithms under p^b − the label's), is found
+    by Newton's steps within a bracket.
     """
-    logits = logits.astype(np.float64)
-    logits -= logits.max(axis=1, keepdims=True)
+    z = np.ascontiguousarray(logits.T, dtype=np.float64)  # (classes, rows): sums over classes run over whole rows
+    z -= z.max(axis=0)
     prior = PRIOR / len(labels)  # of a row: each is also added with this weight
-    odds = np.exp(logits)
-    expected = ((odds * logits).sum(axis=1) / odds.sum(axis=1)).sum()
-    wanted = (logits[np.arange(len(labels)), labels].sum() + prior * expected) / (1 + prior)
-    low, high = -np.log(LARGEST), np.log(LARGEST)  # of log(1/T)
-    for _ in range(30):
-        middle = (low + high) / 2
-        odds = np.exp(np.exp(middle) * logits)
-        if ((odds * logits).sum(axis=1) / odds.sum(axis=1)).sum() > wanted:
-            high = middle
-        else:
-            low = middle
-    return float(np.exp(-(low + high) / 2))
+
+    def moments(b: float) -> tuple[float, float]:
+        """Σ over rows of the mean and of the variance of the logarithms under p^b."""
+        odds = np.exp(b * z)
+        odds /= odds.sum(axis=0)
+        odds *= z
+        mean = odds.sum(axis=0)
+        return float(mean.sum()), float(np.vdot(odds, z) - np.vdot(mean, mean))
+
+    wanted = (float(z[labels, np.arange(len(labels))].sum()) + prior * moments(1.0)[0]) / (1 + prior)
+    low, high, b = 1 / LARGEST, LARGEST, 1.0
+    for _ in range(40):
+        mean, variance = moments(b)
+        low, high = (low, b) if mean > wanted else (b, high)
+        before, b = b, b - (mean - wanted) / variance if variance > 0 else low
+        if not low < b < high:
+            b = float(np.sqrt(low * high))
+        if abs(b - before) <= 1e-9 * b:
+            break
+    return 1 / b
 
 
 def fit_temperature(predictions: Predictions, labels: Ints, at: Ints) -> float:

@@ -10,7 +10,7 @@ from sweepstack.search.refusals import shown
 OPTIONS: dict[str, dict[str, type]] = {  # what each builder of ensembles/ takes, numbers above 0
     "average": {"top": int},
     "vote": {"top": int},
-    "selection": {"size": int, "start": int, "members": int},
+    "selection": {"size": int, "start": int, "members": int, "bags": int, "share": float},
     "stacking": {"top": int, "c": float, "learner": str},
     "neural": {"top": int, "hidden": int, "dropout": float},
     "cascade": {"members": int, "tolerance": float},

@@ -5,7 +5,8 @@ import pytest
 
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.objective import Objective
-from sweepstack.ensembles.selection import Selection, _RunningAverage
+from sweepstack.ensembles.running import InFull, LogLoss, RightAnswers, running_average
+from sweepstack.ensembles.selection import Selection
 from sweepstack.ensembles.store import Stack
 from sweepstack.ensembles.temperature import logs, normalised
 from sweepstack.models.costs import Costs
@@ -26,13 +27,13 @@ MATRIX = np.random.default_rng(0).uniform(0.2, 3, (4, 4)).astype(np.float32) * (
 def test_the_running_average_scores_as_the_metrics_do(metric: str, costs: Costs, synthetic: SimpleNamespace) -> None:
     stack, labels = synthetic.stack([3.0, 2.0, 4.0], rows=200)
     objective = Objective(metric, costs)
-    running = _RunningAverage(stack, labels, objective)
+    running = running_average(stack, labels, objective)
     picks = [2, 0, 2]
     for member in picks:
         running.add(member)
     value, log_loss = running.key(1)
     weights: Floats = np.array([0.25, 0.25, 0.5], np.float32)
-    combination = Combination((0, 1, 2), weights, temperature=running.temperature)
+    combination = Combination((0, 1, 2), weights, temperature=getattr(running, "temperature", 1.0))
     expected = metrics(combination.predict(stack), labels, costs)
     assert -DIRECTION[metric] * value == pytest.approx(expected[metric], abs=1e-5)
     assert log_loss == pytest.approx(expected["log_loss"], abs=1e-5)
@@ -66,7 +67,7 @@ def test_ties_go_to_a_member_already_in() -> None:
 
 
 def test_replacement_weighs_the_better_member_more_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweepstack.ensembles.selection.best_temperature", lambda *_: 1.0)
+    monkeypatch.setattr("sweepstack.ensembles.running.best_temperature", lambda *_: 1.0)
     # With weight w on the better one the likelihoods are .5+.4w, twice, and .9−.6w: the optimum is at w = 7/12.
     labels = np.array([0, 0, 0])
     better = [[0.9, 0.1], [0.9, 0.1], [0.3, 0.7]]
@@ -107,3 +108,94 @@ def test_for_log_loss_the_better_member_wins_and_not_the_surer(synthetic: Simple
     assert objective.score(stack.member(0), labels) < objective.score(stack.member(1), labels)
     combination = Selection().fit(stack, labels, objective)
     assert combination.weights[0] > 0.5
+
+
+@pytest.mark.parametrize("metric", ["reward", "accuracy", "accuracy_full"])
+def test_looking_only_where_an_answer_may_turn_gives_what_looking_at_all_gives(
+    metric: str, synthetic: SimpleNamespace
+) -> None:
+    segments = 3 if metric == "accuracy_full" else 1
+    stack, labels = synthetic.stack(np.linspace(0.5, 3, 12), rows=400, segments=segments)
+    stack.probabilities[:, :40] = np.round(stack.probabilities[:, :40] * 4) / 4  # so that there are ties
+    objective = Objective(metric)
+    quick, full = running_average(stack, labels, objective), InFull(stack, labels, objective)
+    assert isinstance(quick, RightAnswers)
+    picks: list[int] = []
+    for _ in range(12):
+        for member in range(12):
+            assert quick.key(member) == pytest.approx(full.key(member), abs=1e-6)
+        best = full.best(range(12), picks)
+        assert quick.best(range(12), picks) == best
+        picks.append(best)
+        quick.add(best)
+        full.add(best)
+
+
+def test_the_steepest_members_hold_the_best(synthetic: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 80 members eight are looked at in full, and the picks are those of looking at all."""
+    stack, labels = synthetic.stack(np.linspace(0, 3, 80), rows=400, segments=1)
+    quick, full = (running_average(stack, labels, Objective("log_loss")) for _ in range(2))
+    assert isinstance(quick, LogLoss)
+    picks: list[int] = [79, 78]
+    for each in (quick, full):
+        each.begin(picks)
+    for _ in range(10):
+        best = full.best(range(80), picks)
+        with monkeypatch.context() as patch:
+            patch.setattr("sweepstack.ensembles.running.STEEPEST", 8)
+            assert quick.best(range(80), picks) == best
+        picks.append(best)
+        quick.add(best)
+        full.add(best)
+
+
+def test_the_slopes_are_those_of_the_loss(synthetic: SimpleNamespace) -> None:
+    stack, labels = synthetic.stack([3.0, 2.0, 1.0], rows=200, segments=1)
+    running = running_average(stack, labels, Objective("log_loss"))
+    assert isinstance(running, LogLoss)
+    running.begin([0, 1])
+    assert running.temperature != 1
+    step = np.float32(0.02)
+    base = running._loss(running.sum, 2)
+    moved = [running._loss(running.sum + step * (each.T - running.sum / 2), 2) for each in running.probabilities]
+    slopes = running._slopes() / (200 * running.temperature * 2)
+    expected = (np.array(moved) - base) / step
+    np.testing.assert_allclose(slopes - (slopes[0] + slopes[1]) / 2, expected, atol=0.05 * np.abs(expected).max())
+
+
+def test_bags_of_the_library_by_hand() -> None:
+    # Each bag is one of two members, and nothing else: their picks add up to how often each was drawn.
+    labels = np.array([0, 1, 0, 1])
+    a = [[0.9, 0.1], [0.1, 0.9], [0.6, 0.4], [0.6, 0.4]]
+    b = [[0.6, 0.4], [0.6, 0.4], [0.9, 0.1], [0.1, 0.9]]
+    selection = Selection(size=1, bags=40, share=0.5)
+    combination = selection.fit(one_segment(a, b), labels, Objective("log_loss"))
+    assert combination.members == (0, 1)
+    drawn = [bag[0] for bag in selection._bags([0, 1])]
+    assert combination.weights[0] == pytest.approx(drawn.count(0) / 40)
+    assert 10 < drawn.count(0) < 30
+
+
+def test_bags_have_their_share_of_the_library_in_order_of_rank() -> None:
+    ranked = [4, 2, 0, 1, 3, 5]
+    bags = Selection(bags=20, share=0.5)._bags(ranked)
+    assert len(bags) == 20
+    for bag in bags:
+        assert len(set(bag)) == 3
+        assert [ranked.index(member) for member in bag] == sorted(ranked.index(member) for member in bag)
+    assert {member for bag in bags for member in bag} == set(ranked)
+    assert Selection(bags=3, share=1.0)._bags(ranked) == [ranked] * 3
+    assert Selection()._bags(ranked) == [ranked]
+
+
+def test_with_bags_too_no_more_members_are_served_than_allowed(synthetic: SimpleNamespace) -> None:
+    stack, labels = synthetic.stack([3.0] * 12, rows=300)
+    many = Selection(bags=10).fit(stack, labels, Objective("log_loss"))
+    few = Selection(bags=10, members=3).fit(stack, labels, Objective("log_loss"))
+    assert len(many.members) > 3 >= len(few.members)
+    assert few.weights.sum() == pytest.approx(1)
+
+
+def test_a_share_is_a_share() -> None:
+    with pytest.raises(ValueError, match=r"share must be above 0 and at most 1, but got 1\.5"):
+        Selection(share=1.5)

@@ -1,0 +1,104 @@
+"""Greedy selection over a large library: 500 members × 10,000 rows × 20 classes, 25 picks, one thread, a fresh process.
+
+Seconds are those of `Selection().fit` alone, memory is how far the peak of resident memory rises above that of the
+predictions (400 MB). Members come in families of ten that err alike. The peer is the loop of AutoGluon's
+GreedyWeightedEnsembleSelection (its `ensemble_selection.py`): every round adds each member to the running sum and asks
+scikit-learn for the metric; ties go to members already in. It is timed over its first rounds and scaled up, as all its
+rounds cost the same. About two minutes.
+
+    python studies/benchmarks/selection.py
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import time
+
+import numpy as np
+from sklearn.metrics import accuracy_score, log_loss
+
+from sweepstack.ensembles.objective import Objective
+from sweepstack.ensembles.selection import Selection
+from sweepstack.ensembles.store import Stack
+from sweepstack.models.predictions import Floats, Ints
+
+MEMBERS, ROWS, CLASSES, FAMILY, PICKS = 500, 10_000, 20, 10, 25
+PEER_ROUNDS = 1
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+def library(rows: int, seed: int) -> tuple[Stack, Ints]:
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, CLASSES, rows)
+    worth = np.random.default_rng(0).uniform(1.5, 3.5, MEMBERS)  # of the same members in every set of rows
+    probabilities = np.empty((MEMBERS, rows, 1, CLASSES), dtype=np.float32)
+    shared = np.empty((rows, CLASSES), dtype=np.float32)
+    for member in range(MEMBERS):
+        if member % FAMILY == 0:
+            shared = random.standard_normal((rows, CLASSES), dtype=np.float32)
+        z = random.standard_normal((rows, CLASSES), dtype=np.float32)
+        z += shared
+        z[np.arange(rows), labels] += worth[member]
+        np.exp(z, out=z)
+        z /= z.sum(axis=1, keepdims=True)
+        probabilities[member, :, 0] = z
+    return Stack(probabilities, np.ones((MEMBERS, rows, 1), np.float32), np.ones(rows, np.int64)), labels
+
+
+def peer(probabilities: Floats, labels: Ints, metric: str, rounds: int) -> Ints:
+    """How often each member was picked."""
+    counts = np.zeros(len(probabilities), dtype=np.int64)
+    total = np.zeros_like(probabilities[0])
+    for size in range(1, rounds + 1):
+        scores = np.empty(len(probabilities))
+        for j, each in enumerate(probabilities):
+            average = (total + each) / size
+            if metric == "log_loss":
+                scores[j] = -log_loss(labels, average, labels=np.arange(CLASSES))
+            else:
+                scores[j] = accuracy_score(labels, average.argmax(axis=1))
+        tied = np.flatnonzero(np.round(scores, 6) == np.round(scores, 6).max())
+        best = next((j for j in tied if counts[j]), tied[0])
+        counts[best] += 1
+        total += probabilities[best]
+    return counts
+
+
+def megabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def one(metric: str, bags: int) -> None:
+    stack, labels = library(ROWS, seed=1)
+    objective = Objective(metric)
+    before, began = megabytes(), time.perf_counter()
+    combination = Selection(bags=bags).fit(stack, labels, objective)
+    seconds, extra = time.perf_counter() - began, megabytes() - before
+    del stack
+    fresh, fresh_labels = library(ROWS, seed=2)
+    score = abs(objective.score(combination.predict(fresh), fresh_labels))
+    print(
+        f"{metric:14} ours, {bags:2} bags  {seconds:7.2f} s  {extra:6.0f} MB more  "
+        f"{len(combination.members):3} members, {score:.4f} on fresh rows",
+        flush=True,
+    )
+
+
+def one_peer(metric: str) -> None:
+    stack, labels = library(ROWS, seed=1)
+    began = time.perf_counter()
+    peer(stack.probabilities[:, :, 0], labels, metric, PEER_ROUNDS)
+    seconds = (time.perf_counter() - began) / PEER_ROUNDS * PICKS
+    print(f"{metric:14} the peer      {seconds:7.0f} s  (from {PEER_ROUNDS} of {PICKS} rounds)", flush=True)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 1:
+        for metric in ("log_loss", "accuracy_full"):
+            for kind in ("1", "peer"):
+                subprocess.run([sys.executable, __file__, metric, kind], check=True, env=os.environ | ONE_THREAD)
+    elif sys.argv[2] == "peer":
+        one_peer(sys.argv[1])
+    else:
+        one(sys.argv[1], int(sys.argv[2]))
