@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sweepstack.ensembles.comparison import Sample
+from sweepstack.ensembles.comparison import Sample, resampled_means
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,10 @@ def optimism(samples: Sequence[Sample], seed: int) -> Optimism:
     count = len(samples)
     if count < 2:
         return Optimism(count, 0.0, 0.0)
-    resampled = np.stack([sample.resampled(seed) for sample in samples])  # (K, RESAMPLES)
+    means = resampled_means(np.concatenate([sample.features for sample in samples], axis=1), seed)  # once for all
+    ends = np.cumsum([sample.features.shape[1] for sample in samples])[:-1]
+    own_means = np.split(means, ends, axis=1)
+    resampled = np.stack([sample.at(own) for sample, own in zip(samples, own_means, strict=True)])  # (K, RESAMPLES)
     luck = resampled - resampled.mean(axis=1, keepdims=True)
     winner = resampled.argmax(axis=0)
     own = float(luck[winner, np.arange(luck.shape[1])].mean())
