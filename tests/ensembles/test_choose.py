@@ -95,7 +95,7 @@ def test_the_rival_is_the_better_of_trial_and_baseline(synthetic: SimpleNamespac
     choice = choose(*blend, *valid, [make("bagging")], OBJECTIVE)
     assert choice.chosen == "baseline-1"
     assert choice.notes == ("bagging was left out: there is no member of kind refit",)
-    assert choice.reason == "baseline-1 is exported: there is no ensemble."
+    assert choice.reason.startswith("baseline-1 is exported: there is no ensemble; chosen among 2, which flatters")
 
 
 def test_a_kind_that_the_study_leaves_out_stands_in_the_table_and_in_no_ensemble(synthetic: SimpleNamespace) -> None:
