@@ -6,27 +6,23 @@ after a while, read what it holds and record again whatever differs. The sweep n
 it; ``close`` says whether everything arrived.
 """
 
-import logging
-import sqlite3
 import threading
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
-from sweepstack.models.errors import SweepstackError
 from sweepstack.search.tracking_check import check_tracking
+from sweepstack.search.tracking_log import reason
 from sweepstack.search.tracking_mirror import Mirror, RunState
+from sweepstack.search.tracking_process import RemoteMirror
 from sweepstack.search.tracking_store import quiet_environment, shown, ui_command
 
 __all__ = ["RunState", "Tracker", "check_tracking", "ui_command"]
 
 GATHER = 0.5  # seconds from the first put to a pass over what was put: several reports of a trial make one batch
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0  # seconds; doubled in between
-CHATTY = ("mlflow", "alembic", "sqlalchemy", "urllib3")  # what prints on MLflow's behalf
 
 
 class Tracker:
@@ -34,13 +30,19 @@ class Tracker:
 
     ``on_run(key, run_id)`` is called once for every run, as soon as it is known to be in the store; ``log`` takes
     MLflow's messages and ours, a line at a time. Both are called from the tracker's thread, which starts at once,
-    because importing mlflow and making a fresh store take three to five seconds.
+    because importing mlflow and making a fresh store take three to five seconds. ``mirror`` opens the store.
     """
 
     def __init__(
-        self, uri: str, experiment: str, sweep_id: str, on_run: Callable[[str, str], None], log: Callable[[str], None]
+        self,
+        uri: str,
+        experiment: str,
+        sweep_id: str,
+        on_run: Callable[[str, str], None],
+        log: Callable[[str], None],
+        mirror: type[Mirror] | type[RemoteMirror] = RemoteMirror,
     ) -> None:
-        self._open: Callable[[], Mirror] = lambda: Mirror(uri, experiment, sweep_id, log)
+        self._open = partial(mirror, uri, experiment, sweep_id, log)
         self._store, self._on_run, self._log = shown(uri), on_run, log
         self._lock = threading.Lock()
         self._woken = threading.Event()  # something was put, or the tracker closes
@@ -51,10 +53,9 @@ class Tracker:
         self._recorded: dict[str, RunState] = {}  # what the store was last seen to take
         self._failures: Counter[str] = Counter()
         self._known: dict[str, str] = {}  # run ids that on_run was told
-        self._mirror: Mirror | None = None
+        self._mirror: Mirror | RemoteMirror | None = None
         self._trouble: str | None = None
         quiet_environment()  # before mlflow is imported
-        _route(log)
         self._thread = threading.Thread(target=self._work, name="tracker", daemon=True)
         self._thread.start()
 
@@ -122,19 +123,22 @@ class Tracker:
                 self._record(self._mirror, key)
             self._check_current(self._mirror)
         except Exception as error:  # whatever a store, a network or a disk can raise: the sweep must go on
+            if self._mirror is not None:
+                with suppress(Exception):
+                    self._mirror.close()
             self._mirror = None
             self._failures[key] += 1
-            reason = _reason(error)
-            if reason != self._trouble:
-                self._say(f"MLflow at {self._store} refuses{f' run {key!r}' if key else ''}: {reason}; trying again")
-            self._trouble = reason
+            why = reason(error)
+            if why != self._trouble:
+                self._say(f"MLflow at {self._store} refuses{f' run {key!r}' if key else ''}: {why}; trying again")
+            self._trouble = why
             return False
         if self._trouble is not None:
             self._say(f"MLflow at {self._store} records again")
             self._trouble = None
         return True
 
-    def _record(self, mirror: Mirror, key: str) -> None:
+    def _record(self, mirror: Mirror | RemoteMirror, key: str) -> None:
         with self._lock:
             state, times = self._states[key], dict(self._times[key])
         if state.parent and mirror.parent_id is None:
@@ -154,7 +158,7 @@ class Tracker:
             except Exception as error:  # the listener's failure is none of the store's
                 self._say(f"the run {key!r} is in MLflow as {run_id}, but that could not be noted: {error}")
 
-    def _check_current(self, mirror: Mirror) -> None:
+    def _check_current(self, mirror: Mirror | RemoteMirror) -> None:
         if not mirror.is_current():
             self._all_stale()
             self._recorded.clear()
@@ -169,19 +173,6 @@ class Tracker:
             self._log(line)
 
 
-def _reason(error: BaseException) -> str:
-    """What the system or sqlite said, if one of them caused it, without what MLflow wraps around it; one line."""
-    if isinstance(error, SweepstackError):
-        return str(error)
-    found, cause = error, error.__cause__ or error.__context__
-    while cause is not None:
-        if isinstance(cause, OSError | sqlite3.Error):
-            found = cause
-        cause = cause.__cause__ or cause.__context__
-    text = found.strerror if isinstance(found, OSError) and found.strerror else str(found)
-    return " ".join(text.split())[:300] or type(error).__name__
-
-
 def _set_times(times: dict[int, int], state: RunState) -> None:
     """Gives each new step a time: now, or spread over the run where it has ended (a run that is put again)."""
     new = [step for step, _ in state.metrics if step not in times]
@@ -190,35 +181,3 @@ def _set_times(times: dict[int, int], state: RunState) -> None:
             time.time() if state.ended is None else state.started + (state.ended - state.started) * place / len(new)
         )
         times[step] = round(1000 * max(seconds, state.started))
-
-
-class _Line(logging.Handler):
-    def __init__(self, log: Callable[[str], None]) -> None:
-        super().__init__()
-        self.log = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.log(f"{record.name}: {record.getMessage()}")
-
-
-def _route(log: Callable[[str], None]) -> None:
-    """Sends the messages and warnings of MLflow and of what it stands on to ``log`` instead of the terminal."""
-    for name in CHATTY:
-        logger = logging.getLogger(name)
-        logger.handlers = [_Line(log)]
-        logger.propagate = False
-        logger.setLevel(logging.ERROR if name == "urllib3" else logging.WARNING)  # it warns of every retry
-    warnings.filterwarnings("default", module=rf"({'|'.join(CHATTY)})(\.|$)")
-    usual = warnings.showwarning
-    if isinstance(usual, partial) and usual.func is _show_warning:
-        usual = usual.args[1]
-    warnings.showwarning = partial(_show_warning, log, usual)
-
-
-def _show_warning(
-    log: Callable[[str], None], usual: Any, message: Any, category: Any, filename: str, lineno: int, *rest: Any
-) -> None:
-    if any(f"/{name}/" in filename for name in CHATTY):
-        log(f"{filename}:{lineno}: {category.__name__}: {message}")
-    else:
-        usual(message, category, filename, lineno, *rest)

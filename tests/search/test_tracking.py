@@ -65,7 +65,7 @@ class Store:
 
     def tracker(self, **changes: Any) -> Tracker:
         given = {"uri": self.uri, "experiment": "study", "sweep_id": "sweep-1", "on_run": self.ids.__setitem__}
-        return Tracker(**given | {"log": self.lines.append} | changes)
+        return Tracker(**given | {"log": self.lines.append, "mirror": tracking_mirror.Mirror} | changes)
 
     def record(self, *states: RunState) -> None:
         tracker = self.tracker()
