@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sweepstack.ensembles.cascade import NEVER, Cascade, CascadeBuilder
+from sweepstack.ensembles.cascade import Cascade, CascadeBuilder, Regret
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.ensemble import Ensemble
 from sweepstack.ensembles.objective import Objective
@@ -150,13 +150,27 @@ def test_the_first_member_is_the_best(synthetic: SimpleNamespace) -> None:
     assert sum(cascade.weights) == pytest.approx(1)
 
 
-def test_with_no_tolerance_it_is_no_worse_where_it_was_fitted(synthetic: SimpleNamespace) -> None:
+def test_with_no_tolerance_it_expects_to_lose_nothing(synthetic: SimpleNamespace) -> None:
     stack, labels = synthetic.stack([4.0, 3.5, 4.0, 3.0], rows=500)
     cascade = CascadeBuilder(tolerance=1e-9).fit(stack, labels, OBJECTIVE)
-    whole = Selection(members=8).fit(stack, labels, OBJECTIVE)
-    assert isinstance(cascade, Cascade)
-    score, target = (OBJECTIVE.score(each.predict(stack), labels) for each in (cascade, whole))
-    assert score >= target - 1e-6 or cascade.sure == NEVER
+    whole = Selection(members=8).fit(stack, labels, OBJECTIVE).predict(stack)
+    assert Regret.of(whole, OBJECTIVE)(cascade.predict(stack)) <= 1e-6
+
+
+def test_regret_by_hand() -> None:
+    """Two rows, two segments: at the end the whole ensemble says (.9, .1) and (.4, .6)."""
+    ends = np.array([[0.9, 0.1], [0.4, 0.6]], dtype=np.float32)
+    probabilities = np.stack([ends, ends], axis=1)
+    whole = Predictions(probabilities, np.array([[1, 1], [0, 1]], dtype=np.float32), np.array([2, 2]))
+    objective = Objective("reward", Costs(0.02))
+    regret = Regret.of(whole, objective)
+    assert regret.worth == pytest.approx((0.9 + 0.6) / 2 - 0.02 / 2)
+    assert regret(whole) == 0
+    flipped = Predictions(probabilities[:, :, ::-1], np.ones((2, 2), dtype=np.float32), whole.n_segments)
+    assert regret(flipped) == pytest.approx((0.8 + 0.2) / 2 - 0.02 / 2), "wrong by its own lights, but read less"
+    log_loss = Regret.of(whole, Objective("log_loss"))
+    kl = 0.8 * np.log(9) + 0.2 * np.log(1.5)
+    assert log_loss(flipped) == pytest.approx(kl / 2, rel=1e-5)
 
 
 def test_state_comes_back_and_what_is_none_is_refused(synthetic: SimpleNamespace) -> None:
