@@ -18,7 +18,7 @@ from sweepstack.ensembles.pools import LINEAR, Pool, weighted
 from sweepstack.ensembles.stop import fit_stop
 from sweepstack.ensembles.store import Kind, Member, Stack
 from sweepstack.ensembles.temperature import fit_temperature, tempered
-from sweepstack.models.predictions import DIRECTION, Floats, Ints, Predictions, scores
+from sweepstack.models.predictions import Floats, Ints, Predictions
 
 SAME = 0.01  # mean total variation distance of two members' labels up to which they count as one
 
@@ -46,18 +46,20 @@ class Builder(ABC):
 
 def ranking(stack: Stack, labels: Ints, objective: Objective) -> list[int]:
     """The members' places, best first by the objective; ties to the lower log loss, then to the lower place."""
+    rows, last = np.arange(len(labels)), stack.n_segments - 1
+    right = objective.counts_right_answers(stack.answer.shape[2])
     keys = []
     for place in range(len(stack)):
         predictions = stack.member(place)
+        of_label = predictions.probabilities[rows, last, labels].astype(np.float64)
+        log_loss = float(-np.log(np.clip(of_label, 1e-12, 1.0)).mean())
         if objective.metric == "log_loss":
-            of_label = predictions.probabilities[np.arange(len(labels)), stack.n_segments - 1, labels]
-            log_loss = -np.log(np.clip(of_label, 1e-12, 1.0)).mean(dtype=np.float64)
-            keys.append((log_loss, log_loss, place))
-            continue
-        found = scores(predictions, labels, objective.costs)
-        score = DIRECTION[objective.metric] * found[objective.metric].mean() if objective.metric in found else None
-        score = objective.score(predictions, labels) if score is None else score
-        keys.append((-round(float(score), 10), found["log_loss"].mean(), place))
+            score = -log_loss
+        elif right:  # stops and costs need not be worked out
+            score = float((predictions.at(last).argmax(axis=1) == labels).mean())
+        else:
+            score = objective.score(predictions, labels)
+        keys.append((-round(score, 10), log_loss, place))
     return [place for *_, place in sorted(keys)]
 
 

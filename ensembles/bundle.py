@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from sweepstack.ensembles import checksums, conformal
-from sweepstack.ensembles.card import Card, markdown, versions
+from sweepstack.ensembles.card import PACKAGES, Card, markdown, versions
 from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.ensemble import Ensemble
@@ -175,7 +175,7 @@ def _fill(
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "ensemble.safetensors")
     if calibration is not None:
         save_file({"scores": calibration}, folder / CALIBRATION)
-    installed = versions()
+    installed = versions((*PACKAGES, *combination.pool.packages))
     metrics = {"valid": row.valid, "blend": row.blend, "test": row.test, "test_interval": row.test_interval}
     content = {
         "format": FORMAT,

@@ -20,6 +20,7 @@ from sweepstack.ensembles.crossfit import FOLDS, cross_fit, folds
 from sweepstack.ensembles.objective import Objective, half_widths
 from sweepstack.ensembles.optimism import Optimism, optimism
 from sweepstack.ensembles.store import Kind, Library, Stack
+from sweepstack.models.errors import TrainingError
 from sweepstack.models.predictions import DIRECTION, Floats, Ints, Predictions, metrics
 
 Role = Literal["ensemble", "trial", "baseline", "control"]
@@ -199,9 +200,13 @@ def _choose(
         def fit(stack: Stack, labels: Ints, builder: Builder = builder) -> Callable[[Stack], Predictions]:
             return builder.fit(stack, labels, objective).predict
 
-        fitted = builder.fit(own, blend_labels, objective)
+        try:
+            fitted, cross_fitted = builder.fit(own, blend_labels, objective), cross_fit(fit, own, blend_labels, fold)
+        except TrainingError as error:
+            notes.append(f"{name} was left out: {error}")
+            continue
         fitted = replace(fitted, members=tuple(places[m] for m in fitted.members))
-        add(name, builder.name, "ensemble", fitted, cross_fit(fit, own, blend_labels, fold))
+        add(name, builder.name, "ensemble", fitted, cross_fitted)
 
     rows.sort(key=lambda row: -objective.score(on_blend[row.name], blend_labels))  # stable: ties in the given order
     ensembles = [row.name for row in rows]

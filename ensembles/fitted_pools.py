@@ -117,6 +117,7 @@ class Graph(Fitted):
     """Any classifier of scikit-learn, as an ONNX graph that ONNX Runtime runs."""
 
     kind: ClassVar[str] = "onnx"
+    packages: ClassVar[tuple[str, ...]] = ("onnxruntime",)
     graph: NDArray[np.uint8]  # (bytes,)
     inputs: Ints  # (1,): members × classes
 

@@ -126,7 +126,7 @@ def _learned(
     own = [*[torch.nonzero(~each)[:, 0] for each in held], torch.arange(len(x))]
 
     def linear(at: slice) -> "torch.Tensor":
-        each: "torch.Tensor" = scale[at] * (1 / members + weights[3][at])
+        each: torch.Tensor = scale[at] * (1 / members + weights[3][at])
         return each
 
     def losses(x: "torch.Tensor", y: "torch.Tensor", w: "torch.Tensor", at: slice) -> "torch.Tensor":

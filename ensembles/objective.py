@@ -30,6 +30,11 @@ class Objective:
         """Whether the metric looks at a text's last segment only, wherever the ensemble would have answered."""
         return self.metric in ("log_loss", "accuracy_full", "calibration_error")
 
+    def counts_right_answers(self, segments: int) -> bool:
+        """Whether, of texts of so many segments, it is the share of right answers after reading everything."""
+        one = segments == 1 and self.metric in ("reward", "accuracy")
+        return (one or self.metric == "accuracy_full") and self.costs.matrix is None
+
     @property
     def stop_costs(self) -> Costs:
         """What a stop is fitted with: READ is free where only answers count; a metric that says nothing of reading

@@ -21,6 +21,7 @@ Arrays = dict[str, NDArray[Any]]
 @dataclass(frozen=True)
 class Pool(ABC):
     kind: ClassVar[str]  # its name in a bundle
+    packages: ClassVar[tuple[str, ...]] = ()  # that it needs beside those of every bundle
 
     @abstractmethod
     def mix(self, probabilities: Floats, weights: Floats) -> Floats:

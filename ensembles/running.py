@@ -29,15 +29,13 @@ Key = tuple[float, float]
 
 STEEPEST = 24  # members that are looked at in full
 BLOCK = 4_000_000  # probabilities in memory at a time
-RIGHT = ("reward", "accuracy", "accuracy_full")  # of one segment without a matrix of costs: right answers all
 
 
 def running_average(stack: Stack, labels: Ints, objective: Objective) -> "RunningAverage":
     """The one that suits the objective, without a pick."""
     if objective.metric == "log_loss":
         return LogLoss(stack, labels)
-    reads_one = stack.answer.shape[2] == 1 or objective.metric == "accuracy_full"
-    if objective.metric in RIGHT and reads_one and objective.costs.matrix is None:
+    if objective.counts_right_answers(stack.answer.shape[2]):
         return RightAnswers(stack, labels)
     return InFull(stack, labels, objective)
 
@@ -101,7 +99,7 @@ class LogLoss(RunningAverage):
     def add(self, member: int) -> Key:
         self._add(member)
         self.count += 1
-        self.temperature = best_temperature(self._logs(self.sum, self.count).T, self.labels)
+        self.temperature = best_temperature(self._logs(self.sum, self.count).T, self.labels, self.temperature)
         return (self._loss(self.sum, self.count),) * 2
 
     def best(self, left: Sequence[int], inside: Collection[int]) -> int:
@@ -167,7 +165,8 @@ class RightAnswers(RunningAverage):
     def best(self, left: Sequence[int], inside: Collection[int]) -> int:
         right = self._right(left)
         tied = [left[i] for i in np.flatnonzero(right == right.max())]
-        return min(tied, key=lambda m: (m not in inside, self._log_loss(m), m))
+        tied = [member for member in tied if member in inside] or tied
+        return min(tied, key=lambda m: (self._log_loss(m), m))
 
     def _value(self, right: int) -> float:
         return -round(right / len(self.rows), 10)

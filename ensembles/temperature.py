@@ -49,8 +49,8 @@ def log_losses(logits: NDArray[Any], labels: Ints, temperature: float) -> NDArra
     return np.asarray(np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(labels)), labels], dtype=np.float64)
 
 
-def best_temperature(logits: NDArray[Any], labels: Ints) -> float:
-    """The temperature with the least log loss of log-probabilities (rows, classes).
+def best_temperature(logits: NDArray[Any], labels: Ints, start: float = 1.0) -> float:
+    """The temperature with the least log loss of log-probabilities (rows, classes); ``start``: one that is near.
 
     To the rows PRIOR more are added, whose labels are as likely as the probabilities say: they ask for T = 1. The loss
     is convex in b = 1/T. The root of its derivative, Σ (the mean of the logarithms under p^b − the label's), is found
@@ -69,14 +69,14 @@ def best_temperature(logits: NDArray[Any], labels: Ints) -> float:
         return float(mean.sum()), float(np.vdot(odds, z) - np.vdot(mean, mean))
 
     wanted = (float(z[labels, np.arange(len(labels))].sum()) + prior * moments(1.0)[0]) / (1 + prior)
-    low, high, b = 1 / LARGEST, LARGEST, 1.0
+    low, high, b = 1 / LARGEST, LARGEST, 1 / start
     for _ in range(40):
         mean, variance = moments(b)
         low, high = (low, b) if mean > wanted else (b, high)
         before, b = b, b - (mean - wanted) / variance if variance > 0 else low
         if not low < b < high:
             b = float(np.sqrt(low * high))
-        if abs(b - before) <= 1e-9 * b:
+        if abs(b - before) <= 1e-6 * b:
             break
     return 1 / b
 

@@ -80,8 +80,8 @@ class Ensembles(Settings):
     @field_validator("library", "builders")
     @classmethod
     def _named_once(cls, entries: list[Any]) -> list[Any]:
-        names = [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
-        twice = [name for place, name in enumerate(names) if name in names[:place]]
-        if twice:
-            raise ValueError(f"must name each entry once, but got {twice[0]} twice; take one out")
+        twice = [entry for place, entry in enumerate(entries) if entry in entries[:place]]
+        if twice:  # with other options it is another builder
+            entry = twice[0] if isinstance(twice[0], str) else shown(twice[0])
+            raise ValueError(f"must name each entry once, but got {entry} twice; take one out")
         return entries

@@ -32,11 +32,12 @@ def library(rows: int, seed: int) -> tuple[Stack, Ints]:
     random = np.random.default_rng(seed)
     labels = random.integers(0, CLASSES, rows)
     worth = np.random.default_rng(0).uniform(1.5, 3.5, MEMBERS)  # of the same members in every set of rows
+    unknown = random.standard_normal((rows, CLASSES), dtype=np.float32)  # what no member can know
     probabilities = np.empty((MEMBERS, rows, 1, CLASSES), dtype=np.float32)
     shared = np.empty((rows, CLASSES), dtype=np.float32)
     for member in range(MEMBERS):
         if member % FAMILY == 0:
-            shared = random.standard_normal((rows, CLASSES), dtype=np.float32)
+            shared = unknown + random.standard_normal((rows, CLASSES), dtype=np.float32)
         z = random.standard_normal((rows, CLASSES), dtype=np.float32)
         z += shared
         z[np.arange(rows), labels] += worth[member]

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from sweepstack.ensembles.bundle import Reading, export
 from sweepstack.ensembles.card import Card
 from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.combination import Combination
+from sweepstack.ensembles.fitted_pools import LinearModel
 from sweepstack.ensembles.pools import LOGARITHMIC
 from sweepstack.ensembles.read_head import SHAPES, ReadHead
 from sweepstack.ensembles.stop import Stop
@@ -34,6 +36,7 @@ CARD = Card(
 FIGURES = {"reward": 0.9}
 ROW = Row("selection", "selection", "ensemble", ("trial-1", "trial-0"), (0.75, 0.25), "averaged", FIGURES, FIGURES)
 COMBINATION = Combination((1, 0), np.array([0.75, 0.25], np.float32))
+ALIKE = np.full(2, 0.5, np.float32)
 TEXTS = ["apple", "apple ant apple ant", "bee apple bee", "bee"]
 
 
@@ -87,6 +90,35 @@ def test_a_pool_its_temperature_and_its_stop_survive_the_export(tmp_path: Path, 
     assert first.probability == pytest.approx(np.exp(3) / (np.exp(3) + 2), abs=1e-6)
     assert second.segments == 3  # e⁶/(e⁶+2) is .995
     assert bundle.ensemble.combination.stop == Stop(0.999)
+
+
+def test_a_pool_that_was_fitted_for_other_classes_is_refused(tmp_path: Path, keyword_members: list[Member]) -> None:
+    weight = np.ones((8, 4), np.float32)
+    pool = LinearModel(np.arange(4), weight, np.zeros(4, np.float32))
+    combination = Combination((0, 1), np.array([0.5, 0.5], np.float32), pool)
+    export(tmp_path / "bundle", ROW, combination, keyword_members, CARD)
+    with pytest.raises(BundleError, match="2 members and 3 classes are no 8 features of its pool"):
+        load(tmp_path / "bundle")
+
+
+def test_a_classifier_of_scikit_learn_survives_the_export_as_a_graph(
+    tmp_path: Path, keyword_members: list[Member]
+) -> None:
+    pytest.importorskip("skl2onnx")
+    pytest.importorskip("onnxruntime")
+    from sweepstack.ensembles.learners import fit
+
+    labels = np.arange(60) % 3
+    said = np.random.default_rng(0).dirichlet(np.ones(3), (2, 60)).astype(np.float32)
+    pool = fit("sklearn.tree:DecisionTreeClassifier", 1.0)(said, labels, np.ones(60))
+    combination = Combination((0, 1), np.array([0.5, 0.5], np.float32), pool)
+    export(tmp_path / "bundle", ROW, combination, keyword_members, CARD)
+    bundle = load(tmp_path / "bundle")
+    assert bundle.ensemble.combination.pool.kind == "onnx"
+    assert bundle.metadata["versions"]["onnxruntime"] == version("onnxruntime")
+    np.testing.assert_array_equal(
+        bundle.ensemble.combination.pool.mix(said[:, None], ALIKE), pool.mix(said[:, None], ALIKE)
+    )
 
 
 def test_the_label_given_costs_least_in_expectation(tmp_path: Path, keyword_members: list[Member]) -> None:

@@ -16,7 +16,7 @@ from sweepstack.ensembles.comparison import Sample
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.store import Library, Member, Stack
 from sweepstack.models.costs import Costs
-from sweepstack.models.errors import DataError
+from sweepstack.models.errors import DataError, TrainingError
 from sweepstack.models.predictions import DIRECTION, Ints, metrics
 
 OBJECTIVE = Objective("reward", Costs(0.02))
@@ -88,6 +88,19 @@ def test_an_ensemble_that_gains_nothing_is_not_exported(synthetic: SimpleNamespa
     assert choice.chosen == "trial-0"
     assert "beats it with a chance of only" in choice.reason
     assert "80% is needed" in choice.reason
+
+
+def test_a_builder_that_cannot_be_kept_is_left_out_with_the_reason(synthetic: SimpleNamespace) -> None:
+    class Unkept(Builder):
+        name = "stacking"
+
+        def fit(self, stack: Stack, labels: Ints, objective: Objective) -> Combination:
+            raise TrainingError("a learner and its ONNX graph differ")
+
+    valid, blend, _ = three_parts(synthetic, [3.0, 2.0, 2.5], ["trial", "trial", "baseline"])
+    choice = choose(*blend, *valid, [Unkept(), make("average")], OBJECTIVE)
+    assert choice.notes == ("stacking was left out: a learner and its ONNX graph differ",)
+    assert [row.name for row in choice.rows if row.role == "ensemble"] == ["average"]
 
 
 def test_the_rival_is_the_better_of_trial_and_baseline(synthetic: SimpleNamespace) -> None:

@@ -10,14 +10,16 @@ import pytest
 from sweepstack.ensembles.bundle import load
 from sweepstack.ensembles.choose import Choice, Row
 from sweepstack.ensembles.combination import Combination
+from sweepstack.ensembles.fitted_pools import Graph
 from sweepstack.ensembles.pools import LOGARITHMIC
 from sweepstack.ensembles.stop import Stop
 from sweepstack.ensembles.store import Library, Member
 from sweepstack.models.data import load_dataset
 from sweepstack.models.errors import InputError
 from sweepstack.models.predictions import DIRECTION
+from sweepstack.search.folder import RunFolder
 from sweepstack.search.ledger import Ledger
-from sweepstack.search.record import ATTRIBUTE, BuiltEnsembles, card
+from sweepstack.search.record import ATTRIBUTE, BuiltEnsembles, card, read_calibration, write_calibration
 from sweepstack.search.result import Result
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
@@ -38,6 +40,7 @@ def built(rows: tuple[Row, ...], tmp_path: Path) -> BuiltEnsembles:
         "selection": Combination((0, 2, 1), weights, LOGARITHMIC, Stop(0.1 + 0.2), 0.7 + 0.1),
         "trial-7": Combination((1,), np.ones(1, dtype=np.float32)),
         "linear": Combination((2,), np.ones(1, dtype=np.float32)),
+        "graph": Combination((0, 2), weights[:2], Graph(np.arange(3), np.arange(256, dtype=np.uint8), np.array([6]))),
     }
     members = tuple(
         Member(name, kind, tmp_path / folder)
@@ -172,3 +175,22 @@ def test_the_table_says_what_serving_costs_and_what_it_may(built: BuiltEnsembles
     assert table.loc["selection", ["size_mb", "latency_ms", "latency_32_ms"]].tolist() == [3.1, 1.2, 0.3]
     assert table["over_budget"].tolist() == ["size_mb 3.1 > 1", "", ""]
     assert table["front"].tolist() == [True, False, False]
+
+
+def test_what_sets_are_calibrated_by_is_kept_beside_the_ledger(
+    ledger: Ledger, built: BuiltEnsembles, tmp_path: Path
+) -> None:
+    scores = {"selection": np.float32([0.1, 0.25, 0.9]), "linear": np.float32([0.5])}
+    kept = replace(built, choice=replace(built.choice, calibration=scores))
+    kept.write(ledger, tmp_path)
+    again = BuiltEnsembles.read(ledger, tmp_path)
+    assert again is not None
+    assert {name: each.tolist() for name, each in again.choice.calibration.items()} == {
+        name: each.tolist() for name, each in scores.items()
+    }
+    write_calibration(RunFolder(tmp_path).calibration, scores, "of another build")
+    other = BuiltEnsembles.read(ledger, tmp_path)
+    assert other is not None
+    assert other.choice.calibration == {}
+    RunFolder(tmp_path).calibration.write_bytes(b"torn")
+    assert read_calibration(RunFolder(tmp_path).calibration, built.digest) == {}

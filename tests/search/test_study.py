@@ -216,8 +216,12 @@ def test_a_wrong_override_is_named_not_the_file(tmp_path: Path, override: str, l
          "search.start: has no use under the grid sampler"),
         (MINIMAL + "search: {sampler: grid}", "space.train.lr: the grid sampler needs points: n beside log"),
         (MINIMAL + "space: {train.lr: {log: [0, 0.1]}}", "space.train.lr: log needs bounds above 0, but got [0, 0.1]"),
-        (MINIMAL + "ensembles: {builders: [stacking, {stacking: {top: 3}}]}",
+        (MINIMAL + "ensembles: {builders: [stacking, average, stacking]}",
          "ensembles.builders: must name each entry once, but got stacking twice; take one out"),
+        (MINIMAL + "ensembles: {builders: [{stacking: {top: 3}}, {stacking: {top: 3}}]}",
+         "ensembles.builders: must name each entry once, but got {'stacking': {'top': 3}} twice; take one out"),
+        (MINIMAL + "ensembles: {builders: [{stacking: {learner: 3}}]}",
+         "ensembles.builders[0]: stacking.learner must be text, but got 3"),
         (MINIMAL + "ensembles: {builders: [{bagging: {members: 2.5}}]}",
          "ensembles.builders[0]: bagging.members must be an integer above 0, but got 2.5"),
         (MINIMAL + "ensembles: {builders: [{bagging: 3}]}",
@@ -260,6 +264,12 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"name: caf\xe9\n")
     with pytest.raises(StudyError, match="not UTF-8 text at byte 9; save it as UTF-8"):
         Study.load(tmp_path / "latin.yaml")
+
+
+def test_a_builder_may_come_twice_with_other_options(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(MINIMAL + "ensembles: {builders: [stacking, {stacking: {learner: logistic}}]}", encoding="utf-8")
+    assert Study.load(path).builder_specs() == ["stacking", {"stacking": {"learner": "logistic"}}]
 
 
 def test_the_options_of_builders_are_those_of_the_builders() -> None:
