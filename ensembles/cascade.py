@@ -102,7 +102,7 @@ class Cascade(Combination):
         walk = Walk(len(texts), self.sure, self.unsure)
         said: list[Predictions] = []  # of the texts that are left, by each member so far
         for k, member in enumerate(members):
-            said.append(member.read([texts[i] for i in walk.left], cost))
+            said.append(member.read([texts[i] for i in walk.left.tolist()], cost))
             stack = Stack.of(said)
             stage = self._stage(k).combine(stack.probabilities, stack.answer, stack.n_segments)
             stays = walk.step(stage, self.costs.confidence(stage.probabilities), last=k == len(members) - 1)

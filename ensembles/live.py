@@ -73,11 +73,13 @@ class GrowingSelection:
 
     def score_of(self, picks: Mapping[str, int], said: Mapping[str, Said] | None = None) -> float:
         members = self._said if said is None else said
-        share = np.float32(1 / sum(picks.values()))
-        total, answered = (
-            sum((np.float32(count) * members[name][part] for name, count in picks.items()), start=np.float32(0)) * share
-            for part in (0, 1)
-        )
+        share = 1 / sum(picks.values())
+        first = members[next(iter(picks))]
+        total, answered = np.zeros_like(first[0]), np.zeros_like(first[1])
+        for name, count in picks.items():
+            probabilities, answer = members[name]
+            total += np.float32(count * share) * probabilities
+            answered += np.float32(count * share) * answer
         objective = self._objective
         if objective.metric not in ("reward", "accuracy"):
             n_segments = np.minimum(self._n_segments, self._segments)
