@@ -329,3 +329,24 @@ def run(searched_run: Path, tmp_path: Path) -> Path:
     with Ledger.open(folder / "ledger.log") as ledger:
         ledger.set_attribute("sweep_id", str(tmp_path))
     return folder
+
+
+@pytest.fixture
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes to Ray's workers is done in this process, at once."""
+    from sweepstack.search.runtime import Cluster
+
+    class Done:
+        def __init__(self, value: Any) -> None:
+            self._value = value
+
+        def result(self) -> Any:
+            return self._value
+
+    class Here:
+        def submit(self, fn: Callable[..., Any], /, *args: Any) -> Done:
+            return Done(fn(*args))
+
+    monkeypatch.setattr(Cluster, "executor", lambda self, resources: Here())
+    monkeypatch.setattr(Cluster, "submit", lambda self, fn, *args: Here().submit(fn, *args))
+    monkeypatch.setattr(Cluster, "share", lambda self, value: value)

@@ -1,6 +1,7 @@
 """Members trained again on all rows but test: for real, but in this process."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,38 +9,35 @@ import numpy as np
 import pytest
 
 from sweepstack.ensembles.bundle import load
-from sweepstack.ensembles.choose import Choice
+from sweepstack.ensembles.choose import Choice, Row
 from sweepstack.ensembles.combination import Combination
-from sweepstack.ensembles.store import Library
-from sweepstack.models import folds
+from sweepstack.ensembles.objective import Objective
+from sweepstack.ensembles.store import Library, Member
+from sweepstack.models import folds, supervised
+from sweepstack.models.all_but_test import all_but_test
 from sweepstack.models.checkpoints import load_member
+from sweepstack.models.costs import Costs
+from sweepstack.models.data import load_dataset
+from sweepstack.models.data_settings import Data
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.files import read_json
 from sweepstack.models.linear import LinearMember
-from sweepstack.models.predictions import metrics
+from sweepstack.models.predictions import Predictions, metrics
+from sweepstack.models.settings import Reading
 from sweepstack.search import ensembling, last_refits
+from sweepstack.search.company import fit_linear
 from sweepstack.search.record import BuiltEnsembles
+from sweepstack.search.refitting import Refitted
 from sweepstack.search.result import Result
-from sweepstack.search.runtime import Cluster
+from sweepstack.search.search_settings import PBTStopper
 from sweepstack.search.session import Session
 from sweepstack.search.study import Study
+from sweepstack.search.trial_record import TrialRecord
 
-pytestmark = pytest.mark.filterwarnings("ignore::Warning:mlflow")  # its warnings are not ours to mend
-
-
-class Here:
-    """What Ray does, in this process."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any) -> Any:
-        result = fn(*args)
-        return type("Done", (), {"result": lambda self: result})()
-
-
-@pytest.fixture(autouse=True)
-def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Cluster, "executor", lambda self, resources: Here())
-    monkeypatch.setattr(Cluster, "submit", lambda self, fn, *args: Here().submit(fn, *args))
-    monkeypatch.setattr(Cluster, "share", lambda self, value: value)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::Warning:mlflow"),  # its warnings are not ours to mend
+    pytest.mark.usefixtures("no_ray"),
+]
 
 
 @pytest.fixture
@@ -48,8 +46,6 @@ def choose_average(monkeypatch: pytest.MonkeyPatch) -> None:
     decide = ensembling._choice
 
     def chosen(session: Session, members: Any, builders: Any, objective: Any) -> Choice:
-        from dataclasses import replace
-
         choice = decide(session, members, builders, objective)
         places = tuple(i for i, member in enumerate(members) if member.name in ("trial-0", "trial-2", "linear"))
         own = Combination(places, np.full(3, 1 / 3, dtype=np.float32), temperature=0.7)
@@ -88,7 +84,7 @@ def test_what_is_exported_has_learned_from_every_row_but_test(run: Path) -> None
     session.ledger.close()
     test = session.dataset.parts["test"]
     said = own.predict(Library.load(built.members, "test", session.data.hashes["test"]).stack)
-    assert row.test == metrics(said, test.labels, ensembling.Costs(session.cost))
+    assert row.test == metrics(said, test.labels, Costs(session.cost))
     bundle = load(run / "bundle")
     np.testing.assert_allclose(bundle.predict_proba(test.inputs), said.at(said.stops()), atol=1e-5)
     assert [member["kind"] for member in bundle.metadata["members"]] == ["refit"] * 3
@@ -125,7 +121,7 @@ def test_a_killed_run_goes_on_and_a_second_one_repeats_nothing(run: Path, monkey
     assert Result.open(run).ledger.attribute("test_scorings") is None
     built = build(run)
     trained = {path: path.stat().st_mtime_ns for path in (run / "refits").rglob("*")}
-    assert build(run).choice == built.choice
+    assert build(run).choice.rows == built.choice.rows
     assert {path: path.stat().st_mtime_ns for path in (run / "refits").rglob("*")} == trained
     assert len(Result.open(run).ledger.attribute("test_scorings")) == 1
 
@@ -160,20 +156,17 @@ def test_refits_are_trained_for_their_builders_and_again_on_all_rows(
     decide = ensembling._choice
 
     def chosen(*given: Any) -> Choice:
-        from dataclasses import replace
-
         return replace(decide(*given), chosen=name)
 
     monkeypatch.setattr(ensembling, "_choice", chosen)
-    # The trials of this run are linear members: a policy can begin at none of them, but at one trained by its settings.
-    monkeypatch.setattr("sweepstack.ensembles.boosting.Boosting.warm", name == "never")
-    if name == "boosting":
-        from sweepstack.ensembles import refits
-        from sweepstack.models import supervised
+    begin = supervised.ensure_start
 
-        begin = supervised.ensure_start
-        monkeypatch.setattr(supervised, "ensure_start", lambda s, d, starts, initial=None: begin(s, d, starts))
-        assert refits
+    def at_policies(settings: Any, data: Any, starts: Path, initial: Path | None = None) -> Path:
+        """The trials of this run are linear members, where no policy can begin; those trained again are policies."""
+        linear = initial is not None and read_json(initial / "config.json")["kind"] == "linear"
+        return begin(settings, data, starts, None if linear else initial)
+
+    monkeypatch.setattr(supervised, "ensure_start", at_policies)
     built = build(run, f"ensembles.builders=[{builder}]")
     row, again = built.choice.row(name), built.choice.row("refitted")
     assert len(row.members) == len(again.members) >= 1
@@ -189,6 +182,55 @@ def test_refits_are_trained_for_their_builders_and_again_on_all_rows(
         assert any(note.startswith("bagging, out of bag: reward ") for note in built.choice.notes)
         table = Result.open(run).ensembles().set_index("name")
         assert table.loc["bagging", "oob_accuracy"] == row.out_of_bag["accuracy"]
-    for refit in (run / "refits").glob("*"):
-        if (refit / "predictions" / "fitted.safetensors").exists():
-            assert not (refit / "starts").exists()
+    begun = [path for path in (run / "refits").iterdir() if path.name not in {*_folders(row), *_folders(again)}]
+    assert len(begun) == (name == "boosting"), "the trial that the chain begins at is trained on all rows, too"
+
+
+def test_epochs_are_counted_within_the_best_repetition(
+    make_record: Callable[..., TrialRecord], raced_record: Callable[..., TrialRecord]
+) -> None:
+    assert last_refits._epochs(make_record(0, [0.1, 0.5, 0.3])) == 2
+    raced = raced_record(0, [[0.1, 0.3, 0.2], [0.4, 0.5, 0.1]])
+    assert (raced.best_epoch, last_refits._epochs(raced)) == (5, 2)
+    assert last_refits._epochs(make_record(0)) is None
+
+
+def test_why_a_member_is_kept(run: Path) -> None:
+    with Session.open(Study.load(run / "study.yaml"), run, json=True) as session:
+        last = last_refits._Last(session, Refitted(Objective("reward")))
+        for member in (
+            Member("soup", "soup", run / "soups" / "a"),
+            Member("other.trial-3", "trial", run / "trials" / "0"),
+        ):
+            last.plan(member)
+        assert last.kept == {"soup": "no training of its own makes a soup", "other.trial-3": "it is of another run"}
+        changed = session.study.search.model_copy(update={"stopper": PBTStopper.model_validate({"pbt": {}})})
+        session.study = session.study.model_copy(update={"search": changed})
+        last.plan(Member("trial-1", "trial", run / "trials" / "1"))
+    assert last.kept["trial-1"] == "a member of a population has changed its settings while it was trained"
+    assert not last.found
+
+
+@pytest.mark.parametrize("name", ["linear", "naive_bayes", "char_linear"])
+def test_a_linear_member_of_folds_becomes_one_of_all_rows(name: str, phrases: Path, tmp_path: Path) -> None:
+    dataset = load_dataset(Data.model_validate({"train": str(phrases), "splits": {"folds": 3, "test": 0.25}}))
+    reading = Reading(segment=1, max_segments=4, cost=0.02)
+    fit_linear(dataset, reading, 0.02, tmp_path / "folds", name)
+    checkpoint = tmp_path / "folds" / "checkpoint"
+    folds_of = [LinearMember.load(each) for each in sorted(checkpoint.glob("fold-*"))]
+    last_refits._fit_again(all_but_test(dataset), reading, name, checkpoint, tmp_path / "again")
+    again = LinearMember.load(tmp_path / "again" / "checkpoint")
+    assert again.threshold == folds_of[0].threshold
+    for key, value in again.found.items():
+        assert value == sorted(fold.found[key] for fold in folds_of)[1]
+    assert len(again.features.terms) > max(len(fold.features.terms) for fold in folds_of)
+    said, rows_hash = Predictions.load(tmp_path / "again" / "predictions" / "test.safetensors")
+    assert rows_hash == dataset.hashes["test"]
+    costs = Costs(0.02)
+    alone = metrics(said, dataset.parts["test"].labels, costs)["accuracy_full"]
+    together, _ = Predictions.load(tmp_path / "folds" / "predictions" / "test.safetensors")
+    assert alone > metrics(together, dataset.parts["test"].labels, costs)["accuracy_full"] - 0.05
+
+
+def _folders(row: Row) -> set[str]:
+    return {name.removeprefix("refit-") for name in row.members}
