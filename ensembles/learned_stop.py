@@ -23,9 +23,9 @@ from sweepstack.models.reading import ReadingPlayer, Texts
 from sweepstack.models.seeds import derive_seed
 from sweepstack.models.settings import PPO, Train
 
-ROWS = 1000  # more of them teach tens of numbers nothing new
-ROLLOUTS = 20  # of all rows
-RATE = 0.03  # falls to 0
+ROWS = 600  # more of them teach tens of numbers little
+ROLLOUTS = 12  # of all rows
+RATE = 0.1  # falls to 0
 DECAY = 0.1
 TRAIN = Train(algorithm="ppo", gamma=1.0, gae_lambda=0.9, ppo=PPO(epochs=4, minibatch=ROWS))
 

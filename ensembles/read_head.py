@@ -17,7 +17,7 @@ FEATURES = 6
 HIDDEN = 8
 SHAPES = {"hidden_weight": (HIDDEN, FEATURES), "hidden_bias": (HIDDEN,), "out_weight": (HIDDEN,), "out_bias": (1,)}
 SHARP = 2.0  # played by chance, it mostly does what it would do by rule
-SOFT = 3.0  # and yet tries everything: what is never tried teaches nothing
+SOFT = 2.0  # and yet tries everything: what is never tried teaches nothing
 MOST = 8.0  # of log-odds: surer than this is all one
 ODDS_SCALE = 0.25  # brings log-odds to the order of one
 
