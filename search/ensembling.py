@@ -22,11 +22,12 @@ from sweepstack.ensembles.distillation import STUDENT, digest_of
 from sweepstack.ensembles.latency import Meter
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.store import Library, Member
+from sweepstack.ensembles.trust import examine
 from sweepstack.models.checkpoints import load_member
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import OUT_OF_FOLD, Dataset
 from sweepstack.models.errors import StorageError
-from sweepstack.models.files import read_json, write_atomic
+from sweepstack.models.files import read_json, write_atomic, write_json
 from sweepstack.search.distilling import distilled
 from sweepstack.search.last_refits import has_refits, refit_on_all
 from sweepstack.search.leaderboard import best
@@ -163,7 +164,10 @@ def _scored(session: Session, built: BuiltEnsembles, objective: Objective) -> Bu
         "test_scorings",
         [*scorings, {"digest": built.digest, "when": time.time(), "rows": [r.name for r in built.choice.rows]}],
     )
-    rows = score_test(built.choice, built.choice.predict(test), session.dataset.parts["test"].labels, objective)
+    part, classes = session.dataset.parts["test"], session.dataset.classes
+    rows = score_test(built.choice, built.choice.predict(test), part.labels, objective)
+    trust = examine(built.choice, test, part.inputs, part.labels, classes, objective.costs, built.digest)
+    write_json(session.folder.trust, trust.to_json())
     return replace(built, choice=replace(built.choice, rows=rows), scored=True)
 
 

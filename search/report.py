@@ -20,11 +20,13 @@ from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import Company, best_metrics, seconds
 from sweepstack.search.pareto_figure import pareto, serving
 from sweepstack.search.report_rows import board, ensemble_row, shown_metrics
+from sweepstack.search.report_trust import trust_page
 from sweepstack.search.summary import Results, confirmation_words, front_words, gains, quoted, shown_path
 
 if TYPE_CHECKING:
     from sweepstack.ensembles.choose import Row
     from sweepstack.ensembles.comparison import Gain
+    from sweepstack.ensembles.trust import Trust
     from sweepstack.search.space import Space
     from sweepstack.search.trial_record import TrialRecord
 
@@ -50,6 +52,7 @@ class Contents:
     company: Sequence[Company] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)  # as in provenance.json
     scorings: int = 0  # how often labels of test have been scored
+    trust: "Trust | None" = None  # of what is exported
 
 
 def write_report(path: Path, contents: Contents, *, now: datetime | None = None) -> None:
@@ -124,6 +127,7 @@ def page(contents: Contents, now: datetime) -> dict[str, Any]:
         "classes": data.get("classes", []),
         "data_notes": data.get("notes", []),
         "scorings": contents.scorings,
+        "trust": trust_page(contents.trust),
         "remarks": results.remarks,
         "versions": {"python": contents.provenance.get("python", ""), **contents.provenance.get("versions", {})},
         "study_file": study.dump(),

@@ -17,6 +17,7 @@ from sweepstack.search.live_ensemble import LIVE
 from sweepstack.search.record import BuiltEnsembles, card
 from sweepstack.search.remarks import ENDED, remarks
 from sweepstack.search.report import Contents, write_report
+from sweepstack.search.report_trust import read_trust
 from sweepstack.search.space import Space, with_candidates
 from sweepstack.search.study import Study
 from sweepstack.search.summary import Results
@@ -216,7 +217,10 @@ class Result:
     def write_report(self) -> Path:
         """Writes report.html and returns its path."""
         scorings = len(self.ledger.attribute("test_scorings") or [])
-        contents = Contents(self.printable(), self.space, self.trials, self.company, self.provenance, scorings=scorings)
+        trust = read_trust(self.folder.trust, self.built.digest) if self.has_ensembles else None
+        contents = Contents(
+            self.printable(), self.space, self.trials, self.company, self.provenance, scorings=scorings, trust=trust
+        )
         write_report(self.folder.report, contents)
         return self.folder.report
 

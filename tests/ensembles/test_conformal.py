@@ -102,3 +102,22 @@ def test_of_ensembles_fitted_on_blend_it_holds_on_new_rows(
     covered = sets[np.arange(3000), labels[400:]].mean()
     noise = np.sqrt(coverage * (1 - coverage) * (1 / 400 + 1 / 3000))
     assert coverage - 2.6 * noise <= covered <= coverage + 3.3 * noise
+
+
+@pytest.mark.slow  # half a minute: a linear model of 14 languages
+def test_of_real_texts_it_holds_for_a_linear_member() -> None:
+    """The baseline of builtin:languages, which has never seen blend or test: within binomial noise of what is asked."""
+    from sweepstack.models.data import load_dataset
+    from sweepstack.models.linear import LinearBaseline
+    from sweepstack.models.settings import Data, Reading
+
+    dataset = load_dataset(Data(train="builtin:languages"))
+    blend, test = dataset.parts["blend"], dataset.parts["test"]
+    baseline = LinearBaseline.fit(dataset, Reading(unit="characters", segment=2, max_segments=12))
+    scores = calibration_scores(baseline.read(blend.inputs), blend.labels)
+    said = baseline.read(test.inputs)
+    probabilities = said.at(said.stops())
+    for coverage in (0.8, 0.9, 0.95, 0.99):
+        held = in_sets(probabilities, limit(scores, coverage))[np.arange(len(test)), test.labels].mean()
+        noise = np.sqrt(coverage * (1 - coverage) * (1 / len(blend) + 1 / len(test)))
+        assert abs(held - coverage) <= 3 * noise

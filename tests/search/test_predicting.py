@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from sweepstack.ensembles.bundle import Bundle, load
-from sweepstack.models.errors import BundleError, DataError, StorageError
+from sweepstack.models.errors import BundleError, DataError, InputError, StorageError
 from sweepstack.search import predicting
 from sweepstack.search.predicting import inputs, predict, texts_of_lines
 
@@ -206,3 +206,19 @@ def test_no_text_is_no_prediction(folder: Path, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     assert predict(folder, "-", tmp_path / "out")["texts"] == 0
     assert (tmp_path / "out").read_bytes() == b""
+
+
+def test_with_a_coverage_each_line_has_a_set_and_says_where_it_abstains(
+    folder: Path, bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = str(write_table(tmp_path / "texts.jsonl", TEXTS))
+    coverage = 0.8
+    predict(folder, source, None, coverage=coverage)
+    found = records(capsys.readouterr().out)
+    assert [record["set"] for record in found] == [list(labels) for labels in bundle.predict_set(TEXTS, coverage)]
+    for record in found:
+        assert record.get("abstain", False) is (len(record["set"]) != 1)
+        ordered = sorted(record["set"], key=lambda label: -record["probabilities"][label])
+        assert record["set"] == ordered
+    with pytest.raises(InputError, match=r"coverage 0.9999 needs at least 9999 rows"):
+        predict(folder, source, None, coverage=0.9999)
