@@ -19,7 +19,7 @@ def test_size_is_of_all_files_below(tmp_path: Path) -> None:
     assert size_mb([tmp_path / "a", tmp_path / "b"]) == pytest.approx(2.0)
 
 
-def test_latency_is_the_mean_over_texts_of_their_medians() -> None:
+def test_latency_is_the_mean_over_texts_of_their_quickest_readings() -> None:
     calls: list[list[str]] = []
 
     def read(batch: list[str]) -> None:
