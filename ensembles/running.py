@@ -164,7 +164,7 @@ class RightAnswers(RunningAverage):
 
     def best(self, left: Sequence[int], inside: Collection[int]) -> int:
         right = self._right(left)
-        tied = [left[i] for i in np.flatnonzero(right == right.max())]
+        tied = [member for member, count in zip(left, right.tolist(), strict=True) if count == right.max()]
         tied = [member for member in tied if member in inside] or tied
         return min(tied, key=lambda m: (self._log_loss(m), m))
 
