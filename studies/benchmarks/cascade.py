@@ -6,8 +6,9 @@
 On test, beside the best single trial: greedy selection over the run's trials and its baseline, the same members as a
 cascade (both fitted on blend), and the student that the run has distilled from what it exports. The difference from
 selection is paired, with its 95% interval; a latency is the mean over texts that come alone, each the quickest of
-three readings, one thread. Aims: the cascade within .002 at 1.5 times one member's latency, the student within .005 at one
-times it. About a minute. What thresholds a cascade may have was set on valid and blend of runs on R8 and languages.
+three readings, one thread. Aims: the cascade within .002 at 1.5 times one member's latency, the student within .005
+at one times it. About a minute. What thresholds a cascade may have was set on valid and blend of runs on R8 and
+languages.
 """
 
 import sys
