@@ -32,8 +32,11 @@ def tempered(probabilities: Floats, answer: Floats, temperature: float) -> tuple
     """(rows, segments, classes), (rows, segments) → the same at ``temperature``.
 
     A text is answered where READ is no likelier than the top label, a·p ≥ 1 − a. The odds of answering are therefore
-    divided by the factor by which p rises, so that the ensemble answers where it did before.
+    divided by the factor by which p rises, so that the ensemble answers where it did before. Raises ValueError where
+    the temperature is not above 0.
     """
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"temperature must be a number above 0, but got {temperature}")
     if temperature == 1:
         return probabilities, answer
     sharp = normalised(logs(probabilities) / np.float32(temperature))
