@@ -100,7 +100,8 @@ class CharacterTfidf:
             (((after - before) * self.idf[term]).astype(np.float32), (prefix, term)), shape=(prefixes, len(self.terms))
         )
         added.sum_duplicates()
-        squares = np.bincount(prefix, (after**2 - before**2) * self.idf[term].astype(np.float64) ** 2, prefixes)
+        grown = (after**2 - before**2) * self.idf[term].astype(np.float64) ** 2
+        squares = np.bincount(prefix, grown, prefixes).astype(np.float64)
         return PrefixSums(added, np.sqrt(_running(squares[:, None], n_segments)[:, 0]), n_segments)
 
     def scores(self, texts: Sequence[str], coef: Floats) -> tuple[Floats, Ints]:

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 from sweepstack.ensembles.store import Kind
 from sweepstack.models.files import read_json
-from sweepstack.search.company import PIPELINES, fit_linear
+from sweepstack.models.pipelines import PIPELINES
+from sweepstack.search.company import fit_linear
 from sweepstack.search.mirror import member_state
 from sweepstack.search.tasks import Task
 
 if TYPE_CHECKING:
     from sweepstack.search.session import Session
 
-KINDS: dict[str, Kind] = {"trials": "trial", "linear": "baseline", "supervised": "control"} | dict.fromkeys(
-    PIPELINES, "pipeline"
-)
+KINDS: dict[str, Kind] = {"trials": "trial", "linear": "baseline", "supervised": "control"}
+KINDS |= {name: "pipeline" for name in PIPELINES}
 """Of the members that a name in ``ensembles.library`` stands for."""
 
 

@@ -10,9 +10,10 @@ from sweepstack.ensembles.bundle import load
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import load_dataset
 from sweepstack.models.files import read_json
+from sweepstack.models.pipelines import PIPELINES
 from sweepstack.models.predictions import Predictions, metrics
 from sweepstack.search import ensembling
-from sweepstack.search.company import PIPELINES, fit_linear
+from sweepstack.search.company import fit_linear
 from sweepstack.search.library import KINDS, allowed
 from sweepstack.search.result import Result
 from sweepstack.search.runtime import Cluster
