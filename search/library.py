@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sweepstack.search.session import Session
 
 KINDS: dict[str, Kind] = {"trials": "trial", "linear": "baseline", "supervised": "control"}
-KINDS |= {name: "pipeline" for name in PIPELINES}
+KINDS |= dict.fromkeys(PIPELINES, "pipeline")
 """Of the members that a name in ``ensembles.library`` stands for."""
 
 
