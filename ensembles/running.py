@@ -184,17 +184,15 @@ class RightAnswers(RunningAverage):
         if not len(row):
             return np.full(len(members), len(self.rows))
         begins = np.flatnonzero(np.diff(row, prepend=-1))
-        first = other < self.labels[row]  # of equals
         flat = self.probabilities.reshape(len(self.probabilities), -1)
-        pair, of_row, of_other = row * self.classes + other, of_label[row], self.sum[row, other]
+        pair, lead = row * self.classes + other, of_label[row] - self.sum[row, other]
+        first = other < self.labels[row]  # it wins where they are equal
+        lead[first] = np.nextafter(lead[first], np.float32(-np.inf))
         right = np.empty(len(members), dtype=np.int64)
         for i, member in enumerate(members):
-            ours = self.of_label[member].take(row)
-            ours += of_row
-            theirs = flat[member].take(pair)
-            theirs += of_other
-            lost = (theirs > ours) | (first & (theirs == ours))
-            right[i] = len(self.rows) - np.count_nonzero(np.logical_or.reduceat(lost, begins))
+            preferred = flat[member].take(pair)
+            preferred -= self.of_label[member].take(row)
+            right[i] = len(self.rows) - np.count_nonzero(np.logical_or.reduceat(preferred > lead, begins))
         return right
 
 

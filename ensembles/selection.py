@@ -2,8 +2,11 @@
 
 Round t adds the member m that makes the average (S_{t−1} + p_m)/t best. The start is sorted: the best few members
 together, as many as do best, so that a lucky first pick cannot lead astray. All rounds are run and then cut at the
-best. Ties go to a member already in (fewer to serve), then to the lower log loss, then to the lower place. With
-``bags`` all this happens on as many random shares of the library, and their picks are added up.
+best. Ties go to a member already in (fewer to serve), then to the lower log loss, then to the lower place.
+
+With ``bags`` all this happens on as many random shares of the library, and their picks are added up. By default there
+are none: on cross-fitted blend of four sweeps 20 bags were better by .002 to .006 in log loss on three and worse by
+.001 on one, and in reward worse on three of four; and they serve twice the members.
 """
 
 from collections import Counter
