@@ -43,6 +43,7 @@ class Row:
     blend: dict[str, float]  # of an ensemble: cross-fitted
     test: dict[str, float] | None = None
     test_interval: dict[str, float] | None = None  # half-widths of the 95% intervals
+    blend_interval: dict[str, float] | None = None  # the same
     gain_over_trial: Gain | None = None  # on test, in the objective, more is better
     gain_over_linear: Gain | None = None
     size_mb: float | None = None
@@ -184,6 +185,7 @@ def _choose(
                 alone if role != "ensemble" or alone == "one segment" else combination.stops_by(),
                 metrics(on_valid, ranked_on[1], objective.costs),
                 metrics(blend_predictions, blend_labels, objective.costs),
+                blend_interval=half_widths(blend_predictions, blend_labels, objective.costs),
                 over_budget=budget.broken(len(combination.members), cost),
                 **({} if cost is None else asdict(cost)),
             )

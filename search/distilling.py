@@ -12,7 +12,7 @@ from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.conformal import calibration_scores
 from sweepstack.ensembles.distillation import STUDENT, StudentJob, digest_of, train_student
 from sweepstack.ensembles.latency import Meter
-from sweepstack.ensembles.objective import Objective
+from sweepstack.ensembles.objective import Objective, half_widths
 from sweepstack.models.predictions import Predictions, metrics
 from sweepstack.search.ensemble_settings import Distill
 from sweepstack.search.record import BuiltEnsembles
@@ -46,6 +46,7 @@ def distilled(session: Session, built: BuiltEnsembles, meter: Meter, objective: 
         "one segment" if said[blend].answer.shape[1] == 1 else "its own",
         metrics(said[valid], parts[valid].labels, objective.costs),
         metrics(said[blend], parts[blend].labels, objective.costs),
+        blend_interval=half_widths(said[blend], parts[blend].labels, objective.costs),
         over_budget=Budget(**session.study.ensembles.budget.model_dump()).broken(1, serving),
         **asdict(serving),
     )

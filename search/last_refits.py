@@ -73,6 +73,7 @@ def refit_on_all(
         members=tuple(library[i].name for i in own.members),
         valid={},
         blend={},
+        blend_interval=None,
         out_of_bag=None,
         front=False,
         **asdict(meter(library, texts[:32], load_member)(own)),

@@ -145,7 +145,8 @@ def ensemble_state(row: Row, digest: str, exported: bool, bundle: Path, optimism
     for rival in ("trial", "linear"):
         gain = getattr(row, f"gain_over_{rival}")
         measured |= {} if gain is None else {f"gain_over_{rival}_{end}": getattr(gain, end) for end in vars(gain)}
-    measured |= {f"test_{name}_interval": half for name, half in (row.test_interval or {}).items()}
+    for part, halves in (("test", row.test_interval), ("blend", row.blend_interval)):
+        measured |= {f"{part}_{name}_interval": half for name, half in (halves or {}).items()}
     now = time.time()
     return RunState(
         key=f"ensemble-{row.name}-{digest}",

@@ -118,7 +118,8 @@ class BuiltEnsembles:
                 "stop": each.stop,
             }
             figures: Mapping[str, Mapping[str, float] | None] = {
-                "valid": each.valid, "blend": each.blend, "test": each.test, "test_interval": each.test_interval
+                "valid": each.valid, "blend": each.blend, "test": each.test, "test_interval": each.test_interval,
+                "blend_interval": each.blend_interval,
             }  # fmt: skip
             for part, values in figures.items():
                 flat |= {f"{part}_{metric}": (values or {}).get(metric) for metric in DIRECTION}

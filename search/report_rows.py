@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 
 def ensemble_row(row: "Row", metric: str, chosen: str | None) -> dict[str, Any]:
-    cells = ensemble_cells(row, metric)
+    cells, half = ensemble_cells(row, metric), (row.blend_interval or {}).get(metric)
     weights = [""] * len(row.members) if row.weights is None else [fmt.score(weight, 2) for weight in row.weights]
     return {
         **cells,
         "test": cells[f"test {fmt.metric_name(metric)}"],
+        "blend": cells["blend"] + (f" ±{fmt.score(half)}" if half is not None else ""),
         "role": row.role,
         "chosen": row.name == chosen,
         "mark": MARKS.get(row.role, "").strip("()"),

@@ -155,6 +155,7 @@ def test_test_is_scored_afterwards_with_intervals_and_paired_gains(chosen: tuple
     for name, row in rows.items():
         assert row.test == metrics(predictions[name], labels, OBJECTIVE.costs)
         assert row.blend == choice.row(name).blend
+        assert 0 < (row.blend_interval or {})["accuracy"] < 0.06
     assert rows["trial-1"].gain_over_trial is None
     assert rows["baseline-3"].gain_over_linear is None
     over = rows["selection"].gain_over_trial

@@ -167,14 +167,18 @@ def test_every_row_can_be_exported_and_answers_as_it_did_in_the_run(finished_run
 
 
 def test_the_table_says_what_serving_costs_and_what_it_may(built: BuiltEnsembles) -> None:
+    half = {"reward": 0.02}
     rows = (
-        replace(built.choice.rows[0], latency_32_ms=0.3, over_budget="size_mb 3.1 > 1", front=True),
+        replace(
+            built.choice.rows[0], latency_32_ms=0.3, over_budget="size_mb 3.1 > 1", front=True, blend_interval=half
+        ),
         *built.choice.rows[1:],
     )
     table = replace(built, choice=replace(built.choice, rows=rows)).table().set_index("name")
     assert table.loc["selection", ["size_mb", "latency_ms", "latency_32_ms"]].tolist() == [3.1, 1.2, 0.3]
     assert table["over_budget"].tolist() == ["size_mb 3.1 > 1", "", ""]
     assert table["front"].tolist() == [True, False, False]
+    assert table.loc["selection", "blend_interval_reward"] == 0.02
 
 
 def test_what_sets_are_calibrated_by_is_kept_beside_the_ledger(
