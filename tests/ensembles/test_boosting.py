@@ -118,7 +118,7 @@ def follow(chain: Any, grounds: Grounds, wrong: Sequence[Sequence[int]]) -> list
 
 
 def test_a_chain_raises_what_was_wrong_and_weighs_its_members(grounds: Grounds, origin: Origin) -> None:
-    boosting = Boosting(members=3)
+    boosting = Boosting(members=3, lr=1.0)
     (chain,) = boosting.chains([origin, origin], grounds)
     wrong = [range(26), range(26, 52), range(52, 60)]  # of 260 rows
     results = follow(chain, grounds, wrong)
@@ -159,7 +159,7 @@ def test_other_answers_make_other_jobs(grounds: Grounds, origin: Origin) -> None
 def test_why_a_chain_ends_early(
     wrong: Sequence[Sequence[int]], kept: int, reason: str, grounds: Grounds, origin: Origin
 ) -> None:
-    boosting = Boosting(members=4)
+    boosting = Boosting(members=4, lr=1.0)
     (chain,) = boosting.chains([origin], grounds)
     results = follow(chain, grounds, wrong)
     done = boosting.trained([results], grounds)
