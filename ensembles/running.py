@@ -28,7 +28,6 @@ Key = tuple[float, float]
 """(minus the objective, log loss): less is better."""
 
 STEEPEST = 24  # members that are looked at in full
-BLOCK = 4_000_000  # probabilities in memory at a time
 
 
 def running_average(stack: Stack, labels: Ints, objective: Objective) -> "RunningAverage":

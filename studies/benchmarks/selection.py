@@ -1,11 +1,10 @@
 """Greedy selection over a large library: 500 members × 10,000 rows × 20 classes, 25 picks, one thread, a fresh process.
 
 Seconds are those of `Selection().fit` alone, on the clock and of the processor (a machine with other work on it lets
-them wait); memory is how far the peak of resident memory rises above that of the
-predictions (400 MB). Members come in families of ten that err alike. The peer is the loop of AutoGluon's
-GreedyWeightedEnsembleSelection (its `ensemble_selection.py`): every round adds each member to the running sum and asks
-scikit-learn for the metric; ties go to members already in. It is timed over its first rounds and scaled up, as all its
-rounds cost the same. About two minutes.
+them wait). Memory is how far the peak of resident memory rises above that of the predictions (400 MB). Members come in
+families of ten that err alike. The peer is the loop of AutoGluon's GreedyWeightedEnsembleSelection (its
+`ensemble_selection.py`): every round adds each member to the running sum and asks scikit-learn for the metric; ties go
+to members already in. Its first round is timed and scaled up, as all its rounds cost the same. About a minute.
 
     python studies/benchmarks/selection.py
 """
@@ -92,11 +91,9 @@ def one_peer(metric: str) -> None:
     began, busy = time.perf_counter(), time.process_time()
     peer(stack.probabilities[:, :, 0], labels, metric, PEER_ROUNDS)
     seconds, busy = time.perf_counter() - began, time.process_time() - busy
-    scale = PICKS / PEER_ROUNDS
-    print(
-        f"{metric:14} the peer      {seconds * scale:7.0f} s ({busy * scale:.0f} busy)  (from {PEER_ROUNDS} of {PICKS} rounds)",
-        flush=True,
-    )
+    seconds, busy = seconds * PICKS / PEER_ROUNDS, busy * PICKS / PEER_ROUNDS
+    rounds = f"from {PEER_ROUNDS} of {PICKS} rounds"
+    print(f"{metric:14} the peer      {seconds:7.0f} s ({busy:.0f} busy)  {rounds}", flush=True)
 
 
 if __name__ == "__main__":
