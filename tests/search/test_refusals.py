@@ -79,13 +79,13 @@ def test_an_unknown_key_is_told_before_what_it_caused() -> None:
         ({"search": {"metric": "f1"}}, "search.metric",
          "must be one of reward, accuracy, accuracy_full, segments, log_loss, precision_macro, precision_micro, "
          "precision_weighted, recall_macro, recall_micro, recall_weighted, f1_macro, f1_micro, f1_weighted, "
-         "calibration_error, but got 'f1'"),
+         "calibration_error or ensemble_gain, but got 'f1'"),
         ({"ensembles": {"library": []}}, "ensembles.library", "must name at least one, but got []"),
         ({"ensembles": {"library": "linear"}}, "ensembles.library", "must be a list, but got 'linear'"),
         ({"ensembles": {"library": ["trials", 3]}}, "ensembles.library[1]",
-         "must be trials, linear or supervised, but got 3"),
+         "must be trials, linear, supervised, naive_bayes or char_linear, but got 3"),
         ({"ensembles": {"builders": ["average", {"stacking": {"topp": 3}}]}}, "ensembles.builders[1]",
-         "stacking has the options top, c, but got 'topp'"),
+         "stacking has the options top, c, learner, but got 'topp'"),
         ({"name": 3}, "name", "must be text (in quotes, if it looks like a number), but got 3"),
         ({"version": 2}, "version", "must be 1, but got 2"),
         ({"reading": False}, "reading",
