@@ -36,9 +36,10 @@ def limit(calibration: Floats, coverage: float) -> float:
     n = len(calibration)
     rank = math.ceil((n + 1) * coverage - 1e-9)
     if rank > n:
+        least = math.ceil(coverage / (1 - coverage) * (1 - 1e-9))
         raise InputError(
-            f"coverage {coverage:g} needs at least {math.ceil(coverage / (1 - coverage) - 1e-9)} rows to be calibrated "
-            f"on, but this ensemble has {n}; ask for at most {math.floor(1000 * n / (n + 1)) / 1000:g}"
+            f"coverage {coverage:g} needs at least {least} rows to be calibrated on, but this ensemble has {n}; "
+            f"ask for at most {math.floor(1000 * n / (n + 1)) / 1000:g}"
         )
     return float(calibration[rank - 1])
 

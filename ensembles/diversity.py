@@ -23,7 +23,8 @@ def error_correlation(answers: Ints, labels: Ints) -> Matrix:
     centred = wrong - wrong.mean(axis=1, keepdims=True)
     spread = np.sqrt((centred**2).sum(axis=1))
     product = spread[:, None] * spread[None]
-    return np.divide(centred @ centred.T, product, out=np.full(product.shape, np.nan), where=product > 0)
+    found: Matrix = np.divide(centred @ centred.T, product, out=np.full(product.shape, np.nan), where=product > 0)
+    return found
 
 
 def missed_by_all(answers: Ints, labels: Ints) -> Ints:

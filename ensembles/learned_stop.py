@@ -61,9 +61,8 @@ class CombinedActor(nn.Module):
         return list(self.value.parameters())
 
     def head(self) -> ReadHead:
-        hidden, _, out = self.read
-        arrays = [p.detach().numpy().copy() for p in (hidden.weight, hidden.bias, out.weight[0], out.bias)]
-        return ReadHead(*arrays, segments=self.segments)
+        arrays = [p.detach().numpy().copy() for p in self.read.parameters()]  # weight and bias, hidden and out
+        return ReadHead(arrays[0], arrays[1], arrays[2][0], arrays[3], self.segments)
 
     def _output(self, log_probs: Tensor, base: Tensor, seen: Tensor) -> PolicyOutput:
         return PolicyOutput(log_probs, base + self.read(seen).squeeze(-1), self.value(seen).squeeze(-1))

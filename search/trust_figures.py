@@ -45,12 +45,12 @@ def risk_coverage(trust: "Trust") -> str:
         for curve in reversed(trust.curves):
             role = "ensemble" if curve.role == "ensemble" else "best" if curve.role == "trial" else curve.role
             main = curve.name == trust.name
-            share, accuracy = np.array(curve.answered), np.array(curve.accuracy)
-            settled = share >= FEWEST
-            lowest = min(lowest, float(accuracy[settled].min()))
+            shares, accuracies = np.array(curve.answered), np.array(curve.accuracy)
+            settled = shares >= FEWEST
+            lowest = min(lowest, float(accuracies[settled].min()))
             axes.plot(
-                share[settled],
-                accuracy[settled],
+                shares[settled],
+                accuracies[settled],
                 color=COLOUR[role],
                 linewidth=2.2 if main else 1.4,
                 zorder=3 if main else 2,

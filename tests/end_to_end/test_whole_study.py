@@ -54,7 +54,7 @@ def test_the_run_folder_is_that_of_the_design(finished: Path) -> None:
     names = {path.name for path in run.iterdir() if not path.name.startswith(".")}
     assert names >= {
         "study.yaml", "provenance.json", "ledger.log", "trials", "starts", "company", "log.txt", "leaderboard.csv",
-        "ensembles.csv", "refits", "bundle", "report.html",
+        "ensembles.csv", "refits", "bundle", "report.html", "calibration.safetensors", "trust.json",
     }  # fmt: skip
     trial = run / "trials" / "0"
     assert {p.name for p in (trial / "checkpoint").iterdir()} == {

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +14,7 @@ from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.store import Stack
 from sweepstack.models.costs import Costs
 from sweepstack.models.errors import InputError
-from sweepstack.models.predictions import Predictions
+from sweepstack.models.predictions import Ints, Predictions
 
 
 def test_scores_and_sets_by_hand() -> None:
@@ -82,26 +83,23 @@ def test_over_many_draws_coverage_is_what_the_proof_says(coverage: float) -> Non
     assert low <= covered <= high
 
 
-@pytest.mark.parametrize("builder", ["average", "selection", "stacking"])
-@pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])
-def test_of_ensembles_fitted_on_blend_it_holds_on_new_rows(
-    builder: str, coverage: float, synthetic: SimpleNamespace
-) -> None:
-    """Calibrated on cross-fitted blend, within what chance allows of n = 400 rows and 3,000 new ones."""
-    stack, labels = synthetic.stack([1.5, 2.5, 3.5, 0.5], rows=3400)
-    blend, new = stack.rows(np.arange(400)), stack.rows(np.arange(400, 3400))
+@pytest.mark.parametrize("builder", ["average", "stacking"])
+def test_of_ensembles_fitted_on_blend_it_holds_on_new_rows(builder: str, synthetic: SimpleNamespace) -> None:
+    """Calibrated on cross-fitted blend, within what chance allows of n = 300 rows and 3,000 new ones."""
+    stack, labels = synthetic.stack([1.5, 2.5, 3.5, 0.5], rows=3300, segments=1)
+    blend, new = stack.rows(np.arange(300)), stack.rows(np.arange(300, 3300))
     objective = Objective("reward", Costs(0.01))
 
-    def fit(own: Stack, own_labels: np.ndarray) -> object:
+    def fit(own: Stack, own_labels: Ints) -> Callable[[Stack], Predictions]:
         return make(builder).fit(own, own_labels, objective).predict
 
-    said = cross_fit(fit, blend, labels[:400], folds(labels[:400], 0))  # type: ignore[arg-type]
-    scores = calibration_scores(said, labels[:400])
-    predictions = make(builder).fit(blend, labels[:400], objective).predict(new)
-    sets = in_sets(predictions.at(predictions.stops()), limit(scores, coverage))
-    covered = sets[np.arange(3000), labels[400:]].mean()
-    noise = np.sqrt(coverage * (1 - coverage) * (1 / 400 + 1 / 3000))
-    assert coverage - 2.6 * noise <= covered <= coverage + 3.3 * noise
+    scores = calibration_scores(cross_fit(fit, blend, labels[:300], folds(labels[:300], 0)), labels[:300])
+    predictions = make(builder).fit(blend, labels[:300], objective).predict(new)
+    for coverage in (0.8, 0.9, 0.95, 0.99):
+        sets = in_sets(predictions.at(predictions.stops()), limit(scores, coverage))
+        covered = sets[np.arange(3000), labels[300:]].mean()
+        noise = np.sqrt(coverage * (1 - coverage) * (1 / 300 + 1 / 3000))
+        assert abs(covered - coverage) <= 3 * noise
 
 
 @pytest.mark.slow  # half a minute: a linear model of 14 languages
@@ -118,6 +116,6 @@ def test_of_real_texts_it_holds_for_a_linear_member() -> None:
     said = baseline.read(test.inputs)
     probabilities = said.at(said.stops())
     for coverage in (0.8, 0.9, 0.95, 0.99):
-        held = in_sets(probabilities, limit(scores, coverage))[np.arange(len(test)), test.labels].mean()
-        noise = np.sqrt(coverage * (1 - coverage) * (1 / len(blend) + 1 / len(test)))
+        held = in_sets(probabilities, limit(scores, coverage))[np.arange(len(test.labels)), test.labels].mean()
+        noise = np.sqrt(coverage * (1 - coverage) * (1 / len(blend.labels) + 1 / len(test.labels)))
         assert abs(held - coverage) <= 3 * noise

@@ -21,6 +21,7 @@ from sweepstack.models.predictions import Predictions, metrics
 from sweepstack.search import ensembling
 from sweepstack.search.company import fit_linear
 from sweepstack.search.record import BuiltEnsembles
+from sweepstack.search.report_trust import read_trust
 from sweepstack.search.result import Result
 from sweepstack.search.session import Session
 from sweepstack.search.study import Study
@@ -120,6 +121,21 @@ def test_every_row_is_scored_exported_and_recorded(run: Path) -> None:
     recorded = Result.open(run).mlflow_runs
     wanted = {f"ensemble-{name}-{built.digest}" for name in ("average", "selection", "stacking", built.choice.chosen)}
     assert {key for key in recorded if key.startswith("ensemble-")} == wanted
+
+
+def test_what_is_exported_is_examined_on_test_and_calibrated_on_blend(run: Path) -> None:
+    built = build(run)
+    trust = read_trust(run / "trust.json", built.digest)
+    assert trust is not None
+    assert trust.name == built.choice.chosen
+    parts = load_dataset(Study.load(run / "study.yaml").data).parts
+    assert sum(each.support for each in trust.classes) == len(parts["test"].labels)
+    assert trust.curves[0].accuracy[-1] == pytest.approx(built.choice.row(trust.name).test["accuracy"])
+    scores = load(run / "bundle").calibration
+    assert scores is not None
+    assert len(scores) == len(parts["blend"].labels)
+    np.testing.assert_array_equal(scores, built.choice.calibration[trust.name])
+    assert 'id="trust"' in Result.open(run).write_report().read_text(encoding="utf-8")
 
 
 def test_the_choice_stands_in_the_ledger_before_a_label_of_test_is_looked_at(

@@ -8,8 +8,8 @@ def places(run: RunFolder) -> dict[str, Path]:
     below = ("root", "repetition", "of")  # where something lies inside a trial's folder
     names = [name for name in vars(RunFolder) if not name.startswith("_") and name not in below]
     found = {name: getattr(run, name) for name in names}
-    numbers = {"trial": (7,), "supervised": (7,), "confirmation": (7, 1)}
-    return {name: place(*numbers[name]) if callable(place) else place for name, place in found.items()}
+    of = {"trial": (7,), "supervised": (7,), "confirmation": (7, 1), "pipeline": ("naive_bayes",)}
+    return {name: place(*of[name]) if callable(place) else place for name, place in found.items()}
 
 
 def test_the_layout_is_that_of_the_contract() -> None:
@@ -21,10 +21,15 @@ def test_the_layout_is_that_of_the_contract() -> None:
         "log": "log.txt",
         "leaderboard": "leaderboard.csv",
         "ensembles": "ensembles.csv",
+        "calibration": "calibration.safetensors",
+        "trust": "trust.json",
         "report": "report.html",
         "bundle": "bundle",
+        "student": "student",
         "starts": "starts",
         "refits": "refits",
+        "soups": "soups",
+        "pipeline": "company/naive_bayes",
         "requests": "requests",
         "trial": "trials/7",
         "confirmation": "confirmation/7/1",
@@ -50,6 +55,9 @@ def test_the_pages_of_a_finished_run_lie_where_the_folder_says(finished_run: Pat
     assert missing == {
         "starts",
         "refits",
+        "soups",
+        "pipeline",
+        "student",
         "trial",
         "supervised",
         "confirmation",
