@@ -233,9 +233,9 @@ def test_with_shuffled_labels_nothing_is_learned_from_the_file_to_the_table(work
         for part, size in sizes.items():
             noise = SURE * math.sqrt(0.25 * 0.75 / size)
             assert float(row[f"{part}_accuracy"]) < 1 / len(LANGUAGES) + noise, (row["name"], part)
-    ledger = (run / "ledger.log").read_text(encoding="utf-8").splitlines()
-    stands = next(i for i, line in enumerate(ledger) if '"scored": false' in line.replace('\\"', '"'))
-    looked = next(i for i, line in enumerate(ledger) if "test_scorings" in line)
-    assert stands < looked
+    ledger = [json.loads(line) for line in (run / "ledger.log").read_text(encoding="utf-8").splitlines()]
+    attributes = [entry.get("user_attr") or {} for entry in ledger]
+    scored = [each["ensembles"]["scored"] if "ensembles" in each else None for each in attributes]
+    assert scored.index(False) < next(i for i, each in enumerate(attributes) if "test_scorings" in each)
     summary = json.loads(done.stdout)
     assert "chosen among" in summary["reason"]
