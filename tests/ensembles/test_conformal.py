@@ -106,8 +106,9 @@ def test_of_ensembles_fitted_on_blend_it_holds_on_new_rows(builder: str, synthet
 def test_of_real_texts_it_holds_for_a_linear_member() -> None:
     """The baseline of builtin:languages, which has never seen blend or test: within binomial noise of what is asked."""
     from sweepstack.models.data import load_dataset
+    from sweepstack.models.data_settings import Data
     from sweepstack.models.linear import LinearBaseline
-    from sweepstack.models.settings import Data, Reading
+    from sweepstack.models.settings import Reading
 
     dataset = load_dataset(Data(train="builtin:languages"))
     blend, test = dataset.parts["blend"], dataset.parts["test"]
