@@ -234,5 +234,45 @@ def test_a_linear_member_of_folds_becomes_one_of_all_rows(name: str, phrases: Pa
     assert alone > metrics(together, dataset.parts["test"].labels, costs)["accuracy_full"] - 0.05
 
 
+def test_a_trial_of_folds_becomes_one_policy_of_all_rows(
+    study_file: Callable[..., Path], phrases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trained for real: two policies before, one afterwards, which answers at their threshold."""
+    file = study_file(
+        tmp_path,
+        data={"train": str(phrases), "splits": {"folds": 2, "test": 0.25}},
+        model={"d_model": 16, "heads": 2},
+        train={"epochs": 2, "algorithm": "supervised", "warm_start": {"epochs": 2, "lr": 1e-2, "batch_size": 16}},
+        space={"train.lr": [1e-2]},
+        search={"trials": 1, "sampler": "random", "stopper": "none"},
+    )
+    run = tmp_path / "run"
+    with Session.open(Study.load(file), run, json=True) as session:
+        record = session.trials.ask()
+        assert record is not None
+        settings = session.settings.with_values(record.settings)
+        folder = session.folder.trial(record.number)
+        trainer = folds.make_trainer(settings, session.data, session.folder.starts, folder, "reward", session.cost)
+        while len(trainer.reports) < 4:
+            session.trials.report(record.number, len(trainer.reports) + 1, trainer.step())
+        trainer.close(True)
+        session.trials.complete(record.number)
+        linear = fit_linear(session.dataset, session.study.reading, session.cost, session.folder.linear)
+        session.ledger.set_attribute("linear", linear)
+    decide = ensembling._choice
+    monkeypatch.setattr(ensembling, "_choice", lambda *given: replace(decide(*given), chosen="trial-0"))
+    built = build(run)
+    row = built.choice.row("refitted")
+    assert (built.choice.chosen, len(row.members)) == ("refitted", 1)
+    refit = next(member for member in built.members if member.name == row.members[0])
+    assert type(load_member(refit.checkpoint)).__name__ == "PolicyMember"
+    config, before = (read_json(each / "config.json") for each in (refit.checkpoint, folder / "checkpoint" / "fold-2"))
+    assert config["threshold"] == before["threshold"] is not None
+    reports = read_json(refit.folder / "done")["reports"]
+    assert len(reports) == 2, "as many epochs as each fold had"
+    assert row.test is not None
+    assert row.test["accuracy_full"] > 0.4
+
+
 def _folders(row: Row) -> set[str]:
     return {name.removeprefix("refit-") for name in row.members}
