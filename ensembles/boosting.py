@@ -126,9 +126,7 @@ class Boosting(RefitBuilder):
         if not rounds or results[-1].error is not None:
             return f"{place}: {results[-1].error}"
         if rounds[-1].alpha is None:
-            return (
-                f"{place}: the last member was no better than chance on the weighted rows, and is left out"
-            )
+            return f"{place}: the last member was no better than chance on the weighted rows, and is left out"
         return f"{place}: the last member got every row right that it is trained on"
 
     def fit(self, stack: Stack, labels: Ints, objective: Objective) -> Combination:
