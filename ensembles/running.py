@@ -1,8 +1,9 @@
 """The running average of greedy selection: the sum of the picks so far, and which member would make it best.
 
-This is the inner loop, members × rounds × rows × classes, so each family of metrics has its own way through it, all of
-them exact: log loss looks at every member by its slope alone and at the steepest in full; where only right answers of
-one segment count, a row is looked at only where some member could turn it; anything else is worked out in full.
+This is the inner loop, members × rounds × rows × classes, so each family of metrics has its own way through it. For log
+loss every member is looked at by its slope alone and the steepest in full, among which the best one nearly always is;
+where only right answers of one segment count, a row is looked at only where some member could turn it, which misses
+nothing; anything else is worked out in full.
 Classes come first in memory, so that maxima and sums over them run over whole rows.
 """
 
