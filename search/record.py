@@ -51,7 +51,7 @@ class BuiltEnsembles:
             return None
         try:
             combinations = {name: _combination(state) for name, state in stored["combinations"].items()}
-        except (KeyError, ValueError, zlib.error):  # another version's: what it was built from is all there, so it is built anew
+        except (KeyError, ValueError, zlib.error):  # another version's; what it was built from is all there
             return None
         choice = Choice(
             tuple(Row.from_json(row) for row in stored["rows"]),

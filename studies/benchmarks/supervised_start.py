@@ -2,10 +2,9 @@
 
     python studies/benchmarks/supervised_start.py
 
-builtin:languages, two letters at a time (studies/quickstart.yaml's data), five seeds, on test. The start has five epochs
-with a batch size of 32, settings that were chosen on valid and blend as the shortest that reach the linear model. The
-linear model is the study's baseline, here without the policy part's rows, which a start does not see either. One
-thread; about a minute.
+builtin:languages, two letters at a time (studies/quickstart.yaml's data), five seeds, on test. The start has five
+epochs with a batch size of 32, which were chosen on valid and blend for being short. The linear model is the study's
+baseline, here without the policy part's rows, which a start does not see either. One thread; about a minute.
 """
 
 import tempfile
