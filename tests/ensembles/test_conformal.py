@@ -102,7 +102,7 @@ def test_of_ensembles_fitted_on_blend_it_holds_on_new_rows(builder: str, synthet
         assert abs(covered - coverage) <= 3 * noise
 
 
-@pytest.mark.slow  # half a minute: a linear model of 14 languages
+@pytest.mark.slow  # five seconds: a linear model of 14 languages
 def test_of_real_texts_it_holds_for_a_linear_member() -> None:
     """The baseline of builtin:languages, which has never seen blend or test: within binomial noise of what is asked."""
     from sweepstack.models.data import load_dataset
