@@ -26,7 +26,7 @@ from sweepstack.models.checkpoints import (
 )
 from sweepstack.models.costs import Costs
 from sweepstack.models.errors import BundleError, TrainingError
-from sweepstack.models.linear import LinearBaseline
+from sweepstack.models.linear import LinearBaseline, LinearMember
 from sweepstack.models.policy import ReadingPolicy
 from sweepstack.models.precision import Calibration, Precision
 from sweepstack.models.predictions import Predictions, answer_above
@@ -232,7 +232,7 @@ def test_a_linear_baseline_is_a_member_too(topics: Topics, tmp_path: Path) -> No
     baseline = LinearBaseline.fit(topics.dataset, topics.settings.reading)
     baseline.save(tmp_path)
     member = load_member(tmp_path)
-    assert isinstance(member, LinearBaseline)
+    assert isinstance(member, LinearMember)
     texts = topics.dataset.parts["test"].inputs
     same(member.read(texts), baseline.read(texts))
 
