@@ -6,6 +6,7 @@ from typing import ClassVar
 from sweepstack.ensembles.builder import Builder, candidates, finished
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.objective import Objective
+from sweepstack.ensembles.pools import LINEAR, Pool
 from sweepstack.ensembles.store import Stack
 from sweepstack.models.predictions import Ints
 
@@ -16,7 +17,9 @@ class Average(Builder):
 
     name: ClassVar[str] = "average"
     counts: ClassVar[tuple[str, ...]] = ("top",)
+    pool: ClassVar[Pool] = LINEAR
     top: int = 8
 
     def fit(self, stack: Stack, labels: Ints, objective: Objective) -> Combination:
-        return finished(sorted(candidates(stack, labels, objective, self.top)), stack, labels, objective)
+        members = sorted(candidates(stack, labels, objective, self.top))
+        return finished(members, stack, labels, objective, pool=self.pool)

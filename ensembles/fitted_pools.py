@@ -5,14 +5,14 @@ members' average leaves to the others stays with those.
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sweepstack.ensembles.pools import Arrays, Linear, Logarithmic, Pool, Vote, weighted
+from sweepstack.ensembles.pools import Linear, Logarithmic, Pool, Vote, weighted
 from sweepstack.ensembles.temperature import FLOOR, logs, normalised
 from sweepstack.models.errors import BundleError
 from sweepstack.models.predictions import Floats, Ints
@@ -52,13 +52,6 @@ class Fitted(Pool):
         pooled = weighted(probabilities, weights)
         pooled[..., self.classes] = known * pooled[..., self.classes].sum(axis=-1, keepdims=True)
         return pooled
-
-    def state(self) -> tuple[dict[str, Any], Arrays]:
-        return {}, {field.name: getattr(self, field.name) for field in fields(self)}
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any], arrays: Arrays) -> Self:
-        return cls(**{field.name: arrays[field.name] for field in fields(cls)})
 
     def check(self, members: int, classes: int) -> None:
         if self.width != members * classes:
@@ -170,13 +163,6 @@ class Network(Pool):
         logits = logits - logits.mean(axis=-2, keepdims=True)
         hidden = np.tanh(logits @ self.hidden_weight + self.hidden_bias)
         return normalised(logits @ self.linear + hidden @ self.out_weight)
-
-    def state(self) -> tuple[dict[str, Any], Arrays]:
-        return {}, {field.name: getattr(self, field.name) for field in fields(self)}
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any], arrays: Arrays) -> Self:
-        return cls(**{field.name: arrays[field.name] for field in fields(cls)})
 
     def check(self, members: int, classes: int) -> None:
         hidden = len(self.hidden_bias)

@@ -6,7 +6,7 @@ Those that were fitted stand in fitted_pools.py.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -28,13 +28,13 @@ class Pool(ABC):
         """(members, rows, segments, classes), (members,) → (rows, segments, classes), which sum to 1."""
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
-        """Everything that was fitted, as JSON values and arrays."""
-        return {}, {}
+        """Everything that was fitted, as JSON values and arrays: here its fields, which are arrays."""
+        return {}, {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def from_state(cls, state: dict[str, Any], arrays: Arrays) -> Self:
         """The inverse of :meth:`state`; raises ValueError, TypeError or KeyError where it is not one."""
-        return cls()
+        return cls(**{field.name: arrays[field.name] for field in fields(cls)})
 
     def check(self, members: int, classes: int) -> None:  # noqa: B027  # nothing to check is the usual case
         """Raises ValueError where it was fitted for other numbers, BundleError where a package that it needs lacks."""

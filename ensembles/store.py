@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from sweepstack.models.errors import StorageError
 from sweepstack.models.predictions import Floats, Ints, Predictions
 
+UNREADABLE = (OSError, SafetensorError, KeyError, TypeError)  # what a file of predictions may raise
 Kind = Literal["trial", "baseline", "control", "pipeline", "refit", "soup"]
 
 
@@ -97,7 +98,7 @@ class Library:
             path = member.predictions(part)
             try:
                 read, found = Predictions.load(path)
-            except (OSError, SafetensorError, KeyError, TypeError) as error:
+            except UNREADABLE as error:
                 raise StorageError(f"{path} cannot be read ({error}); run the study again to predict anew") from error
             if found != rows_hash:
                 raise StorageError(
@@ -114,3 +115,12 @@ class Library:
     def of_kinds(self, kinds: frozenset[Kind]) -> tuple[int, ...]:
         """The places of the members of these kinds."""
         return tuple(i for i, member in enumerate(self.members) if member.kind in kinds)
+
+
+def found(path: Path, rows_hash: str) -> Predictions | None:
+    """The Predictions at ``path``; None where they are not there (any more), or are of other rows."""
+    try:
+        said, of_rows = Predictions.load(path)
+    except UNREADABLE:
+        return None
+    return said if of_rows == rows_hash else None

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
-from safetensors import SafetensorError
 
 from sweepstack.ensembles.live import GrowingSelection, Said
 from sweepstack.ensembles.objective import Objective
+from sweepstack.ensembles.store import found
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import Dataset
-from sweepstack.models.predictions import Ints, Predictions
+from sweepstack.models.predictions import Ints
 from sweepstack.search.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -82,11 +82,8 @@ class EnsembleGain:
         return gains
 
     def _take(self, number: int) -> None:
-        try:
-            said, rows_hash = Predictions.load(self._folder(number) / "predictions" / "valid.safetensors")
-        except (OSError, SafetensorError, KeyError, TypeError):
-            return
-        if rows_hash != self._rows_hash:
+        said = found(self._folder(number) / "predictions" / "valid.safetensors", self._rows_hash)
+        if said is None:
             return
         if self._selection is None:
             self._selection = GrowingSelection(self._labels, said.n_segments, self._objective)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError
 
 from sweepstack.ensembles.crossfit import folds
 from sweepstack.ensembles.live import LiveSelection
 from sweepstack.ensembles.objective import Objective
+from sweepstack.ensembles.store import found
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import Dataset
 from sweepstack.models.predictions import Ints, Predictions
@@ -92,13 +92,13 @@ class LiveEnsemble:
         if self._linear is not None and (self._linear / "result.json").exists():
             news.append((LINEAR, self._said(self._linear)))
             self._linear = None
-        found = None
+        score = None
         for name, said in news:
             if said is not None:
-                found = self._begun(said).add(name, said)
-        if found is not None and self._selection is not None:
-            self._ledger.set_attribute(LIVE, {"score": found, "picks": self._selection.picks})
-            self._show(found)
+                score = self._begun(said).add(name, said)
+        if score is not None and self._selection is not None:
+            self._ledger.set_attribute(LIVE, {"score": score, "picks": self._selection.picks})
+            self._show(score)
 
     def _begun(self, said: Predictions) -> LiveSelection:
         if self._selection is None:
@@ -114,8 +114,5 @@ class LiveEnsemble:
 
     def _said(self, folder: Path) -> Predictions | None:
         """None where the predictions are not there (any more): the screen does without."""
-        try:
-            said, rows_hash = Predictions.load(folder / "predictions" / f"{self._part}.safetensors")
-        except (OSError, SafetensorError, KeyError, TypeError):
-            return None
-        return said if rows_hash == self._dataset.hashes[self._part] else None
+        path = folder / "predictions" / f"{self._part}.safetensors"
+        return found(path, self._dataset.hashes[self._part])

@@ -61,8 +61,9 @@ def refitted(
 
 def origins_of(session: Session, usable: Sequence[TrialRecord]) -> list[Origin]:
     """The trials, best first, as refits begin at them."""
+    decided = session.decided()
     return [
-        Origin(session.decided().with_values(record.settings), session.folder.of(record) / "checkpoint")
+        Origin(decided.with_values(record.settings), session.folder.of(record) / "checkpoint")
         for record in ranked(usable, session.study.search.objective)
     ]
 

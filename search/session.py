@@ -282,13 +282,10 @@ class Session:
         """The folder of the linear baseline."""
         return RunFolder(self.adopted.company or self.folder.root).linear
 
-    def folder_of(self, record: TrialRecord) -> Path:
-        return self.folder.of(record)
-
     def track(self, record: TrialRecord, *, interrupted: bool = False) -> None:
         if record.state == "waiting":  # its run begins with it
             return
-        self.tracker.put(trial_state(record, self.folder_of(record), interrupted=interrupted))
+        self.tracker.put(trial_state(record, self.folder.of(record), interrupted=interrupted))
 
     def changed(self, record: TrialRecord) -> None:
         """A trial has changed in the ledger: the screen and MLflow follow."""

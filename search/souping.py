@@ -13,6 +13,7 @@ from sweepstack.ensembles.soup import Ingredient, Soup, SoupJob, cook, read_resu
 from sweepstack.ensembles.store import Member
 from sweepstack.models.checkpoints import fold_folders
 from sweepstack.models.files import read_json
+from sweepstack.models.settings import TrialSettings
 from sweepstack.models.supervised import start_hash
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import ranked
@@ -43,8 +44,9 @@ def souped(
         return Souped((), tuple(builders))
     rest = tuple(builder for builder in builders if builder is not soup)
     groups: dict[Any, list[TrialRecord]] = {}
+    decided = session.decided()
     for record in ranked(usable, session.study.search.objective):
-        groups.setdefault(_start_of(session, record), []).append(record)
+        groups.setdefault(_start_of(session, decided, record), []).append(record)
     group = next((records for records in groups.values() if len(records) > 1), None)
     if group is None:
         return Souped((), rest, (f"soup was left out: {_separate(len(usable))}",))
@@ -73,12 +75,10 @@ def _separate(trials: int) -> str:
     )
 
 
-def _start_of(session: Session, record: TrialRecord) -> tuple[Any, ...]:
+def _start_of(session: Session, decided: TrialSettings, record: TrialRecord) -> tuple[Any, ...]:
     """What the weights of trials that may be mixed have in common: the start itself, byte for byte where it is there,
     and how they learned to stop."""
-    settings = settings_of_repetition(
-        session.decided().with_values(record.settings), record.settings, record.best_repetition
-    )
+    settings = settings_of_repetition(decided.with_values(record.settings), record.settings, record.best_repetition)
     folds = session.data.folds
     run = session.folder if record.origin is None else RunFolder(record.origin.root)
     weights = [run.starts / start_hash(settings, part) / "weights.safetensors" for part in folds or (session.data,)]

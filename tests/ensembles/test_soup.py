@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from killing import Killed, killed
 from safetensors.torch import load_file
 from topic_words import SMALL, topics_dataset
 
@@ -134,12 +135,6 @@ def test_policies_without_a_learned_stop_get_a_threshold_of_their_own(trials: An
 def test_what_was_made_is_not_made_again_and_a_kill_leaves_nothing_half_made(
     trials: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Killed(BaseException):
-        pass
-
-    def killed(*_: Any) -> None:
-        raise Killed
-
     with monkeypatch.context() as patch:
         patch.setattr(module._Kitchen, "serve", killed)
         with pytest.raises(Killed):

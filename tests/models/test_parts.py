@@ -4,14 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from killing import Killed
 
 from sweepstack.models.parts import PartsTrainer
 
 PARTS, EPOCHS = 3, 2
-
-
-class Killed(BaseException):
-    pass
 
 
 class Counting:

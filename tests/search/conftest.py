@@ -266,7 +266,7 @@ def train_by_hand() -> "Callable[[Session], None]":
     def finish(session: "Session", sweep: "Sweep") -> None:
         parts = session.dataset.parts
         while (record := sweep.ask()) is not None:
-            folder, number = session.folder_of(record), record.number
+            folder, number = session.folder.of(record), record.number
             rows = range(number % 4, len(parts["warm"].inputs), 4)
             warm = replace(
                 parts["warm"], inputs=tuple(parts["warm"].inputs[i] for i in rows), labels=parts["warm"].labels[rows]

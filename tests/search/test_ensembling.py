@@ -3,10 +3,10 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from killing import Killed, killed
 
 from sweepstack.ensembles.builders import make
 from sweepstack.ensembles.bundle import load
@@ -142,12 +142,6 @@ def test_the_choice_stands_in_the_ledger_before_a_label_of_test_is_looked_at(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kill at the scoring leaves the choice; the next session scores that one, and chooses nothing anew."""
-
-    class Killed(BaseException):
-        pass
-
-    def killed(*_: Any) -> None:
-        raise Killed
 
     with monkeypatch.context() as patch:
         patch.setattr(ensembling, "score_test", killed)

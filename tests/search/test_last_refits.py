@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from killing import Killed, killed
 
 from sweepstack.ensembles.bundle import load
 from sweepstack.ensembles.choose import Choice, Row
@@ -106,12 +107,6 @@ def test_what_is_exported_has_learned_from_every_row_but_test(run: Path) -> None
 
 @pytest.mark.usefixtures("choose_average")
 def test_a_killed_run_goes_on_and_a_second_one_repeats_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Killed(BaseException):
-        pass
-
-    def killed(*_: Any) -> None:
-        raise Killed
-
     with monkeypatch.context() as patch:
         patch.setattr(last_refits, "refit_linear", killed)
         with pytest.raises(Killed):
