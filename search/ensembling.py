@@ -16,7 +16,6 @@ import numpy as np
 
 from sweepstack.ensembles.budget import Budget
 from sweepstack.ensembles.builder import Builder
-from sweepstack.ensembles.builders import make
 from sweepstack.ensembles.choose import Choice, choose, choose_out_of_fold, score_test
 from sweepstack.ensembles.distillation import STUDENT, digest_of
 from sweepstack.ensembles.latency import Meter
@@ -33,7 +32,7 @@ from sweepstack.search.last_refits import has_refits, refit_on_all
 from sweepstack.search.leaderboard import best
 from sweepstack.search.library import allowed, begin_pipelines, keep_pipelines, named
 from sweepstack.search.mirror import ensemble_state
-from sweepstack.search.planning import BUILDERS
+from sweepstack.search.planning import BUILDERS, builders_of
 from sweepstack.search.record import BuiltEnsembles, card
 from sweepstack.search.refitting import refitted
 from sweepstack.search.retention import REMOVED
@@ -49,8 +48,7 @@ LATENCY_TEXTS = 32
 def build(session: Session) -> None:
     """From refits and soups to the bundle and MLflow's runs; raises StorageError where there is nothing to combine."""
     objective = Objective(session.study.search.objective, Costs(session.cost, session.data.costs))
-    most = session.study.ensembles.budget.members
-    builders = [make(spec).within(most) for spec in session.study.builder_specs()]
+    builders = builders_of(session.study)
     usable = _usable(session, session.trial_records())
     if not usable:
         raise StorageError(

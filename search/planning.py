@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from sweepstack.ensembles.builder import Builder
 from sweepstack.ensembles.builders import make
 from sweepstack.ensembles.refit_builder import RefitBuilder
 from sweepstack.models.files import read_json
@@ -156,21 +157,22 @@ class Plan:
 def refits_of(study: "Study") -> int:
     """How many whole trainings the builders of a study want, and the last one of what is exported: nobody knows before
     how many members that has."""
-    wanted = [each.trainings[0] for each in _builders(study) if isinstance(each, RefitBuilder)]
+    wanted = [each.trainings[0] for each in builders_of(study) if isinstance(each, RefitBuilder)]
     return sum(wanted) + (max([EXPORTED, *wanted]) if study.ensembles.refit else 0)
 
 
 def chained_of(study: "Study") -> int:
     """How many of these follow one another, however many workers there are."""
-    return sum(each.trainings[1] for each in _builders(study) if isinstance(each, RefitBuilder))
+    return sum(each.trainings[1] for each in builders_of(study) if isinstance(each, RefitBuilder))
 
 
 def candidates_of(study: "Study") -> int:
     """How many of the best trials a builder of a study may look at."""
-    return max([CANDIDATES, *(getattr(each, "top", 0) for each in _builders(study))])
+    return max([CANDIDATES, *(getattr(each, "top", 0) for each in builders_of(study))])
 
 
-def _builders(study: "Study") -> list[Any]:
+def builders_of(study: "Study") -> list[Builder]:
+    """Those of a study, within its budget of members; raises StudyError where one cannot be kept in a bundle."""
     most = study.ensembles.budget.members
     return [] if study.environment is not None else [make(spec).within(most) for spec in study.builder_specs()]
 

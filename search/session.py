@@ -37,7 +37,7 @@ from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.live_ensemble import LiveEnsemble
 from sweepstack.search.mirror import parent_state, trial_state
 from sweepstack.search.packing import packing_of
-from sweepstack.search.planning import Plan, WallClock, candidates_of, chained_of, refits_of, saved
+from sweepstack.search.planning import Plan, WallClock, builders_of, candidates_of, chained_of, refits_of, saved
 from sweepstack.search.provenance import check_provenance, provenance
 from sweepstack.search.record import BuiltEnsembles
 from sweepstack.search.remarks import ENDED, SHARED
@@ -80,6 +80,7 @@ class Session:
             dataset = load_dataset(study.data)
             check_provenance(folder, dataset)
             unlabelled(study, dataset)
+        builders_of(study)
         played = None if study.environment is None else describe(study.environment)
         if address is None:
             slots(study.search.concurrency, study.search.resources)
