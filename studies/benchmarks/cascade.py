@@ -1,7 +1,7 @@
 """What is cheaper than an ensemble and nearly as good: a cascade of its members, and a student of it.
 
-    sweepstack run studies/reading_r8.yaml --set "ensembles.distill={model: {d_model: 32, layers: 1}}"
-    python studies/benchmarks/cascade.py runs/reading_r8
+    sweepstack run studies/reading_r8_shares.yaml --set "ensembles.distill={model: {d_model: 32, layers: 1}}"
+    python studies/benchmarks/cascade.py runs/reading_r8_shares
 
 On test, beside the best single trial: greedy selection over the run's trials and its baseline, the same members as a
 cascade (both fitted on blend), and the student that the run has distilled from what it exports. The difference from

@@ -2,12 +2,12 @@
 
     python studies/benchmarks/ensemble_gain.py [--seeds 5] [--trials 24] [--out runs/ensemble_gain]
 
-studies/reading_r8.yaml, searched by TPE from the same seeds and with as many trials, once with `search.metric: reward`
-and once with `ensemble_gain`; nothing is stopped early, so that both spend the same epochs. Of each run, on test: the
-best trial, greedy selection over the trials alone, fitted on blend, and the same with the baseline. The difference is
-paired by seed: mean, and the 95% interval of a t distribution. The first 8 trials of a pair are the same random ones.
-A run that is done is not done again. About four minutes a run on two cores, so forty in all; the rule was fixed before
-test was looked at.
+studies/reading_r8_shares.yaml, searched by TPE from the same seeds and with as many trials, once with `search.metric:
+reward` and once with `ensemble_gain`; nothing is stopped early, so that both spend the same epochs. Of each run, on
+test: the best trial, greedy selection over the trials alone, fitted on blend, and the same with the baseline. The
+difference is paired by seed: mean, and the 95% interval of a t distribution. The first 8 trials of a pair are the same
+random ones. A run that is done is not done again. About four minutes a run on two cores, so forty in all; the rule was
+fixed before test was looked at.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from sweepstack.models.costs import Costs
 from sweepstack.models.data import load_dataset
 from sweepstack.search.result import Result
 
-STUDY = Path(__file__).parents[1] / "reading_r8.yaml"
+STUDY = Path(__file__).parents[1] / "reading_r8_shares.yaml"
 METRICS = ("reward", "ensemble_gain")
 ROWS = ("best trial", "selection", "with the baseline")
 

