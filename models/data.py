@@ -78,7 +78,7 @@ def load_dataset(data: Data) -> Dataset:
     if test is not None:
         if data.splits.test is not None:
             notes.append(f"data.splits.test ({data.splits.test:g}) is not used: {test.source} brings the test part")
-        train = _without_test_inputs(train, test, notes)
+        train = without_test_inputs(train, test, notes)
         unknown = Counter(label for label in test.targets if label not in set(train.targets))
         if unknown:
             label, count = unknown.most_common(1)[0]
@@ -89,7 +89,7 @@ def load_dataset(data: Data) -> Dataset:
         classes = tuple(sorted(set(train.targets)))
     place = {label: i for i, label in enumerate(classes)}
     labels = np.array([place[label] for label in train.targets], dtype=np.int64)
-    units = units_of([_key(text) for text in train.inputs], train.groups)
+    units = units_of([same_text(text) for text in train.inputs], train.groups)
     costs = cost_matrix(data.costs, classes, train.source)
     given = None
     if test is not None:
@@ -107,7 +107,9 @@ def load_dataset(data: Data) -> Dataset:
         return Dataset(classes, parts, _hashes(parts, classes), (), data.text, costs)
 
     if isinstance(data.splits, Splits):
-        made = dataset(split(labels, units, _sizes(len(train), data.splits, carve_test=test is None), data.seed), given)
+        made = dataset(
+            split(labels, units, part_sizes(len(train), data.splits, carve_test=test is None), data.seed), given
+        )
         return replace(made, notes=tuple(notes))
     carved = _fold_sizes(len(train), data.splits, carve_test=test is None)
     folds, rows = split_folds(labels, units, data.splits.folds, data.splits.policy, carved, data.seed)
@@ -143,19 +145,19 @@ def _rows(data: Data) -> tuple[Rows, Rows | None]:
     return train, test
 
 
-def _key(text: str) -> str:
-    """What makes two inputs the same: the text but for its white space and letter case."""
+def same_text(text: str) -> str:
+    """What two inputs that are the same have in common: the text but for its white space and letter case."""
     return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
-def _without_test_inputs(train: Rows, test: Rows, notes: list[str]) -> Rows:
+def without_test_inputs(train: Rows, test: Rows, notes: list[str]) -> Rows:
     """Rows of train (with their whole groups) that also stand in test would be scored on what was learned by heart."""
-    inputs = {_key(text) for text in test.inputs}
+    inputs = {same_text(text) for text in test.inputs}
     groups = set(test.groups or ())
     keep = [
         i
         for i, text in enumerate(train.inputs)
-        if _key(text) not in inputs and (train.groups is None or train.groups[i] not in groups)
+        if same_text(text) not in inputs and (train.groups is None or train.groups[i] not in groups)
     ]
     left_out = len(train) - len(keep)
     if left_out:
@@ -170,7 +172,7 @@ def _without_test_inputs(train: Rows, test: Rows, notes: list[str]) -> Rows:
     )
 
 
-def _sizes(rows: int, splits: Splits, *, carve_test: bool) -> dict[str, int]:
+def part_sizes(rows: int, splits: Splits, *, carve_test: bool) -> dict[str, int]:
     """Rows of each part: test first, then shares of what is left; warm is the rest."""
     test = round(rows * (splits.test or TEST_SHARE)) if carve_test else 0
     left = rows - test

@@ -4,7 +4,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from sweepstack.models.settings import Count, NonNegative, Reading, Seed, Settings, Share
+from sweepstack.models.base_settings import Count, NonNegative, Seed, SettingError, Settings, Share
+from sweepstack.models.settings import Reading
+from sweepstack.models.task_settings import is_writing
 
 MOST_FOLDS = 20
 
@@ -100,6 +102,14 @@ class Data(Settings):
         Annotated[Splits, Tag("<shares>")] | Annotated[Folds, Tag("<folds>")], Discriminator(_shares_or_folds)
     ] = Splits()
     seed: Seed = 0
+
+    def check(self, task: str) -> None:
+        """Raises SettingError where ``task`` cannot have its data so."""
+        if is_writing(task) and isinstance(self.splits, Folds):
+            raise SettingError(
+                "data.splits.folds",
+                f"is not available under task {task}, but got {self.splits.folds}; take shares, valid and blend",
+            )
 
     @property
     def folds(self) -> int:

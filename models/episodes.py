@@ -87,3 +87,13 @@ def policy_parameters(player: Player, parameters: Sequence[Parameter]) -> list[P
     """Those of ``parameters`` that the policy depends on: all but what nothing but the value does."""
     of_value = {id(p) for p in player.value_parameters()}
     return [p for p in parameters if id(p) not in of_value]
+
+
+def minibatches_of_groups(rollout: Rollout, size: int, random: torch.Generator) -> Iterator[Tensor]:
+    """All decisions once, those of ``size`` groups at a time, in random order: Learning.minibatches where a group is a
+    unit."""
+    groups = int(rollout.group[-1]) + 1
+    rank = torch.randperm(groups, generator=random, device=rollout.group.device)
+    part = rank[rollout.group[rollout.row]] // size
+    order = torch.argsort(part, stable=True)
+    yield from torch.split(order, torch.bincount(part, minlength=-(-groups // size)).tolist())

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from sweepstack.models.dropout import dropped
 from sweepstack.models.precision import Precision, autocast
 from sweepstack.models.settings import Condition, Model, Reading
 from sweepstack.models.wide import ALONE, CLASSES, DROPPED, LONGEST, Wide, hashed_ngrams
@@ -50,13 +51,15 @@ class Shape:
     ngrams: int = 0  # that the linear model beside the Transformer knows
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-    """Scaled dot-product attention of (B, H, T, d/H) to (B, H, U, d/H) where mask (B or 1, 1, T, U) is true."""
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, causal: bool = False) -> Tensor:
+    """Scaled dot-product attention of (B, H, T, d/H) to (B, H, U, d/H) where mask (B or 1, 1, T or 1, U) is true;
+    without one to all of them, or, if causal, to those that are not later."""
     if query.device.type == "cuda":  # the fused kernels' backward passes add up in any order
         with sdpa_kernel(SDPBackend.MATH):
-            return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+            return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
     with autocast("float32", query.device):
-        return F.scaled_dot_product_attention(query.float(), key.float(), value.float(), attn_mask=mask)
+        query, key, value = query.float(), key.float(), value.float()
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
 
 
 class Attention(nn.Module):
@@ -67,8 +70,8 @@ class Attention(nn.Module):
         self.key_value = nn.Linear(model.d_model, 2 * model.d_model)
         self.out = nn.Linear(model.d_model, model.d_model)
 
-    def forward(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
-        """x (B, T, d) looks at memory (B, U, d) where mask (B or 1, T, U) is true."""
+    def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None, *, causal: bool = False) -> Tensor:
+        """x (B, T, d) looks at memory (B, U, d) where mask (B or 1, T or 1, U) is true; see :func:`attend`."""
         b, t, d = x.shape
         if memory is x:  # one product instead of two
             weight = torch.cat([self.query.weight, self.key_value.weight])
@@ -77,7 +80,7 @@ class Attention(nn.Module):
         else:
             query = self.query(x).view(b, t, self.heads, -1).transpose(1, 2)
             key, value = self.key_value(memory).view(b, memory.shape[1], 2, self.heads, -1).permute(2, 0, 3, 1, 4)
-        mixed = attend(query, key, value, mask[:, None])
+        mixed = attend(query, key, value, None if mask is None else mask[:, None], causal=causal)
         out: Tensor = self.out(mixed.transpose(1, 2).reshape(b, t, d))  # (B, T, d)
         return out
 
@@ -86,8 +89,9 @@ class FeedForward(nn.Module):
     def __init__(self, model: Model) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[model.activation]
-        self.up = nn.Linear(model.d_model, 2 * model.d_model)
-        self.down = nn.Linear(2 * model.d_model, model.d_model)
+        width = model.feed_forward or 2 * model.d_model
+        self.up = nn.Linear(model.d_model, width)
+        self.down = nn.Linear(width, model.d_model)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.down(self.activation(self.up(x)))
@@ -95,22 +99,26 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm: self-attention, attention to a memory where there is one, feed-forward."""
+    """Pre-norm: self-attention, attention to a memory where there is one, feed-forward. ``dropout`` is of what each of
+    them adds; ``causal``, without a mask, hides what comes later."""
 
-    def __init__(self, model: Model, *, cross: bool) -> None:
+    def __init__(self, model: Model, *, cross: bool, causal: bool = False, dropout: float = 0.0) -> None:
         super().__init__()
+        self.causal, self.dropout = causal, dropout
         self.norms = nn.ModuleList(nn.LayerNorm(model.d_model) for _ in range(3 if cross else 2))
         self.attention = Attention(model)
         self.cross = Attention(model) if cross else None
         self.feed_forward = FeedForward(model)
 
-    def forward(self, x: Tensor, mask: Tensor, memory: Tensor | None = None, sees: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, mask: Tensor | None, memory: Tensor | None = None, sees: Tensor | None = None
+    ) -> Tensor:
+        rate = self.dropout if self.training else 0.0
         normed = self.norms[0](x)
-        x = x + self.attention(normed, normed, mask)
-        if self.cross is not None and memory is not None and sees is not None:
-            x = x + self.cross(self.norms[2](x), memory, sees)
-        out: Tensor = x + self.feed_forward(self.norms[1](x))
-        return out
+        x = x + dropped(self.attention(normed, normed, mask, causal=self.causal), rate)
+        if self.cross is not None and memory is not None:
+            x = x + dropped(self.cross(self.norms[2](x), memory, sees), rate)
+        return x + dropped(self.feed_forward(self.norms[1](x)), rate)
 
 
 class LabelHead(nn.Linear):
@@ -127,6 +135,25 @@ def log_odds(log_probs: Tensor) -> Tensor:
     """Bounded and scaled to the order of one, of the same shape."""
     odds = log_probs - torch.log1p(-log_probs.exp().clamp(max=1 - 1e-6))
     return odds.clamp(-MOST_ODDS, MOST_ODDS) * ODDS_SCALE
+
+
+def initialise(module: nn.Module, model: Model) -> None:
+    """Draws the weights of all linear maps, as the settings say, and of all embeddings."""
+    initialisers: dict[str, Callable[[Tensor], Tensor]] = {
+        "normal": lambda w: nn.init.normal_(w, std=0.02),
+        "xavier": nn.init.xavier_uniform_,
+        "he": nn.init.kaiming_uniform_,
+        "orthogonal": nn.init.orthogonal_,
+    }
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            initialisers[model.init](part.weight)
+            nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.Embedding):
+            nn.init.normal_(part.weight, std=model.d_model**-0.5)
+            if part.padding_idx is not None:
+                with torch.no_grad():
+                    part.weight[part.padding_idx].zero_()
 
 
 class ReadingPolicy(nn.Module):
@@ -164,22 +191,9 @@ class ReadingPolicy(nn.Module):
         self._initialise(model)
 
     def _initialise(self, model: Model) -> None:
-        initialisers = {
-            "normal": lambda w: nn.init.normal_(w, std=0.02),
-            "xavier": nn.init.xavier_uniform_,
-            "he": nn.init.kaiming_uniform_,
-            "orthogonal": nn.init.orthogonal_,
-        }
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                initialisers[model.init](module.weight)
-                nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.Embedding):
-                nn.init.normal_(module.weight, std=model.d_model**-0.5)
+        initialise(self, model)
         if self.wide is not None:
             self.wide.reset()
-        with torch.no_grad():
-            self.tokens.weight[0].zero_()
         nn.init.normal_(self.positions, std=0.02)
         nn.init.normal_(self.steps, std=0.02)
         for last in (self.read_head[-1], self.value_head[-1]):  # a start is a soft threshold on confidence, of value 0

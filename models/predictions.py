@@ -24,6 +24,7 @@ from sweepstack.models.measures import (
     class_means,
     class_scores,
 )
+from sweepstack.models.metric_directions import direction
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -33,8 +34,7 @@ Thresholds = Sequence[tuple[float, float]]
 ROW_METRICS = ("reward", "accuracy", "accuracy_full", "segments", "log_loss")
 """The metrics of a classifier that are means over rows."""
 
-DIRECTION = {name: -1 if name in ("segments", "log_loss") else 1 for name in (*ROW_METRICS, *CLASS_METRICS)}
-DIRECTION["calibration_error"] = -1
+DIRECTION = {name: direction(name) for name in (*ROW_METRICS, *CLASS_METRICS, "calibration_error")}
 """All metrics of a classifier; +1 where more is better."""
 
 COSTS_TRIED = 6  # over an interval of costs of a READ

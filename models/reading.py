@@ -17,7 +17,7 @@ from torch.distributions import Categorical
 from torch.nn import Parameter
 
 from sweepstack.models.batching import micro_batches
-from sweepstack.models.episodes import Evaluation, Rollout
+from sweepstack.models.episodes import Evaluation, Rollout, minibatches_of_groups
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.policy import PolicyOutput
 
@@ -141,11 +141,7 @@ class ReadingPlayer:
         )
 
     def minibatches(self, rollout: Rollout, size: int, random: torch.Generator) -> Iterator[Tensor]:
-        groups = int(rollout.group[-1]) + 1
-        rank = torch.randperm(groups, generator=random, device=rollout.group.device)
-        part = rank[rollout.group[rollout.row]] // size
-        order = torch.argsort(part, stable=True)
-        yield from torch.split(order, torch.bincount(part, minlength=-(-groups // size)).tolist())
+        return minibatches_of_groups(rollout, size, random)
 
     def pieces(self, rollout: Rollout, index: Tensor) -> Sequence[Tensor]:
         assert isinstance(rollout, ReadingRollout)

@@ -5,7 +5,7 @@ Whatever cannot be read is one DataError that names the file, the line and the w
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,26 @@ class Rows:
 
 
 def read_rows(path: Path, input_column: str, target_column: str, group_column: str | None) -> Rows:
+    """Rows whose targets are labels; raises DataError."""
+    return _read(path, input_column, target_column, group_column, label_of)
+
+
+def read_pairs(path: Path, input_column: str, target_column: str, group_column: str | None) -> Rows:
+    """Rows whose targets are texts; raises DataError."""
+    return _read(path, input_column, target_column, group_column, text_of)
+
+
+def _read(
+    path: Path,
+    input_column: str,
+    target_column: str,
+    group_column: str | None,
+    target_of: Callable[[Any, Path, str, int], str],
+) -> Rows:
     wanted = [input_column, target_column, *([group_column] if group_column else [])]
     columns = read_columns(path, wanted)
     inputs = [text_of(value, path, input_column, row) for row, value in enumerate(columns[input_column], 1)]
-    targets = [label_of(value, path, target_column, row) for row, value in enumerate(columns[target_column], 1)]
+    targets = [target_of(value, path, target_column, row) for row, value in enumerate(columns[target_column], 1)]
     groups = None
     if group_column:
         groups = tuple(label_of(value, path, group_column, row) for row, value in enumerate(columns[group_column], 1))

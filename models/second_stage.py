@@ -14,8 +14,8 @@ from sweepstack.models.algorithms import Algorithm, make_algorithm, planned_step
 from sweepstack.models.batching import next_batch_size
 from sweepstack.models.descent import Steps
 from sweepstack.models.episodes import Player
+from sweepstack.models.metric_directions import direction
 from sweepstack.models.policy_gradient import PolicyGradient
-from sweepstack.models.predictions import DIRECTION
 from sweepstack.models.schedules import lr_factors
 from sweepstack.models.seeds import derive_seed
 from sweepstack.models.settings import Train
@@ -28,7 +28,7 @@ def batch_size_of(train: Train, reports: Reports, metric: str) -> int:
     """Of the epoch after ``reports``."""
     if isinstance(train.batch_size, int):
         return train.batch_size
-    values = [DIRECTION[metric] * report[metric] for report in reports]
+    values = [direction(metric) * report[metric] for report in reports]
     return next_batch_size(train.batch_size, reports, values, *train.batch_range)
 
 

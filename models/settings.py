@@ -1,16 +1,13 @@
-"""What a trial is made of: the ``reading``, ``model``, ``train`` and ``device`` parts of a study file.
+"""What a trial is made of: the ``reading``, ``writing``, ``model``, ``train`` and ``device`` parts of a study file.
 
-Each value has its reason beside it. Models are frozen and strict: an unknown key or a value of another type is an
-error, and nothing is converted silently (but an integer where a float is meant).
+Each value has its reason beside it.
 """
 
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -18,16 +15,22 @@ from pydantic import (
     model_validator,
 )
 
-from sweepstack.models.environment_settings import PREFIX, is_environment, with_defaults
-
-Share = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-UnitInterval = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-NonNegativeCount = Annotated[int, Field(ge=0)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
+from sweepstack.models.base_settings import (
+    Count,
+    Fraction,
+    NonNegative,
+    NonNegativeCount,
+    Positive,
+    Seed,
+    SettingError,
+    Settings,
+    Share,
+    UnitInterval,
+    mapping_or_number,
+    word_or_number,
+)
+from sweepstack.models.task_settings import PREFIX, WRITING_TASKS, is_environment, is_writing, with_defaults
+from sweepstack.models.writing_settings import Writing
 
 LRSchedule = Literal[
     "constant", "linear", "exponential", "inverse_time", "step", "cosine", "one_cycle", "wsd", "cyclic"
@@ -36,18 +39,11 @@ Optimizer = Literal["sgd", "adam", "adamw", "rmsprop", "schedule_free", "lbfgs"]
 Algorithm = Literal["supervised", "exact", "reinforce", "rloo", "a2c", "ppo", "trpo"]
 
 
-class SettingError(ValueError):
-    """What is wrong with a setting that fits its type; ``path`` is its key's."""
-
-    def __init__(self, path: str, message: str) -> None:
-        super().__init__(message)
-        self.path = path
-
-
 def _task(task: str) -> str:
-    if task == "classification" or (is_environment(task) and task != PREFIX):
+    if task == "classification" or is_writing(task) or (is_environment(task) and task != PREFIX):
         return task
-    raise ValueError(f"must be classification or gym:ENV (gym:CartPole-v1, say), but got {task!r}")
+    allowed = ", ".join(("classification", *WRITING_TASKS))
+    raise ValueError(f"must be {allowed} or gym:ENV (gym:CartPole-v1, say), but got {task!r}")
 
 
 Task = Annotated[str, AfterValidator(_task)]
@@ -56,23 +52,10 @@ PRECISION_FILE = ".precision.json"
 """In the folder of starts: what a calibration has measured, for a whole study."""
 
 
-def _word_or_number(value: Any) -> str:
-    """Which member of a union a value means to be, so that an error speaks of that one alone."""
-    return "<word>" if isinstance(value, str) else "<number>"
-
-
-def _mapping_or_number(value: Any) -> str:
-    return "<mapping>" if isinstance(value, dict | BaseModel) else "<number>"
-
-
 def _batch_size(value: Any) -> Any:
     if value not in ("adaptive", "noise_scale") and not isinstance(value, int | float):
         raise ValueError(f"must be an integer, adaptive or noise_scale, but got {value!r}")
     return value
-
-
-class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
 
 
 class Condition(Settings):
@@ -101,7 +84,7 @@ class Reading(Settings):
     max_segments: Count = 16
     cost: Annotated[
         Annotated[NonNegative, Tag("<number>")] | Annotated[Condition, Tag("<mapping>")],
-        Discriminator(_mapping_or_number),
+        Discriminator(mapping_or_number),
     ] = 0.01
 
     @property
@@ -119,6 +102,7 @@ class Model(Settings):
     d_model: Annotated[int, Field(ge=4)] = 64  # 128 costs two to three times as much for little at these sizes
     layers: Count = 1
     heads: Count = 4
+    feed_forward: Count | None = None  # units between a layer's two maps; null: twice d_model
     dropout: Fraction = 0.2
     word_dropout: Fraction = 0.3  # whole units hidden while training: the strongest regulariser on short texts
     activation: Literal["relu", "sigmoid", "tanh", "gelu", "silu"] = "gelu"
@@ -147,7 +131,9 @@ class Descent(Settings):
     max_grad_norm: Positive | None = 1.0  # null: gradients are not clipped
     label_smoothing: Fraction = 0.05
     class_weights: Literal["none", "balanced"] = "none"  # balanced: in cross-entropy every class counts the same
-    token_budget: Count | None = None  # tokens in one forward pass; larger batches accumulate gradients
+    # Tokens in one forward pass; larger batches accumulate gradients. A writer's start takes an optimiser step for each
+    # forward pass instead: there this is the size of a batch, of sources and references together, padding included.
+    token_budget: Count | None = None
 
 
 class WarmStart(Descent):
@@ -225,7 +211,7 @@ class Train(Descent):
     epochs: Count = 8  # one epoch is one pass over the policy part
     batch_size: Annotated[
         Annotated[Count, Tag("<number>")] | Annotated[Literal["adaptive", "noise_scale"], Tag("<word>")],
-        Discriminator(_word_or_number),
+        Discriminator(word_or_number),
         BeforeValidator(_batch_size),
     ] = 256  # episodes rolled out for one update
     batch_range: tuple[Count, Count] = (64, 1024)  # within which adaptive and noise_scale choose
@@ -271,6 +257,7 @@ class TrialSettings(Settings):
 
     task: Task = "classification"
     reading: Reading | Literal["off"] = Reading()
+    writing: Writing | None = None  # of translation and generation alone
     model: Model = Model()
     train: Train = Train()
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -280,7 +267,7 @@ class TrialSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _of_its_task(cls, tree: Any) -> Any:
-        return with_defaults(tree) if isinstance(tree, dict) and is_environment(tree.get("task")) else tree
+        return with_defaults(tree) if isinstance(tree, dict) else tree
 
     @model_validator(mode="after")
     def _can_be_played(self) -> Self:
@@ -302,10 +289,44 @@ class TrialSettings(Settings):
         return self
 
     @model_validator(mode="after")
+    def _can_be_written(self) -> Self:
+        if not self.writes:
+            if self.writing is not None:
+                raise SettingError("writing", f"is for {' and '.join(WRITING_TASKS)}, but task is {self.task}")
+            return self
+        if self.writing is None:
+            raise SettingError("writing", "must be a mapping of keys to values, but got null; leave it out")
+        if self.train.algorithm == "exact":
+            raise SettingError(
+                "train.algorithm",
+                "exact needs the outcome of every action, and a text has too many; "
+                "use supervised, reinforce, rloo, a2c, ppo or trpo",
+            )
+        sample, train = self.writing.sample, self.train
+        compares = train.algorithm == "trpo" or (train.algorithm == "ppo" and (train.ppo.kl or train.ppo.kl_target))
+        if compares and (sample.top_k or sample.top_p < 1):
+            raise SettingError(
+                "writing.sample",
+                f"must leave every token possible (top_k 0, top_p 1) where policies are compared by their divergence, "
+                f"as {train.algorithm} does here, but got top_k={sample.top_k}, top_p={sample.top_p:g}",
+            )
+        if self.reading == "off":
+            return self
+        if self.task != "translation":
+            raise SettingError(
+                "reading", f"must be off under task {self.task}, but got segments; only translation reads"
+            )
+        if self.reading.unit != "words":
+            raise SettingError("reading.unit", f"must be words under task translation, but got {self.reading.unit}")
+        if self.reading.interval is not None:
+            raise SettingError("reading.cost", "must be one number under task translation, but got an interval")
+        return self
+
+    @model_validator(mode="after")
     def _is_used(self) -> Self:
         """What would change nothing is refused and not ignored."""
         train = self.train
-        if self.environment is not None or train.freeze == "none" or train.algorithm == "supervised":
+        if self.environment is not None or self.writes or train.freeze == "none" or train.algorithm == "supervised":
             return self
         if train.dropout:
             raise SettingError(
@@ -324,6 +345,11 @@ class TrialSettings(Settings):
     def environment(self) -> str | None:
         """The id of the environment that is played; None where texts are read."""
         return self.task.removeprefix(PREFIX) if is_environment(self.task) else None
+
+    @property
+    def writes(self) -> bool:
+        """Whether the policy answers with a text of its own."""
+        return is_writing(self.task)
 
     @property
     def read_cost(self) -> float:

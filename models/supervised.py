@@ -1,15 +1,11 @@
 """Supervised training: the start that all trials with the same settings share, and the control's second stage.
 
 Cross-entropy with label smoothing after every segment, averaged over each text's segments, so that a long text counts
-as much as a short one. A start lies in ``starts/<hash>/``, whose name is a hash of all that it depends on; it is
-trained once, however many workers ask for it at once, and appears when it is whole.
+as much as a short one. Where starts lie, and how each is trained once, stands in starts.py.
 """
 
 import hashlib
-import json
-import shutil
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import Module
 
 from sweepstack.models.batching import GradientNoise, batches_by_length, gradient_noise, micro_batches
 from sweepstack.models.checkpoints import (
@@ -32,18 +29,18 @@ from sweepstack.models.checkpoints import (
 )
 from sweepstack.models.encoding import EncodedPart, TaskData
 from sweepstack.models.errors import TrainingError
-from sweepstack.models.files import locked, read_json, write_json
 from sweepstack.models.gradient_noise import PIECES
 from sweepstack.models.optimizers import make_optimizer, set_lr, to_evaluation
 from sweepstack.models.policy import PolicyOutput, ReadingPolicy
 from sweepstack.models.schedules import lr_factors
 from sweepstack.models.seeds import derive_seed
-from sweepstack.models.settings import PRECISION_FILE, Condition, Descent, TrialSettings
+from sweepstack.models.settings import Condition, Descent, TrialSettings
+from sweepstack.models.starts import START_FILE as START_FILE
+from sweepstack.models.starts import decided_precision, ensure, hash_of
 
 Rows = NDArray[np.int64]
 
 FORMAT = 3
-START_FILE = "start.json"  # beside a start's weights: the seconds that it took
 
 
 def cross_entropy(
@@ -97,28 +94,56 @@ def train_epoch(
     dropout then. lbfgs evaluates a batch several times, always with the same dropout, and its gradients are not
     clipped: its line search needs those of the loss.
     """
-    device = next(policy.parameters()).device
     weights = _weights(policy, part, descent)
+    batches = [
+        micro_batches(index, part.n_segments, part.tokens.shape[2], descent.token_budget)
+        for index in batches_by_length(part.n_segments, batch_size, seed)
+    ]
+
+    def accumulate(pieces: list[Rows]) -> Tensor:
+        return _accumulate(policy, part, pieces, descent.label_smoothing, weights)
+
+    losses = descend_epoch(policy, batches, accumulate, optimizer, descent, seed, lr)
+    return mean_loss(losses, [sum(map(len, pieces)) for pieces in batches])
+
+
+def descend_epoch(
+    module: Module,
+    batches: Sequence[list[Rows]],
+    accumulate: Callable[[list[Rows]], Tensor],
+    optimizer: torch.optim.Optimizer,
+    descent: Descent,
+    seed: int,
+    lr: Iterator[float],
+) -> Tensor:
+    """An optimiser step a batch, (batches,) losses; ``accumulate`` adds the gradient of one, given as pieces of it that
+    fit into a forward pass each, and returns its loss."""
+    device = next(module.parameters()).device
     limit = None if descent.optimizer == "lbfgs" else descent.max_grad_norm
 
     def evaluate(pieces: list[Rows], state: Tensor) -> Tensor:
         _set_random_state(state, device)
         optimizer.zero_grad(set_to_none=True)
-        loss = _accumulate(policy, part, pieces, descent.label_smoothing, weights)
+        loss = accumulate(pieces)
         if limit is not None:
-            torch.nn.utils.clip_grad_norm_(policy.parameters(), limit)
+            torch.nn.utils.clip_grad_norm_(module.parameters(), limit)
         return loss
 
-    policy.train()
-    total = torch.zeros((), device=device)
+    module.train()
+    losses = []
     with seeded(seed, device):
-        for index in batches_by_length(part.n_segments, batch_size, seed):
-            pieces = micro_batches(index, part.n_segments, part.tokens.shape[2], descent.token_budget)
+        for pieces in batches:
             set_lr(optimizer, next(lr))
             closure: Any = partial(evaluate, pieces, _random_state(device))  # torch's type has it return a float
-            total += optimizer.step(closure) * len(index)
-    policy.eval()
-    mean = float(total) / len(part)
+            losses.append(optimizer.step(closure))
+    module.eval()
+    return torch.stack([torch.as_tensor(loss) for loss in losses])
+
+
+def mean_loss(losses: Tensor, sizes: Sequence[int]) -> float:
+    """Over batches of such sizes; raises TrainingError where it is not a number."""
+    weights = torch.tensor(sizes, dtype=torch.float64, device=losses.device)
+    mean = float((losses.double() * weights).sum() / weights.sum())
     if not np.isfinite(mean):
         raise TrainingError(f"the supervised loss is not a number ({mean}); lower the learning rate")
     return mean
@@ -129,22 +154,32 @@ def measure_noise(
 ) -> GradientNoise:
     """Of the supervised gradient, unclipped, measured on as many random rows as a batch has (two at least), in up to
     PIECES pieces. Leaves gradients and generators as they were. Raises ValueError where there is but one row."""
-    device = next(policy.parameters()).device
     weights = _weights(policy, part, descent)
-    rows = np.random.default_rng(seed).permutation(len(part))[: max(batch_size, 2)]
-    pieces = np.array_split(rows, min(PIECES, len(rows)))
-    parameters = [p for p in policy.parameters() if p.requires_grad]
+
+    def accumulate(rows: Rows) -> None:
+        pieces = micro_batches(rows, part.n_segments, part.tokens.shape[2], descent.token_budget)
+        _accumulate(policy, part, pieces, descent.label_smoothing, weights)
+
+    return noise_over_rows(policy, len(part), batch_size, accumulate, seed)
+
+
+def noise_over_rows(
+    module: Module, rows: int, batch_size: int, accumulate: Callable[[Rows], object], seed: int
+) -> GradientNoise:
+    """See :func:`measure_noise`; ``accumulate`` adds the gradient of the mean loss of the rows that it is given."""
+    chosen = np.random.default_rng(seed).permutation(rows)[: max(batch_size, 2)]
+    pieces = np.array_split(chosen, min(PIECES, len(chosen)))
+    parameters = [p for p in module.parameters() if p.requires_grad]
     before = [p.grad for p in parameters]
     gradients = []
-    policy.train()
-    with seeded(seed, device):
+    module.train()
+    with seeded(seed, next(module.parameters()).device):
         for piece in pieces:
             for parameter in parameters:
                 parameter.grad = None
-            micro = micro_batches(piece, part.n_segments, part.tokens.shape[2], descent.token_budget)
-            _accumulate(policy, part, micro, descent.label_smoothing, weights)
+            accumulate(piece)
             gradients.append(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]))
-    policy.eval()
+    module.eval()
     for parameter, gradient in zip(parameters, before, strict=True):
         parameter.grad = gradient
     return gradient_noise(torch.stack(gradients), [len(piece) for piece in pieces])
@@ -215,7 +250,7 @@ def start_hash(settings: TrialSettings, data: TaskData) -> str:
         settings.precision,
         settings.compile,
     ]
-    return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:16]
+    return hash_of(depends_on)
 
 
 def ensure_start(settings: TrialSettings, data: TaskData, starts: Path, initial: Path | None = None) -> Path:
@@ -223,35 +258,16 @@ def ensure_start(settings: TrialSettings, data: TaskData, starts: Path, initial:
 
     ``initial``: see :func:`train_start`. A start's name does not tell it, so such starts need a folder of their own.
     """
-    name = start_hash(settings, data)
-    folder = starts / name
-    if folder.exists():
-        return folder
-    with locked(starts / f".{name}.lock"):
-        if not folder.exists():
-            unfinished = starts / f".{name}.new"
-            shutil.rmtree(unfinished, ignore_errors=True)
-            began = time.monotonic()
-            policy = train_start(settings, data, initial)
-            save_policy(unfinished, policy, data.classes, data.reader, None)
-            write_json(unfinished / START_FILE, {"seconds": time.monotonic() - began})
-            unfinished.rename(folder)
-    return folder
+
+    def train(folder: Path) -> None:
+        save_policy(folder, train_start(settings, data, initial), data.classes, data.reader, None)
+
+    return ensure(starts, start_hash(settings, data), train)
 
 
 def with_precision(settings: TrialSettings, data: TaskData, starts: Path) -> TrialSettings:
-    """The settings with a precision that is decided: where it is auto, by the first process that asks, for all trials.
-
-    The measurement stands in ``starts/.precision.json`` from then on. Raises TrainingError where the device has not
-    what the settings want.
-    """
-    decided = starts / PRECISION_FILE
-    if settings.precision == "auto" and not decided.exists():
-        with locked(starts / f"{PRECISION_FILE}.lock"):
-            if not decided.exists():
-                write_json(decided, calibrate_precision(settings, data))
-    found = read_json(decided) if settings.precision == "auto" else calibrate_precision(settings, data)
-    return settings.with_values({"precision": found["precision"]})
+    """See starts.decided_precision; raises TrainingError where the device has not what the settings want."""
+    return decided_precision(settings, starts, lambda settings: calibrate_precision(settings, data))
 
 
 def train_start(settings: TrialSettings, data: TaskData, initial: Path | None = None) -> ReadingPolicy:

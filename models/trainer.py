@@ -18,11 +18,13 @@ from torch.nn import Parameter
 from sweepstack.models.classification import ControlStage, PolicyStage
 from sweepstack.models.encoding import TaskData
 from sweepstack.models.errors import TrainingError
+from sweepstack.models.metric_directions import direction
 from sweepstack.models.optimizers import evaluating
-from sweepstack.models.predictions import DIRECTION
+from sweepstack.models.pairs import WritingData
 from sweepstack.models.resume import forget_state as forget_state
 from sweepstack.models.resume import holds_state, load_state, read_reports, save_state
 from sweepstack.models.settings import TrialSettings
+from sweepstack.models.writing_stage import RewardOf, WritingControlStage, WritingPolicyStage
 
 
 class Stage(Protocol):
@@ -56,6 +58,7 @@ class Trainer:
     """Trains one epoch a :meth:`step`; in a folder that holds an unfinished trial it goes on from there.
 
     ``data`` is what texts are read from; an environment has none. ``metric`` says which epoch is the best one.
+    ``reward_of``: where a writer's reward needs what only the caller has, see writing_stage.RewardOf.
     ``cost`` of a READ is what valid is scored with, by default the trial's own: where a study searches
     ``reading.cost``, trials must be compared by one. ``chosen`` False keeps the last epoch instead of the best one:
     where predictions of valid are to be fitted on, no choice may have been made by it. ``until``: the last epoch that
@@ -67,7 +70,7 @@ class Trainer:
     def __init__(
         self,
         settings: TrialSettings,
-        data: TaskData | None,
+        data: TaskData | WritingData | None,
         starts: Path,
         folder: Path,
         metric: str,
@@ -75,10 +78,12 @@ class Trainer:
         chosen: bool = True,
         parent: Parent | None = None,
         until: int | None = None,
+        reward_of: RewardOf | None = None,
     ) -> None:
         self.settings, self.metric, self._chosen, self._parent = settings, metric, chosen, parent
         self._until = settings.train.epochs if until is None else until
         self._data, self._starts, self._folder, self._cost = data, starts, folder, cost
+        self._reward_of = reward_of
         self._stage: Stage | None = None
         history, inherited = read_reports(folder), 0 if parent is None else parent.epochs
         self._inherited, self.reports = history[:inherited], history[inherited:]
@@ -124,8 +129,8 @@ class Trainer:
         """Whether the policy that ``report`` is of is, as far as is known, the one that is kept in the end."""
         if not self._chosen:
             return len(self.reports) + 1 == self._until
-        direction = DIRECTION[self.metric]
-        return all(direction * report[self.metric] > direction * each[self.metric] for each in self.reports)
+        sign = direction(self.metric)
+        return all(sign * report[self.metric] > sign * each[self.metric] for each in self.reports)
 
     def _prepare(self) -> Stage:
         """The start, trained first if nobody has, and, of a trial that goes on, what it or its parent had come to."""
@@ -152,8 +157,12 @@ class Trainer:
 
             return EnvironmentStage(self.settings, self.metric)
         assert self._data is not None
-        kind = ControlStage if self.settings.train.algorithm == "supervised" else PolicyStage
-        return kind(self.settings, self._data, self._starts, self.metric, self._cost)
+        control = self.settings.train.algorithm == "supervised"
+        if isinstance(self._data, WritingData):
+            writes = WritingControlStage if control else WritingPolicyStage
+            return writes(self.settings, self._data, self._starts, self.metric, self._reward_of)
+        reads = ControlStage if control else PolicyStage
+        return reads(self.settings, self._data, self._starts, self.metric, self._cost)
 
     def _check(self, stage: Stage, report: Mapping[str, float]) -> None:
         epoch = len(self._inherited) + len(self.reports) + 1

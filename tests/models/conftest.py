@@ -35,3 +35,14 @@ def topics(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     data: TaskData = encode(dataset, SMALL.reading)
     starts: Path = tmp_path_factory.mktemp("starts")
     return SimpleNamespace(dataset=dataset, data=data, settings=SMALL, starts=starts, make=topics_dataset)
+
+
+@pytest.fixture(scope="session")
+def writing(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """dataset, data, small settings of translation, and a folder of starts that all tests share."""
+    from small_writing import SMALL as settings  # brings the tokenizers
+    from small_writing import pairs_data, pairs_dataset
+
+    torch.set_num_threads(1)
+    starts: Path = tmp_path_factory.mktemp("writing starts")
+    return SimpleNamespace(dataset=pairs_dataset(), data=pairs_data(), settings=settings, starts=starts)

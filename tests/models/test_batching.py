@@ -13,6 +13,7 @@ from sweepstack.models.batching import (
     UNTOLD,
     batch_candidates,
     batches_by_length,
+    batches_by_tokens,
     gradient_noise,
     micro_batches,
     next_batch_size,
@@ -188,3 +189,27 @@ def test_gradient_noise_at_its_limits(gradients: list[list[float]], scale: float
 def test_one_piece_tells_no_noise(sizes: list[int]) -> None:
     with pytest.raises(ValueError, match="at least two pieces"):
         gradient_noise(torch.ones(1, 4), sizes)
+
+
+@given(
+    lengths=st.lists(st.tuples(st.integers(1, 16), st.integers(1, 16)), max_size=200),
+    budget=st.integers(1, 200),
+    seed=st.integers(0, 99),
+)
+def test_batches_by_tokens_keep_to_their_budget(lengths: list[tuple[int, int]], budget: int, seed: int) -> None:
+    """Padding included; only a row that is alone may have more. How many batches there are does not depend on a seed,
+    so that a learning-rate schedule spans them."""
+    sources, targets = np.array(lengths, dtype=np.int64).reshape(-1, 2).T
+    batches = batches_by_tokens(sources, targets, budget, seed)
+    assert sorted(row for batch in batches for row in batch.tolist()) == list(range(len(lengths)))
+    tokens = [len(batch) * int(sources[batch].max() + targets[batch].max()) for batch in batches]
+    assert all(count <= budget or len(batch) == 1 for count, batch in zip(tokens, batches, strict=True))
+    assert len(batches_by_tokens(sources, targets, budget, seed + 1)) == len(batches)
+
+
+def test_batches_by_tokens_mix_rows_of_equal_lengths() -> None:
+    lengths = np.full(64, 5, dtype=np.int64)
+    first, again, other = (batches_by_tokens(lengths, lengths, 80, seed) for seed in (0, 0, 1))
+    assert [len(batch) for batch in first] == [8] * 8
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert {frozenset(batch.tolist()) for batch in first}.isdisjoint({frozenset(batch.tolist()) for batch in other})

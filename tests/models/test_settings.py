@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from sweepstack.models.base_settings import SettingError
 from sweepstack.models.data_settings import Data, Folds, Splits
 from sweepstack.models.settings import Model, Reading, Train, TrialSettings
 
@@ -43,6 +44,7 @@ def test_a_whole_number_is_a_float_and_nothing_else_is_converted() -> None:
         ("train.seed", [0, 2**31 - 1], [-1, 2**31]),
         ("train.ppo.entropy", [0, 5.0], [-0.1]),
         ("model.dropout", [0, 0.99], [1, -0.1]),
+        ("model.feed_forward", [None, 1, 512], [0, 1.5]),
         ("model.d_model", [4, 128], [0, 3, 66]),  # 66 is not divided by 4 heads
         ("reading.cost", [0, 1], [-0.01, float("nan")]),
         ("reading.segment", [1], [0]),
@@ -98,6 +100,16 @@ def test_folds_take_the_place_of_shares() -> None:
 def test_impossible_folds_are_refused(splits: dict[str, float], line: str) -> None:
     with pytest.raises(ValidationError, match=line):
         Data.model_validate({"train": "a.jsonl", "splits": splits})
+
+
+def test_folds_are_not_for_tasks_that_write() -> None:
+    folds, shares = (Data.model_validate({"train": "a", "splits": splits}) for splits in ({"folds": 3}, {"valid": 0.2}))
+    for task in ("translation", "generation"):
+        shares.check(task)
+        with pytest.raises(SettingError, match=f"is not available under task {task}, but got 3; take shares") as caught:
+            folds.check(task)
+        assert caught.value.path == "data.splits.folds"
+    folds.check("classification")
 
 
 def test_reading_can_be_off() -> None:

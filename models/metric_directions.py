@@ -1,0 +1,11 @@
+"""Which way a metric is better, for the metrics of every task: one place for whoever ranks, stops, selects or compares.
+
+A name means the same under every task that reports it, so it has one direction.
+"""
+
+LESS_IS_BETTER = frozenset({"segments", "log_loss", "calibration_error", "lagging", "seconds"})
+
+
+def direction(metric: str) -> int:
+    """+1 where more is better, -1 where less is."""
+    return -1 if metric in LESS_IS_BETTER else 1

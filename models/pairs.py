@@ -1,0 +1,250 @@
+"""From a data file to the five disjoint parts of a study that writes: pairs of a source and what should be written.
+
+The parts are those of data.py, carved by the same rules: a source never stands in two of them, nor does a group. What
+training needs of them is in :class:`WritingData`, as token ids of vocabularies that are fitted on what it may look at.
+
+A pair of warm or policy that is longer than a policy reads or writes teaches half a sentence, so it is left out.
+Elsewhere a source is cut, as it will be in use, and references stay whole: texts are scored by them as they are.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweepstack.models.bpe import Bpe, Tokenizers
+from sweepstack.models.builtin import PREFIX, builtin
+from sweepstack.models.cleaning import clean
+from sweepstack.models.data import FITTED, PARTS, part_sizes, same_text, without_test_inputs
+from sweepstack.models.data_settings import Data, Splits
+from sweepstack.models.errors import DataError
+from sweepstack.models.rows import Rows, read_pairs
+from sweepstack.models.splits import split, units_of
+from sweepstack.models.text_metrics import language_of
+from sweepstack.models.writing_settings import Writing
+
+MOST_UNKNOWN = 0.5  # share of a part's characters: with more it is another script, and nothing of it could be written
+TOLD_UNKNOWN = 0.01
+
+
+@dataclass(frozen=True)
+class PairPart:
+    inputs: tuple[str, ...]
+    references: tuple[str, ...]  # cleaned as what is written will be: see cleaning.py
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+@dataclass(frozen=True)
+class PairDataset:
+    """As data.Dataset, for texts that are written; it has neither classes nor folds nor costs of wrong answers."""
+
+    parts: dict[str, PairPart]  # in the order of PARTS
+    hashes: dict[str, str]  # of each part's rows in their order, and `content` of all
+    notes: tuple[str, ...]  # what a user should know of what was left out
+    folds: "tuple[PairDataset, ...]" = ()
+    classes: tuple[str, ...] = ()
+    costs: None = None
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Rows of each part."""
+        return {name: len(part) for name, part in self.parts.items()}
+
+    def part_for(self, use: Literal["valid", "blend"]) -> str:
+        """The part that is used so."""
+        return use
+
+
+@dataclass(frozen=True)
+class EncodedPairs:
+    inputs: tuple[str, ...]
+    sources: NDArray[np.int32]  # (rows, S): 0-padded
+    targets: NDArray[np.int32] | None  # (rows, T): 0-padded, each ending with END; None for test
+    references: tuple[str, ...] | None  # None for test
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def rows(self, index: NDArray[np.integer] | NDArray[np.bool_]) -> "EncodedPairs":
+        """Those of some rows, by their indices or by a mask."""
+        chosen = np.arange(len(self))[index].tolist()
+        return EncodedPairs(
+            tuple(self.inputs[i] for i in chosen),
+            self.sources[chosen],
+            None if self.targets is None else self.targets[chosen],
+            None if self.references is None else tuple(self.references[i] for i in chosen),
+        )
+
+
+@dataclass(frozen=True)
+class WritingData:
+    """All that a trial needs, as encoding.TaskData for labels: numpy and text only."""
+
+    tokenizers: str  # bpe.Tokenizers' JSON
+    parts: dict[str, EncodedPairs]  # warm, policy, valid, blend, test
+    hashes: dict[str, str]  # of each part's rows; those of warm and policy also say how they are encoded
+    notes: tuple[str, ...]  # what a user should know of what is not read or not written
+    language: str  # of what is written, see text_metrics.language_of
+    folds: "tuple[WritingData, ...]" = ()
+    classes: tuple[str, ...] = ()
+    costs: None = None
+
+
+def load_pairs(data: Data, task: str) -> PairDataset:
+    """Reads, checks and splits; raises DataError in one line. The same settings always give the same parts."""
+    if not isinstance(data.splits, Splits):
+        raise DataError(f"data.splits has folds, which task {task} does not know yet; take shares, valid and blend")
+    train, test = _rows(data, task)
+    notes: list[str] = []
+    if test is not None:
+        if data.splits.test is not None:
+            notes.append(f"data.splits.test ({data.splits.test:g}) is not used: {test.source} brings the test part")
+        train = without_test_inputs(train, test, notes)
+    sizes = part_sizes(len(train), data.splits, carve_test=test is None)
+    for rows in (train, *([] if test is None else [test])):
+        _check_texts(rows)
+    units = units_of([same_text(text) for text in train.inputs], train.groups)
+    chosen = split(np.zeros(len(train), dtype=np.int64), units, sizes, data.seed)
+    parts = {name: _part(train, chosen[name]) for name in PARTS if name in chosen}
+    if test is not None:
+        parts["test"] = _part(test, np.arange(len(test)))
+    for name, part in parts.items():
+        if not part.inputs:
+            raise DataError(
+                f"{train.source}: no rows are left for {name}, as rows of one source or group stay together; "
+                "give more rows that differ"
+            )
+    hashes = {name: _hash(part) for name, part in parts.items()}
+    hashes["content"] = hashlib.sha256("".join(hashes.values()).encode()).hexdigest()[:16]
+    return PairDataset(parts, hashes, tuple(notes))
+
+
+def _rows(data: Data, task: str) -> tuple[Rows, Rows | None]:
+    if data.train.startswith(PREFIX):
+        if data.group is not None:
+            raise DataError(
+                f"data.group is {data.group!r}, but {data.train} has no such column; leave data.group out: "
+                "what belongs together there stays together"
+            )
+        train, test = builtin(data.train.removeprefix(PREFIX), task)
+    else:
+        train, test = read_pairs(Path(data.train), data.input, data.target, data.group), None
+    if data.test is not None:
+        if data.test.startswith(PREFIX):
+            raise DataError(f"data.test must be a file, but got {data.test}; a builtin is split like any other file")
+        test = read_pairs(Path(data.test), data.input, data.target, data.group)
+    return train, test
+
+
+def _check_texts(rows: Rows) -> None:
+    """Characters that are not shown make no text."""
+    for row, pair in enumerate(zip(rows.inputs, rows.targets, strict=True), 1):
+        for what, text in zip(("source", "target"), pair, strict=True):
+            if not clean(text).strip():
+                raise DataError(f"{rows.source} row {row}: the {what} shows nothing, {text[:20]!r}; mend or remove it")
+
+
+def _part(rows: Rows, index: NDArray[np.int64]) -> PairPart:
+    chosen = index.tolist()
+    return PairPart(tuple(rows.inputs[i] for i in chosen), tuple(clean(rows.targets[i]).rstrip() for i in chosen))
+
+
+def _hash(part: PairPart) -> str:
+    rows = list(zip(part.inputs, part.references, strict=True))
+    return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def encode_pairs(dataset: PairDataset, writing: Writing) -> WritingData:
+    """Fits the tokenizers on warm and policy and encodes every part; raises DataError in one line."""
+    fitted = [dataset.parts[name] for name in FITTED]
+    references = [text for part in fitted for text in part.references]
+    size = writing.vocabulary
+    tokenizers = Tokenizers.fit(
+        [text for part in fitted for text in part.inputs],
+        references,
+        size if isinstance(size, int) else (size.source, size.target),
+    )
+    notes = list(dataset.notes)
+    parts: dict[str, EncodedPairs] = {}
+    for name, part in dataset.parts.items():
+        if name not in FITTED:
+            _check_script(part.references, tokenizers.target, name, "references", notes)
+            _check_script(part.inputs, tokenizers.source, name, "sources", notes)
+        parts[name] = _encoded(part, tokenizers, writing, name, notes)
+    limits = f"{tokenizers.digest} {writing.max_source} {writing.max_target}"
+    return WritingData(
+        tokenizers.to_json(),
+        parts,
+        _with_encoding(dataset.hashes, limits),
+        tuple(notes),
+        language_of(references),
+    )
+
+
+def _encoded(part: PairPart, tokenizers: Tokenizers, writing: Writing, name: str, notes: list[str]) -> EncodedPairs:
+    read = np.array([len(tokens) for tokens in tokenizers.source.encode_all(part.inputs)])
+    to_write = np.array([len(tokens) + 1 for tokens in tokenizers.target.encode_all(part.references)])
+    too_long = read > writing.max_source
+    if name in FITTED:
+        too_long |= to_write > writing.max_target
+        if too_long.any():
+            notes.append(
+                f"{_count(too_long.sum(), 'pair', name)} left out: more than writing.max_source "
+                f"{writing.max_source} or max_target {writing.max_target} tokens "
+                f"(the longest have {read.max()} and {to_write.max()})"
+            )
+        if too_long.all():
+            raise DataError(
+                f"no pair of {name} fits in writing.max_source {writing.max_source} and max_target "
+                f"{writing.max_target} tokens (the shortest have {read.min()} and {to_write.min()}); raise them"
+            )
+        kept = np.flatnonzero(~too_long).tolist()
+        part = PairPart(tuple(part.inputs[i] for i in kept), tuple(part.references[i] for i in kept))
+    elif too_long.any():
+        notes.append(
+            f"{_count(too_long.sum(), 'source', name)} cut to writing.max_source {writing.max_source} tokens "
+            f"(the longest has {read.max()})"
+        )
+    sources = tokenizers.encode_sources(part.inputs, writing.max_source)
+    if name == "test":
+        return EncodedPairs(part.inputs, sources, None, None)
+    targets = tokenizers.encode_targets(part.references, writing.max_target)
+    return EncodedPairs(part.inputs, sources, targets, part.references)
+
+
+def _count(number: int, what: str, part: str) -> str:
+    return f"1 {what} of {part} is" if number == 1 else f"{number} {what}s of {part} are"
+
+
+def _check_script(texts: Sequence[str], bpe: Bpe, name: str, what: str, notes: list[str]) -> None:
+    """Raises DataError where the vocabulary has hardly any of the part's characters; a few are told in ``notes``."""
+    counts = Counter(character for text in texts for character in clean(text) if not character.isspace())
+    unknown = Counter({character: n for character, n in counts.items() if character not in bpe.characters})
+    share = unknown.total() / max(counts.total(), 1)
+    if share < TOLD_UNKNOWN:
+        return
+    example = min(unknown, key=lambda character: (-unknown[character], character))
+    if share > MOST_UNKNOWN:
+        raise DataError(
+            f"{share:.0%} of the characters in the {what} of {name} ({example!r}, for one) are unknown to the "
+            "vocabulary of warm and policy, as another script is; check data.input and data.target, "
+            "or give train such rows"
+        )
+    notes.append(
+        f"{share:.0%} of the characters in the {what} of {name} ({example!r}, for one) are not in the vocabulary "
+        "and cannot be " + ("written" if what == "references" else "read")
+    )
+
+
+def _with_encoding(hashes: Mapping[str, str], how: str) -> dict[str, str]:
+    """``hashes``, of which those of warm and policy are of the rows as they are encoded."""
+    own = {name: hashlib.sha256(f"{hashes[name]} {how}".encode()).hexdigest()[:16] for name in FITTED}
+    return {**hashes, **own}

@@ -1,0 +1,140 @@
+"""Trained writers on disk: ``weights.safetensors``, ``config.json`` and ``tokenizer.json`` (of both sides); no pickle.
+
+A checkpoint is whole in itself: :func:`load_writing_member` needs nothing else to write texts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from sweepstack.models.bpe import BEGIN, PADDING, UNKNOWN, Tokenizers
+from sweepstack.models.candidates import Candidates
+from sweepstack.models.checkpoints import pick_device
+from sweepstack.models.decoding import WriterTokens, written
+from sweepstack.models.errors import BundleError
+from sweepstack.models.files import read_json, write_atomic, write_json
+from sweepstack.models.settings import Model
+from sweepstack.models.writer import Shape, Writer
+from sweepstack.models.writing_settings import Decode
+
+FORMAT = 1
+SCORED = 64  # texts scored at a time
+
+
+class WritingMember(Protocol):
+    """What can be a member of an ensemble that writes."""
+
+    def write(self, texts: Sequence[str], n: int = 1) -> Candidates:
+        """At most ``n`` distinct texts for each, best first."""
+        ...
+
+
+def save_writer(folder: Path, writer: Writer, tokenizers: str, decode: Decode, language: str) -> None:
+    """``tokenizers``: their JSON; ``decode``: how its texts are found; ``language``: that it writes."""
+    write_atomic(folder / "tokenizer.json", tokenizers)
+    write_json(
+        folder / "config.json",
+        {
+            "format": FORMAT,
+            "kind": "writer",
+            "shape": asdict(writer.shape),
+            "model": writer.model.model_dump(),
+            "decode": decode.model_dump(),
+            "language": language,
+        },
+    )
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in writer.state_dict().items()}
+    write_atomic(folder / "weights.safetensors", save(weights))
+
+
+def load_writer(folder: Path, device: torch.device) -> tuple[Writer, dict[str, Any]]:
+    """The writer, evaluating, and its config; raises BundleError where ``folder`` holds none."""
+    try:
+        config = read_json(folder / "config.json")
+        if config["format"] != FORMAT or config["kind"] != "writer":
+            raise ValueError(f"format {config['format']!r} of kind {config['kind']!r} is not known")
+        writer = Writer(Shape(**config["shape"]), Model.model_validate(config["model"]))
+        writer.load_state_dict(load_file(folder / "weights.safetensors"))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise BundleError(f"{folder} holds no writer that can be loaded ({reason}); copy or export it again") from error
+    return writer.to(device).eval(), config
+
+
+class WriterMember:
+    def __init__(self, folder: Path, device: str = "auto") -> None:
+        self.writer, config = load_writer(folder, pick_device(device))
+        try:
+            self.tokenizers = Tokenizers.from_json((folder / "tokenizer.json").read_text(encoding="utf-8"))
+            self.decode = Decode.model_validate(config["decode"])
+            self.language = str(config["language"])
+            sizes = self.tokenizers.source.vocab_size, self.tokenizers.target.vocab_size
+            if sizes != (self.writer.shape.source_vocab, self.writer.shape.target_vocab):
+                raise ValueError(f"tokenizer.json has {sizes[0]} and {sizes[1]} entries, which the weights do not fit")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = str(error).splitlines()[0]
+            raise BundleError(
+                f"{folder} holds no writer that can be loaded ({reason}); copy or export it again"
+            ) from error
+
+    def write(self, texts: Sequence[str], n: int = 1) -> Candidates:
+        """By its own beam search, whose beam is widened to ``n``."""
+        decode = self.decode.model_copy(update={"beam": max(self.decode.beam, n), "candidates": n})
+        return written(WriterTokens(self.writer), self.tokenizers, texts, decode)
+
+
+def load_writing_member(folder: Path, device: str = "auto") -> WritingMember:
+    """A writer or a translation memory, by its config.json; raises BundleError."""
+    try:
+        kind = read_json(folder / "config.json")["kind"]
+        if kind not in ("writer", "memory"):
+            raise ValueError(f"a checkpoint of kind {kind!r} writes nothing")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{folder} holds nothing that writes ({error}); copy or export it again") from error
+    if kind == "writer":
+        return WriterMember(folder, device)
+    from sweepstack.models.translation_memory import TranslationMemory  # brings scikit-learn, which a writer needs not
+
+    return TranslationMemory.load(folder)
+
+
+def tokenizers_digest(folder: Path) -> str | None:
+    """Of a writer's checkpoint, without its weights; None of one that has no tokens. Raises BundleError."""
+    try:
+        if read_json(folder / "config.json")["kind"] != "writer":
+            return None
+        return Tokenizers.from_json((folder / "tokenizer.json").read_text(encoding="utf-8")).digest
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise BundleError(f"{folder} holds no checkpoint ({reason}); copy or export it again") from error
+
+
+@torch.no_grad()
+def score(writer: Writer, tokenizers: Tokenizers, sources: Sequence[str], texts: Sequence[str]) -> NDArray[np.float64]:
+    """(rows,): the mean log-probability of a token of each text, END's included, given its source.
+
+    Texts longer than what can be written are scored as far as that; characters that the writer does not have count for
+    nothing.
+    """
+    device, shape = writer.positions.device, writer.shape
+    read = torch.from_numpy(tokenizers.encode_sources(sources, shape.max_source))
+    scored = torch.from_numpy(tokenizers.encode_targets(texts, shape.max_target)).long()
+    lengths = (scored != PADDING).sum(1)
+    scores = np.empty(len(texts))
+    for rows in torch.split(lengths.argsort(stable=True), SCORED) if len(texts) else ():
+        targets = scored[rows, : int(lengths[rows].max())].to(device)  # (B, T)
+        longest = int((read[rows] != PADDING).sum(1).max())
+        memory = writer.encode(read[rows, :longest].to(device))
+        shifted = torch.cat([torch.full_like(targets[:, :1], BEGIN), targets[:, :-1]], dim=1)
+        log_probs = writer.logits(writer.states(memory, shifted)).log_softmax(-1)  # (B, T, V)
+        there = (targets != PADDING) & (targets != UNKNOWN)
+        own = log_probs.gather(2, targets[..., None]).squeeze(2) * there
+        scores[rows.numpy()] = (own.sum(1).double() / there.sum(1)).cpu().numpy()
+    return scores

@@ -1,0 +1,207 @@
+"""Episodes of writing: a text is an episode and its tokens are the decisions; END is the last of them, if it comes.
+
+A text is written token by token, then looked at as a whole: one pass over it, each token given those before it, says
+what the policy thought of all of them, when it played as when it learns. What is chosen from is the distribution that
+tokens were drawn from, with its temperature and its cuts. The reward comes with the last token: END, or the one at
+which the text was cut. It is of the text as it stands, so nothing is owed for what might have followed.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.distributions import Categorical
+from torch.nn import Parameter
+
+from sweepstack.models.batching import micro_batches
+from sweepstack.models.bpe import BEGIN, END, PADDING, Bpe
+from sweepstack.models.decoding import WriterTokens, filtered, sample
+from sweepstack.models.episodes import Evaluation, Rollout, minibatches_of_groups
+from sweepstack.models.errors import TrainingError
+from sweepstack.models.pairs import EncodedPairs
+from sweepstack.models.rewards import Reward
+from sweepstack.models.token_loss import states_before, token_losses, writable
+from sweepstack.models.writer import Memory, Writer
+from sweepstack.models.writing_settings import Sample
+from sweepstack.models.writing_supervised import cut_to_longest, lengths_of, targets_of
+
+IMPOSSIBLE = -1e3  # log-probabilities below it are those of tokens that a cut has taken away
+
+
+@dataclass(frozen=True)
+class Play:
+    """How texts are played, and what for."""
+
+    reward: Reward
+    vocabulary: Bpe  # of what is written
+    most: int  # tokens of a text
+    how: Sample
+    increments: bool = False  # the reward as it grows with every token, instead of at the end
+    constant: bool = False  # every episode is worth 1, whatever is written in it
+    supervised: bool = False  # whether the cross-entropy of the references is learned from as well,
+    label_smoothing: float = 0.0  # and how smooth it is
+    token_budget: int | None = None  # of a forward pass
+    frozen_encoder: bool = False
+
+
+@dataclass(frozen=True)
+class WritingRollout(Rollout):
+    texts: Tensor  # (G,): the rows that were played; group says which of them an episode is of
+    tokens: Tensor  # (B, S): what was written, padded with 0
+
+
+class WritingPlayer:
+    """Texts of the policy part are its units; see episodes.Player."""
+
+    def __init__(self, writer: Writer, part: EncodedPairs, play: Play) -> None:
+        self._writer, self._part, self._play = writer, part, play
+        self._lengths = lengths_of(part.sources)
+        self._earned: list[Tensor] = []
+
+    @property
+    def earned(self) -> Tensor:
+        """(episodes,): what the texts of this epoch were worth to the reward function, also where the control that is
+        rewarded for nothing was told otherwise."""
+        return torch.cat(self._earned) if self._earned else torch.zeros(0)
+
+    def batches(self, size: int, random: torch.Generator) -> Iterator[Tensor]:
+        self._earned = []
+        order = torch.randperm(len(self._part), generator=random, device=random.device)
+        yield from torch.split(order, size)
+
+    def sizes(self, size: int) -> list[int]:
+        full, rest = divmod(len(self._part), size)
+        return [size] * full + ([rest] if rest else [])
+
+    @torch.no_grad()
+    def roll_out(self, batch: Tensor, samples: int, random: torch.Generator) -> WritingRollout:
+        play, device = self._play, batch.device
+        drawn, _ = sample(WriterTokens(self._writer), self._sources(batch), play.most, play.how, random, samples)
+        tokens = _cut(drawn.tokens.flatten(0, 1))  # (B, S), B = texts · samples
+        group = torch.arange(len(batch), device=device).repeat_interleave(samples)
+        taken = tokens != PADDING
+        row, step = taken.nonzero(as_tuple=True)
+        logits, values = self._judged(self._memory(batch).select(group), tokens, row, step)
+        actions = tokens[row, step]
+        log_probs = Categorical(logits=logits, validate_args=False).log_prob(actions)  # type: ignore[no-untyped-call]
+        if not torch.isfinite(values.sum() + log_probs.sum()):
+            raise TrainingError("what the policy says is not a number any more; lower train.lr")
+        table = torch.zeros(tokens.shape, device=device)
+        table[row, step] = values
+        return WritingRollout(
+            rewards=self._rewards(batch[group], tokens),
+            values=table,
+            taken=taken,
+            ends=None,
+            bootstrap=None,
+            group=group,
+            row=row,
+            step=step,
+            actions=actions,
+            log_probs=log_probs,
+            counted=log_probs > IMPOSSIBLE,  # rounding may take from a cut what it left when the token was drawn
+            texts=batch,
+            tokens=tokens,
+        )
+
+    def minibatches(self, rollout: Rollout, size: int, random: torch.Generator) -> Iterator[Tensor]:
+        return minibatches_of_groups(rollout, size, random)
+
+    def pieces(self, rollout: Rollout, index: Tensor) -> Sequence[Tensor]:
+        """Whole episodes, so that none goes through the writer twice."""
+        assert isinstance(rollout, WritingRollout)
+        if self._play.token_budget is None:
+            return [index]
+        of_row = rollout.row[index]
+        played = torch.unique(of_row)
+        rows = rollout.texts[rollout.group[played]].cpu().numpy()
+        lengths = self._lengths[rows] + (rollout.tokens[played] != PADDING).sum(1).cpu().numpy()
+        pieces = []
+        for places in micro_batches(np.arange(len(played)), lengths, 1, self._play.token_budget):
+            here = torch.zeros(len(rollout.tokens), dtype=torch.bool, device=index.device)
+            here[played[torch.from_numpy(places).to(index.device)]] = True
+            pieces.append(index[here[of_row]])
+        return pieces
+
+    def evaluate(self, rollout: Rollout, index: Tensor) -> Evaluation:
+        """``cross_entropy`` of a decision is the mean over the tokens of its text's reference, none of which belongs to
+        one decision more than to another."""
+        assert isinstance(rollout, WritingRollout)
+        played, place = torch.unique(rollout.row[index], return_inverse=True)
+        texts, of_text = torch.unique(rollout.group[played], return_inverse=True)
+        rows = rollout.texts[texts]
+        memory = self._memory(rows)
+        tokens = _cut(rollout.tokens[played])
+        logits, values = self._judged(memory.select(of_text), tokens, place, rollout.step[index])
+        supervised = self._reference_losses(memory, rows)[of_text[place]] if self._play.supervised else None
+        return Evaluation(Categorical(logits=logits, validate_args=False), values, supervised)
+
+    def decisions(self, rollout: Rollout, index: Tensor) -> int:
+        return len(index)
+
+    def value_parameters(self) -> Sequence[Parameter]:
+        return list(self._writer.value_head.parameters())
+
+    def _memory(self, rows: Tensor) -> Memory:
+        """What the encoder makes of texts, each once, however many episodes are of it."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._play.frozen_encoder):
+            return self._writer.encode(self._sources(rows))
+
+    def _judged(self, memory: Memory, tokens: Tensor, row: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        """Of N decisions, each after ``step`` (N,) tokens of what was written in ``row`` (N,) of memory and tokens
+        (B, S): logits (N, V) of what tokens are drawn from, and values (N,), which teach nothing but their own head."""
+        inputs = torch.cat([torch.full_like(tokens[:, :1], BEGIN), tokens[:, :-1]], dim=1)
+        states = self._writer.states(memory, inputs)[row, step]  # (N, d)
+        return filtered(self._writer.logits(states), self._play.how), self._writer.values(states.detach())
+
+    def _reference_losses(self, memory: Memory, rows: Tensor) -> Tensor:
+        """(texts,): the mean over the tokens of each reference."""
+        targets = cut_to_longest(targets_of(self._part), rows.cpu().numpy(), rows.device)
+        states, tokens = states_before(self._writer, memory, targets)
+        losses = token_losses(self._writer.logits(states), tokens, self._play.label_smoothing)
+        of_text = writable(targets).nonzero(as_tuple=True)[0]
+        sums = losses.new_zeros(len(rows)).index_add(0, of_text, losses)
+        return sums / torch.bincount(of_text, minlength=len(rows))
+
+    def _sources(self, rows: Tensor) -> Tensor:
+        return cut_to_longest(self._part.sources, rows.cpu().numpy(), rows.device)
+
+    def _rewards(self, rows: Tensor, tokens: Tensor) -> Tensor:
+        """(B, S): of what was written for ``rows`` (B,) of the part."""
+        index, written = rows.cpu().numpy(), tokens.cpu().numpy()
+        last = np.arange(len(written)), lengths_of(written) - 1
+        rewards = np.zeros(written.shape)
+        if self._play.increments:
+            row, step = written.nonzero()
+            rewards[row, step] = self._worth(index[row], [written[r, : s + 1] for r, s in zip(row, step, strict=True)])
+            worth = rewards[last]
+            rewards[:, 1:] = np.where(written[:, 1:] != PADDING, np.diff(rewards, axis=1), 0.0)
+        else:
+            worth = rewards[last] = self._worth(index, list(written))
+        self._earned.append(torch.from_numpy(worth))
+        if self._play.constant:
+            rewards[:] = 0.0
+            rewards[last] = 1.0
+        return torch.from_numpy(rewards).float().to(tokens.device)
+
+    def _worth(self, rows: NDArray[np.int64], written: list[NDArray[np.int64]]) -> NDArray[np.float64]:
+        """(n,): the reward of tokens that were written for ``rows`` (n,), whether they end or not."""
+        part, play = self._part, self._play
+        texts = [play.vocabulary.decode([int(token) for token in tokens if token > END]) for tokens in written]
+        references = None if part.references is None else [part.references[row] for row in rows]
+        worth = np.asarray(play.reward([part.inputs[row] for row in rows], references, texts), dtype=np.float64)
+        if not np.isfinite(worth).all():
+            wrong = int((~np.isfinite(worth)).argmax())
+            raise TrainingError(
+                f"the reward of {texts[wrong]!r} is not a number ({worth[wrong]}); mend the function that "
+                "writing.reward names"
+            )
+        return worth
+
+
+def _cut(tokens: Tensor) -> Tensor:
+    """(B, S) without columns that hold padding alone, but at least one."""
+    return tokens[:, : max(int((tokens != PADDING).sum(1).max()), 1)]
