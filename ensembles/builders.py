@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 from sweepstack.ensembles.average import Average
 from sweepstack.ensembles.bagging import Bagging
@@ -24,20 +24,28 @@ BUILDERS: dict[str, type[Builder]] = {
 }
 
 
-def options_of(builder: type[Builder]) -> dict[str, dataclasses.Field[Any]]:
+B = TypeVar("B")
+
+
+def options_of(builder: type[Any]) -> dict[str, dataclasses.Field[Any]]:
     """What a study file may say of a builder."""
     return {field.name: field for field in dataclasses.fields(builder) if field.metadata.get("option", True)}
 
 
 def make(spec: str | Mapping[str, Mapping[str, Any]]) -> Builder:
     """The builder that a study file names, ``selection`` or ``{stacking: {top: 8}}``; raises StudyError."""
+    return make_of(BUILDERS, spec)
+
+
+def make_of(builders: Mapping[str, type[B]], spec: str | Mapping[str, Mapping[str, Any]]) -> B:
+    """The same of another registry."""
     where = "ensembles.builders"
     if not isinstance(spec, str) and len(spec) != 1:
         raise StudyError(f"{where}: an entry is a name or {{name: options}}, but got {dict(spec)!r}")
     name, options = (spec, {}) if isinstance(spec, str) else next(iter(spec.items()))
-    if name not in BUILDERS:
-        raise StudyError(f"{where}: {name!r} is not available in this version; use one of {', '.join(BUILDERS)}")
-    builder = BUILDERS[name]
+    if name not in builders:
+        raise StudyError(f"{where}: {name!r} is not available in this version; use one of {', '.join(builders)}")
+    builder = builders[name]
     allowed = options_of(builder)
     for key, value in options.items():
         if key not in allowed:

@@ -12,7 +12,7 @@ Nothing in it is code, and nothing is unpickled: to load a bundle of unknown ori
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,6 +141,12 @@ def export(
     An existing bundle is replaced when the new one is whole. Raises StorageError where the disk refuses, or where
     ``folder`` holds something else.
     """
+    own = [members[place] for place in combination.members]
+    put(folder, lambda new: _fill(new, row, combination, own, card, calibration))
+
+
+def put(folder: Path, fill: Callable[[Path], None]) -> None:
+    """A whole new ``folder`` of what ``fill`` writes into the one that it is given; raises as :func:`export`."""
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "bundle.json").exists())):
         raise StorageError(f"{folder} exists and is no bundle; it is left as it is, choose another folder")
     new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
@@ -148,7 +154,7 @@ def export(
         for leftover in (new, old):
             shutil.rmtree(leftover, ignore_errors=True)
         new.mkdir(parents=True)
-        _fill(new, row, combination, [members[place] for place in combination.members], card, calibration)
+        fill(new)
         if folder.exists():
             folder.rename(old)
         new.rename(folder)
@@ -168,9 +174,7 @@ def _fill(
     calibration: Floats | None,
 ) -> None:
     for member in members:
-        if not MEMBER_NAME.fullmatch(member.name):
-            raise ValueError(f"a member's name is a folder's name, but got {member.name!r}")
-        _copy(member.checkpoint, folder / "members" / member.name)
+        _copy(member.checkpoint, folder / "members" / checked_name(member.name))
     state, arrays = combination.state()
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "ensemble.safetensors")
     if calibration is not None:
@@ -199,6 +203,28 @@ def _fill(
     checksums.write(folder)
 
 
+def checked_name(name: str) -> str:
+    """A member's name, if it may be a folder's, too; raises ValueError."""
+    if not MEMBER_NAME.fullmatch(name):
+        raise ValueError(f"a member's name is a folder's name, but got {name!r}")
+    return name
+
+
+def read_metadata(folder: Path, form: int) -> tuple[dict[str, Any], list[str]]:
+    """A bundle's bundle.json and its members' names, once every file is checked; raises BundleError."""
+    checksums.verify(folder)
+    metadata = read_json(folder / "bundle.json")
+    if metadata["format"] != form:
+        raise BundleError(
+            f"{folder}: bundle format {metadata['format']!r} is not known, only {form}; "
+            "install the version of sweepstack that wrote it"
+        )
+    names = [member["name"] for member in metadata["members"]]
+    if outside := [name for name in names if not MEMBER_NAME.fullmatch(name)]:
+        raise BundleError(f"{folder}: bundle.json names a member {outside[0]!r}; export the bundle again")
+    return metadata, names
+
+
 def _copy(checkpoint: Path, target: Path) -> None:
     target.mkdir(parents=True)
     folds = sorted(checkpoint.glob("fold-*"))
@@ -214,16 +240,7 @@ def load(folder: Path) -> Bundle:
     from sweepstack.models.checkpoints import load_member  # torch: a second to import
 
     try:
-        checksums.verify(folder)
-        metadata = read_json(folder / "bundle.json")
-        if metadata["format"] != FORMAT:
-            raise BundleError(
-                f"{folder}: bundle format {metadata['format']!r} is not known, only {FORMAT}; "
-                "install the version of sweepstack that wrote it"
-            )
-        names = [member["name"] for member in metadata["members"]]
-        if outside := [name for name in names if not MEMBER_NAME.fullmatch(name)]:
-            raise BundleError(f"{folder}: bundle.json names a member {outside[0]!r}; export the bundle again")
+        metadata, names = read_metadata(folder, FORMAT)
         combination = Combination.from_state(metadata["combination"], load_file(folder / "ensemble.safetensors"))
         classes, column = tuple(map(str, metadata["classes"])), str(metadata["input_column"])
         costs = Costs(matrix=read_matrix(metadata["costs"], len(classes)))

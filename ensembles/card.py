@@ -25,6 +25,24 @@ bundle.predict(["some text"])
 ```"""
 
 
+PICKED_BY = (
+    "Texts are picked by their {utility} with each other, so of the figures below those in other metrics say more of "
+    "what was gained."
+)
+USAGE_OF_TEXTS = """```python
+from sweepstack.ensembles import load
+
+bundle = load("bundle")
+bundle.write(["some text"])
+```"""
+HOW_TEXTS_COME = {
+    "single": "It is one member alone.",
+    "token_average": "Its members write together: at every step the mean of what they say of the next token.",
+    "minimum_bayes_risk": "Each member proposes texts, and the one that is most like the others is taken.",
+    "reranker": "Each member proposes texts, and a linear model, fitted on blend, takes one.",
+}
+
+
 @dataclass(frozen=True)
 class Card:
     """What the ensembles room cannot know by itself of a bundle."""
@@ -59,16 +77,34 @@ def markdown(card: Card, row: Row, installed: Mapping[str, str]) -> str:
             f"{card.reading['segment']} {card.reading['unit']} at a time, "
             f"at most {card.reading['max_segments']} times; stop: {row.stop}"
         )
+    about = [
+        f"A {card.task} ensemble built by Sweepstack ({row.method}). It reads {reading}.",
+        f"Input column: `{card.input_column}`. Classes ({len(card.classes)}): {', '.join(card.classes)}.",
+        *([] if card.costs is None else [COSTS]),
+        USAGE,
+    ]
+    return _page(card, row, installed, about)
+
+
+def markdown_of_texts(card: Card, row: Row, installed: Mapping[str, str], kind: str) -> str:
+    """The README.md of a bundle that writes; ``kind``: of its combination."""
+    about = [
+        f"A {card.task} ensemble built by Sweepstack ({row.method}). {HOW_TEXTS_COME[kind]}",
+        f"Input column: `{card.input_column}`.",
+        *([PICKED_BY.format(utility=row.utility)] if row.utility else []),
+        USAGE_OF_TEXTS,
+    ]
+    return _page(card, row, installed, about)
+
+
+def _page(card: Card, row: Row, installed: Mapping[str, str], about: Sequence[str]) -> str:
     weights = [""] * len(row.members) if row.weights is None else [f"{w:.3f}" for w in row.weights]
     members = list(zip(row.members, weights, strict=True))
     figures = row.blend or row.test or {}  # a refit on all rows but test has no other figures
     return "\n\n".join(
         [
             f"# {card.name}: {row.name}",
-            f"A {card.task} ensemble built by Sweepstack ({row.method}). It reads {reading}.",
-            f"Input column: `{card.input_column}`. Classes ({len(card.classes)}): {', '.join(card.classes)}.",
-            *([] if card.costs is None else [COSTS]),
-            USAGE,
+            *about,
             "## Measured",
             CROSS_FITTED if card.folds == 1 else OUT_OF_FOLD.format(folds=card.folds),
             _table(["metric", *PARTS], [[name, *(_figure(row, part, name) for part in PARTS)] for name in figures]),

@@ -7,26 +7,40 @@ choice, ``score_test`` scores predictions that were made without those labels.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Generic, Literal, Protocol, TypeVar, get_args
 
 import numpy as np
 
 from sweepstack.ensembles.budget import Budget, Serving, pareto
 from sweepstack.ensembles.builder import Builder, ranking
 from sweepstack.ensembles.combination import Combination
-from sweepstack.ensembles.comparison import Gain, Sample, chance_better, gain
+from sweepstack.ensembles.comparison import Gain, gain
 from sweepstack.ensembles.conformal import calibration_scores
 from sweepstack.ensembles.crossfit import FOLDS, cross_fit, folds
 from sweepstack.ensembles.objective import Objective, half_widths
-from sweepstack.ensembles.optimism import Optimism, optimism
+from sweepstack.ensembles.optimism import Optimism
 from sweepstack.ensembles.store import Kind, Library, Stack
+from sweepstack.ensembles.verdict import singles, verdict
 from sweepstack.models.errors import TrainingError
-from sweepstack.models.predictions import DIRECTION, Floats, Ints, Predictions, metrics
+from sweepstack.models.metric_directions import direction
+from sweepstack.models.predictions import Floats, Ints, Predictions, metrics
 
 Role = Literal["ensemble", "trial", "baseline", "control"]
+C = TypeVar("C")  # the kind of combination
+B = TypeVar("B", bound="Named")
 Measure = Callable[[Combination], Serving]
-LIKELY = 0.8  # the least chance of being better that an ensemble needs
 UNBOUNDED = Budget()
+SINGLES: dict[Kind, tuple[Role, str]] = {
+    "trial": ("trial", "trial"),
+    "baseline": ("baseline", "linear"),
+    "control": ("control", "supervised"),
+}
+"""The kinds of members whose best stands in the table by itself: its role there and its method."""
+
+
+class Named(Protocol):
+    @property
+    def name(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -52,11 +66,13 @@ class Row:
     over_budget: str = ""  # the bounds of ensembles.budget that it breaks: it is not exported
     front: bool = False  # whether no other row is as good on blend and as fast
     out_of_bag: dict[str, float] | None = None  # of bagging: over the rows that some of its refits have not seen
+    utility: str = ""  # of texts: the metric that they were picked by, where there is one
+    other_gains: dict[str, Gain] | None = None  # of texts: over the best trial on test, in metrics beside the objective
 
     @property
     def title(self) -> str:
         """How a table shows the name: members without a learned stop answer when they are sure enough."""
-        reads = self.role in ("baseline", "control") and self.stop != "one segment"
+        reads = self.role in ("baseline", "control") and self.stop not in ("", "one segment")
         return f"{self.method}, sure enough" if reads else self.name
 
     def to_json(self) -> dict[str, Any]:
@@ -65,15 +81,19 @@ class Row:
     @staticmethod
     def from_json(state: dict[str, Any]) -> "Row":
         """The inverse of :meth:`to_json`, also after a round through JSON."""
-        gains = {key: Gain(**state[key]) for key in ("gain_over_trial", "gain_over_linear") if state[key]}
+        gains: dict[str, Any] = {
+            key: Gain(**state[key]) for key in ("gain_over_trial", "gain_over_linear") if state[key]
+        }
+        if state.get("other_gains"):
+            gains["other_gains"] = {name: Gain(**each) for name, each in state["other_gains"].items()}
         weights = None if state["weights"] is None else tuple(state["weights"])
         return Row(**{**state, **gains, "members": tuple(state["members"]), "weights": weights})
 
 
 @dataclass(frozen=True)
-class Choice:
+class Decision(Generic[C]):
     rows: tuple[Row, ...]  # ensembles by blend, best first; then best trial, baseline, control
-    combinations: dict[str, Combination]  # by row name; members are places in the library
+    combinations: dict[str, C]  # by row name; members are places in the library
     chosen: str  # the row to export
     reason: str  # one sentence
     notes: tuple[str, ...]  # builders that were left out, and why
@@ -82,6 +102,11 @@ class Choice:
 
     def row(self, name: str) -> Row:
         return next(row for row in self.rows if row.name == name)
+
+
+@dataclass(frozen=True)
+class Choice(Decision[Combination]):
+    """Of classifiers."""
 
     def predict(self, library: Library) -> dict[str, Predictions]:
         """Every row's Predictions of the part that ``library`` (the same members, in the same order) holds."""
@@ -164,8 +189,16 @@ def _choose(
     rows: list[Row] = []
     notes: list[str] = []
 
+    of_singles: dict[tuple[int, ...], Serving] = {}
+
     def serving(combination: Combination) -> Serving | None:
-        return None if measure is None else measure(combination)
+        if measure is None:
+            return None
+        if len(combination.members) > 1:
+            return measure(combination)
+        if combination.members not in of_singles:
+            of_singles[combination.members] = measure(combination)
+        return of_singles[combination.members]
 
     def add(name: str, method: str, role: Role, combination: Combination, blend_predictions: Predictions) -> None:
         alone = "one segment" if blend.stack.answer.shape[2] == 1 else "its own"
@@ -191,7 +224,7 @@ def _choose(
             )
         )
 
-    for name, builder in _named(builders).items():
+    for name, builder in named(builders).items():
         kinds = builder.kinds & allowed
         places = tuple(place for place in blend.of_kinds(kinds) if builder.uses(blend.members[place]))
         if not places:
@@ -211,49 +244,27 @@ def _choose(
         add(name, builder.name, "ensemble", fitted, cross_fitted)
 
     rows.sort(key=lambda row: -objective.score(on_blend[row.name], blend_labels))  # stable: ties in the given order
-    ensembles = [row.name for row in rows]
-    singles: dict[Kind, tuple[Role, str]] = {
-        "trial": ("trial", "trial"),
-        "baseline": ("baseline", "linear"),
-        "control": ("control", "supervised"),
-    }
-    excesses: dict[str, float] = {}  # of single members over the budget: the largest multiple of a bound
-    for kind, (role, method) in singles.items():
-        places = blend.of_kinds(frozenset({kind}))
-        while places:
-            place = places[ranking(ranked_on[0].stack.take(places), ranked_on[1], objective)[0]]
+    cheapest: list[tuple[float, str]] = []
+    for kind, (role, method) in SINGLES.items():
+
+        def best(places: Sequence[int]) -> int:
+            return places[ranking(ranked_on[0].stack.take(places), ranked_on[1], objective)[0]]
+
+        def excess(place: int) -> dict[str, float]:
+            return budget.excess(1, serving(Combination((place,), np.ones(1, dtype=np.float32))))
+
+        shown, over = singles(blend.of_kinds(frozenset({kind})), best, excess, bound=kind != "control")
+        for place, among in shown:
             alone = Combination((place,), np.ones(1, dtype=np.float32))
             said = blend.stack.member(place)
-            if valid is None:
-                said = cross_fit(_the_best(objective), blend.stack.take(places), blend_labels, fold)
+            if valid is None and among:
+                said = cross_fit(_the_best(objective), blend.stack.take(among), blend_labels, fold)
             add(blend.members[place].name, method, role, alone, said)
-            if role == "control" or not rows[-1].over_budget:
-                break
-            excess = {m: budget.excess(1, serving(Combination((m,), alone.weights))) for m in places}
-            fitting = tuple(m for m in places if not excess[m])
-            if not fitting:  # the cheapest of them stands beside the best
-                cheapest = min(places, key=lambda m: max(excess[m].values()))
-                excesses[blend.members[cheapest].name] = max(excess[cheapest].values())
-                if cheapest != place:
-                    only = Combination((cheapest,), alone.weights)
-                    add(blend.members[cheapest].name, method, role, only, blend.stack.member(cheapest))
-            places = fitting
+        if over is not None:
+            cheapest.append((over, blend.members[shown[-1][0]].name))
 
     samples = {name: objective.sample(predictions, blend_labels) for name, predictions in on_blend.items()}
-    over = {row.name for row in rows if row.over_budget}
-    rivals = [row.name for row in rows if row.role in ("trial", "baseline") and row.name not in over]
-    ensembles = [name for name in ensembles if name not in over]
-    if over and not ensembles and not rivals and excesses:
-        chosen = min(excesses, key=lambda name: excesses[name])
-        reason = (
-            f"{chosen} is exported, the cheapest single member: nothing fits ensembles.budget ({budget.words}), it "
-            f"has {next(row.over_budget for row in rows if row.name == chosen)}."
-        )
-    else:
-        chosen, reason = _decide(ensembles, rivals, samples, objective, seed)
-    flattery = optimism([samples[name] for name in dict.fromkeys([*ensembles, *rivals])], seed)
-    if flattery.candidates > 1:
-        reason = f"{reason.removesuffix('.')}; {flattery}."
+    chosen, reason, flattery = verdict(rows, samples, objective.metric, cheapest, budget, seed)
     calibration = {name: calibration_scores(predictions, blend_labels) for name, predictions in on_blend.items()}
     return Choice(with_front(rows, objective.metric), combinations, chosen, reason, tuple(notes), calibration, flattery)
 
@@ -261,7 +272,7 @@ def _choose(
 def with_front(rows: Sequence[Row], metric: str) -> tuple[Row, ...]:
     """The rows with the Pareto front of blend score and latency marked; none where nothing was measured."""
     points = {
-        row.name: (DIRECTION[metric] * row.blend[metric], row.latency_ms)
+        row.name: (direction(metric) * row.blend[metric], row.latency_ms)
         for row in rows
         if row.latency_ms is not None and row.blend
     }
@@ -279,36 +290,13 @@ def _the_best(objective: Objective) -> Callable[[Stack, Ints], Callable[[Stack],
     return fit
 
 
-def _decide(
-    ensembles: Sequence[str], rivals: Sequence[str], samples: Mapping[str, Sample], objective: Objective, seed: int
-) -> tuple[str, str]:
-    """The row to export and why; ``ensembles`` best first, ``samples`` of blend."""
-    if not ensembles and not rivals:
-        raise ValueError("choose needs a trial, a baseline or an ensemble, but got none")
-    if not rivals:
-        return ensembles[0], f"{ensembles[0]} is exported: there is no single trial or baseline to compare it with."
-    rival = max(rivals, key=lambda name: samples[name].score)
-    if not ensembles:
-        return rival, f"{rival} is exported: there is no ensemble."
-    best = ensembles[0]
-    chance = chance_better(samples[best], samples[rival], seed)
-    sign = DIRECTION[objective.metric]
-    means = f"blend {objective.metric} {sign * samples[best].score:.3f} against {sign * samples[rival].score:.3f}"
-    if chance >= LIKELY:
-        return best, f"{best} is exported: it beats {rival} with a chance of {chance:.0%} ({means})."
-    return rival, (
-        f"{rival} is exported: the best ensemble, {best}, beats it with a chance of only {chance:.0%}, "
-        f"{LIKELY:.0%} is needed ({means})."
-    )
-
-
-def _named(builders: Sequence[Builder]) -> dict[str, Builder]:
+def named(builders: Sequence[B]) -> dict[str, B]:
     """Builders by row name: the second of a kind is "stacking-2"."""
-    named: dict[str, Builder] = {}
+    found: dict[str, B] = {}
     for builder in builders:
-        count = sum(other.name == builder.name for other in named.values())
-        named[builder.name if count == 0 else f"{builder.name}-{count + 1}"] = builder
-    return named
+        count = sum(other.name == builder.name for other in found.values())
+        found[builder.name if count == 0 else f"{builder.name}-{count + 1}"] = builder
+    return found
 
 
 def score_test(

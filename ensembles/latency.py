@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from threadpoolctl import threadpool_limits
 
@@ -15,6 +16,9 @@ from sweepstack.ensembles.budget import Serving
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.ensemble import Ensemble, TextMember
 from sweepstack.ensembles.store import Member
+
+if TYPE_CHECKING:
+    from sweepstack.ensembles.text_combination import TextCombination, WritingMember
 
 BATCH = 32  # texts that come together
 REPEATS = 3  # readings of each text, and of a batch
@@ -69,13 +73,29 @@ class Meter:
             if place not in self._loaded:
                 self._loaded[place] = self._load(self._members[place].checkpoint)
         ensemble = Ensemble(tuple(self._loaded[place] for place in combination.members), combination)
+        folders = [self._members[place].checkpoint for place in combination.members]
+        return served(folders, lambda batch: list(ensemble.read(batch)), self._texts)
 
-        def read(batch: list[str]) -> object:
-            return list(ensemble.read(batch))
 
-        with threadpool_limits(limits=1):  # a text alone is too little work for two threads
-            return Serving(
-                size_mb([self._members[place].checkpoint for place in combination.members]),
-                latency_ms(read, self._texts),
-                batch_latency_ms(read, self._texts),
-            )
+class TextMeter:
+    """The same of combinations that write. Searches for texts take long enough for few ``texts`` to tell."""
+
+    def __init__(
+        self, members: Sequence[Member], texts: Sequence[str], load: "Callable[[Path], WritingMember]"
+    ) -> None:
+        self._members, self._texts, self._load = members, texts, load
+        self._loaded: dict[int, WritingMember] = {}
+
+    def __call__(self, combination: "TextCombination") -> Serving:
+        for place in combination.members:
+            if place not in self._loaded:
+                self._loaded[place] = self._load(self._members[place].checkpoint)
+        loaded = [self._loaded[place] for place in combination.members]
+        folders = [self._members[place].checkpoint for place in combination.members]
+        return served(folders, lambda batch: combination.write(loaded, batch), self._texts)
+
+
+def served(folders: Sequence[Path], read: Read, texts: Sequence[str]) -> Serving:
+    """What members in ``folders`` take to ``read`` together."""
+    with threadpool_limits(limits=1):  # a text alone is too little work for two threads
+        return Serving(size_mb(folders), latency_ms(read, texts), batch_latency_ms(read, texts))

@@ -3,17 +3,15 @@
 The bundle lies beside it as the artifact ``bundle``, so nothing is pickled and every file is checked by its SHA-256.
 """
 
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from sweepstack.ensembles.bundle import Bundle, load
-from sweepstack.models.errors import DataError
+from sweepstack.ensembles.input_texts import texts_of
 
 
 class BundleModel(PythonModel):
@@ -32,7 +30,7 @@ class BundleModel(PythonModel):
         ``model_input`` is a DataFrame with the bundle's input column (or with one column only), or a list of texts.
         Raises DataError where there is no such column or a cell holds no text.
         """
-        texts = self._texts(model_input)
+        texts = texts_of(model_input, self.bundle.input_column)
         readings = self.bundle.read(texts)
         columns: dict[str, list[Any]] = {
             "label": [reading.label for reading in readings],
@@ -43,20 +41,6 @@ class BundleModel(PythonModel):
             columns[f"probability_{name}"] = [reading.probabilities[name] for reading in readings]
         index = model_input.index if isinstance(model_input, pd.DataFrame) else None
         return pd.DataFrame(columns, index=index)
-
-    def _texts(self, model_input: pd.DataFrame | Mapping[str, Any] | Iterable[Any]) -> list[str]:
-        if isinstance(model_input, Mapping):  # what a scoring server makes of {"inputs": {"text": [...]}}
-            model_input = pd.DataFrame({name: np.ravel(cells) for name, cells in model_input.items()})
-        if isinstance(model_input, pd.DataFrame):
-            wanted, present = self.bundle.input_column, list(model_input.columns)
-            if wanted not in present and len(present) != 1:
-                raise DataError(f"the input has no column {wanted!r}, only {present}; name the texts {wanted!r}")
-            model_input = model_input[wanted if wanted in present else present[0]]
-        cells = list(np.ravel(np.asarray(model_input, dtype=object)))
-        for row, cell in enumerate(cells):
-            if not isinstance(cell, str):
-                raise DataError(f"row {row} of the input must be a text, but got {cell!r}; mend or leave out the row")
-        return [str(cell) for cell in cells]
 
 
 set_model(BundleModel())

@@ -14,7 +14,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -59,8 +59,26 @@ class Ingredient:
     checkpoint: Path
 
 
+class SoupFolder:
+    """Where a soup lies, in a folder that is named by what it depends on."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return f"soup-{self.folder.name}"
+
+    @property
+    def member(self) -> Member:
+        return Member(self.name, "soup", self.folder)
+
+    @property
+    def marker(self) -> Path:
+        return self.folder / "done"
+
+
 @dataclass(frozen=True)
-class SoupJob:
+class SoupJob(SoupFolder):
     kind: str
     ingredients: tuple[Ingredient, ...]  # best first by valid; all of one shape and one supervised start
     objective: Objective
@@ -76,30 +94,24 @@ class SoupJob:
         soups: Path,
         device: str = "auto",
     ) -> "SoupJob":
-        """In a folder of ``soups`` that is named by what it depends on; ``hashes`` of the data's parts."""
+        """In a folder of ``soups``; ``hashes`` of the data's parts."""
         ingredients = tuple(ingredients[:MOST])
-        weights = [
-            hashlib.sha256(path.read_bytes()).hexdigest()
-            for each in ingredients
-            for path in sorted(each.checkpoint.rglob("weights.safetensors"))
-        ]
         costs = objective.costs
         scored_by = [objective.metric, costs.read, None if costs.matrix is None else costs.matrix.tolist()]
-        identity = [FORMAT, kind, weights, scored_by, dict(sorted(hashes.items()))]
-        digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
-        return SoupJob(kind, ingredients, objective, soups / digest, device)
+        return SoupJob(kind, ingredients, objective, soups / soup_digest(kind, ingredients, scored_by, hashes), device)
 
-    @property
-    def name(self) -> str:
-        return f"soup-{self.folder.name}"
 
-    @property
-    def member(self) -> Member:
-        return Member(self.name, "soup", self.folder)
-
-    @property
-    def marker(self) -> Path:
-        return self.folder / "done"
+def soup_digest(
+    kind: str, ingredients: Sequence[Ingredient], scored_by: Sequence[object], hashes: Mapping[str, str]
+) -> str:
+    """Of all that a soup depends on; ``hashes`` of the data's parts."""
+    weights = [
+        hashlib.sha256(path.read_bytes()).hexdigest()
+        for each in ingredients
+        for path in sorted(each.checkpoint.rglob("weights.safetensors"))
+    ]
+    identity = [FORMAT, kind, weights, list(scored_by), dict(sorted(hashes.items()))]
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -171,6 +183,17 @@ def mean_weights(states: Sequence[Mapping[str, "Tensor"]]) -> dict[str, "Tensor"
     return found
 
 
+def greedily(ingredients: int, score: Callable[[tuple[int, ...]], float]) -> tuple[int, ...]:
+    """The first, the best, and of the others in their order each with which the soup scores no worse."""
+    chosen: tuple[int, ...] = (0,)
+    best = score(chosen)
+    for more in range(1, ingredients):
+        with_it = score((*chosen, more))
+        if with_it >= best - 1e-12:
+            chosen, best = (*chosen, more), with_it
+    return chosen
+
+
 class _Kitchen:
     """The ingredients of each fold (one where there are none), and what mixtures of them say of valid."""
 
@@ -210,13 +233,7 @@ class _Kitchen:
         return [self._greedy([other for other in folds if other != k] or [k]) for k in folds]
 
     def _greedy(self, folds: Sequence[int]) -> tuple[int, ...]:
-        chosen: tuple[int, ...] = (0,)
-        best = self._score(chosen, folds)
-        for more in range(1, len(self._job.ingredients)):
-            score = self._score((*chosen, more), folds)
-            if score >= best - 1e-12:
-                chosen, best = (*chosen, more), score
-        return chosen
+        return greedily(len(self._job.ingredients), lambda chosen: self._score(chosen, folds))
 
     def _score(self, chosen: tuple[int, ...], folds: Sequence[int]) -> float:
         said = one_after_another([self._valid(k, chosen) for k in folds])

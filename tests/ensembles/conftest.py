@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from safetensors.numpy import save_file
 
 from sweepstack.ensembles.store import Library, Member, Stack
 from sweepstack.models.predictions import Ints, Predictions, answer_above
+
+if TYPE_CHECKING:
+    from sweepstack.ensembles.candidate_library import CandidateLibrary
 
 Make = Callable[..., tuple[Stack, Ints]]
 
@@ -106,3 +110,102 @@ def topics() -> SimpleNamespace:
 @pytest.fixture
 def synthetic() -> SimpleNamespace:
     return SimpleNamespace(stack=make_stack, library=as_library)
+
+
+WORDS = (
+    "open",
+    "close",
+    "save",
+    "print",
+    "file",
+    "page",
+    "table",
+    "chart",
+    "row",
+    "cell",
+    "font",
+    "colour",
+    "left",
+    "top",
+)
+
+
+def make_writers(
+    errors: Sequence[float], kinds: Sequence[str] | None = None, rows: int = 120, n: int = 2, seed: int = 0
+) -> "tuple[CandidateLibrary, tuple[str, ...]]":
+    """Members that write a reference of eight words, each replaced, independently, with a probability of ``errors``.
+
+    Their ``n`` candidates are drawn alike, and scored by a noisy share of right words. Returns references, too.
+    """
+    from sweepstack.ensembles.candidate_library import CandidateLibrary
+    from sweepstack.models.candidates import Candidates
+
+    random = np.random.default_rng(seed)
+    references = random.choice(WORDS, (rows, 8))
+    written = []
+    for share in errors:
+        texts, scores = [], []
+        for reference in references:
+            wrong = random.random((n, 8)) < share
+            said = [" ".join(words) for words in np.where(wrong, random.choice(WORDS, (n, 8)), reference)]
+            values = random.normal(scale=0.05, size=n) - wrong.mean(axis=1)
+            best_first = sorted(zip(values.tolist(), said, strict=True), reverse=True)
+            distinct = {text: value for value, text in reversed(best_first)}
+            ranked = sorted(distinct.items(), key=lambda each: -each[1])
+            texts.append(tuple(text for text, _ in ranked))
+            scores.append(tuple(value for _, value in ranked))
+        written.append(Candidates(tuple(texts), tuple(scores)))
+    kinds = kinds or ["trial"] * len(errors)
+    members = (Member(f"{kind}-{i}", kind, Path(f"{kind}-{i}")) for i, kind in enumerate(kinds))  # type: ignore[arg-type]
+    joined = tuple(map(" ".join, references))
+    return CandidateLibrary(tuple(members), tuple(written), tuple(f"{r} {i}" for i, r in enumerate(joined))), joined
+
+
+def two_parts(
+    errors: Sequence[float], kinds: Sequence[str] | None = None, rows: int = 120, seed: int = 0
+) -> "list[tuple[CandidateLibrary, tuple[str, ...]]]":
+    """The same members on valid and on blend."""
+    library, references = make_writers(errors, kinds, 2 * rows, seed=seed)
+    parts = (np.arange(i * rows, (i + 1) * rows) for i in range(2))
+    return [(library.rows(part), tuple(references[i] for i in part)) for part in parts]
+
+
+@pytest.fixture
+def writing() -> SimpleNamespace:
+    return SimpleNamespace(library=make_writers, parts=two_parts)
+
+
+@pytest.fixture(scope="session")
+def small_writers(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """Three writers on disk of the models' small task, each a trained start with noise on its weights, and a memory.
+
+    The noise of the first two cancels out; the third has much of it. ``candidates``: of each member, for each part.
+    """
+    import torch
+    from small_writing import SMALL, pairs_data, pairs_dataset
+
+    from sweepstack.models.translation_memory import TranslationMemory
+    from sweepstack.models.writer_checkpoint import WriterMember, load_writer, save_writer
+    from sweepstack.models.writing_supervised import ensure_writing_start
+
+    torch.set_num_threads(1)
+    root, dataset, data = tmp_path_factory.mktemp("writers"), pairs_dataset(), pairs_data()
+    assert SMALL.writing is not None
+    start = ensure_writing_start(SMALL, data, root / "starts")
+    noise = torch.Generator().manual_seed(0)
+    weights = load_writer(start, torch.device("cpu"))[0].state_dict()
+    offsets = {name: torch.randn(tensor.shape, generator=noise) for name, tensor in weights.items()}
+    members = []
+    for number, size in enumerate((0.1, -0.1, 1.0)):
+        writer, _ = load_writer(start, torch.device("cpu"))
+        writer.load_state_dict({name: tensor + size * offsets[name] for name, tensor in weights.items()})
+        member = Member(f"trial-{number}", "trial", root / f"trial-{number}")
+        save_writer(member.checkpoint, writer, data.tokenizers, SMALL.writing.decode, data.language)
+        members.append(member)
+    members.append(Member("memory", "baseline", root / "memory"))
+    TranslationMemory.fit(dataset).save(members[-1].checkpoint)
+    loaded = [*(WriterMember(each.checkpoint, "cpu") for each in members[:3]), TranslationMemory.fit(dataset)]
+    for member, writes in zip(members, loaded, strict=True):
+        for part in ("valid", "blend", "test"):
+            writes.write(dataset.parts[part].inputs, 2).save(member.predictions(part), data.hashes[part])
+    return SimpleNamespace(members=members, loaded=loaded, dataset=dataset, data=data, start=start)

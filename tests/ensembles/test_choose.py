@@ -10,9 +10,8 @@ import pytest
 from sweepstack.ensembles.budget import Budget, Serving, pareto
 from sweepstack.ensembles.builder import Builder
 from sweepstack.ensembles.builders import make
-from sweepstack.ensembles.choose import Choice, Row, _decide, choose, choose_out_of_fold, score_test
+from sweepstack.ensembles.choose import Choice, Row, choose, choose_out_of_fold, score_test
 from sweepstack.ensembles.combination import Combination
-from sweepstack.ensembles.comparison import Sample
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.store import Library, Member, Stack
 from sweepstack.models.costs import Costs
@@ -116,16 +115,6 @@ def test_a_kind_that_the_study_leaves_out_stands_in_the_table_and_in_no_ensemble
     choice = choose(*blend, *valid, [make("average")], OBJECTIVE, allowed=frozenset({"trial"}))
     assert choice.row("average").members == ("trial-0", "trial-1")
     assert choice.row("baseline-2").role == "baseline"
-
-
-@pytest.mark.parametrize(("gain", "exported"), [(0.0, "trial-0"), (0.004, "trial-0"), (0.03, "mix")])
-def test_eighty_per_cent_decide(gain: float, exported: str) -> None:
-    random = np.random.default_rng(0)
-    rival = random.normal(size=1000)
-    noise = random.normal(size=1000)
-    values = {"trial-0": rival, "mix": rival + 0.2 * (noise - noise.mean()) + gain}
-    samples = {name: Sample.mean_of(each) for name, each in values.items()}
-    assert _decide(["mix"], ["trial-0"], samples, OBJECTIVE, 0)[0] == exported
 
 
 def test_the_same_call_gives_the_same_choice(synthetic: SimpleNamespace) -> None:

@@ -6,9 +6,19 @@ import pytest
 
 from sweepstack.ensembles.builders import make
 from sweepstack.ensembles.choose import choose
-from sweepstack.ensembles.latency import BATCH, REPEATS, WARM_UP, Meter, batch_latency_ms, latency_ms, size_mb
+from sweepstack.ensembles.latency import (
+    BATCH,
+    REPEATS,
+    WARM_UP,
+    Meter,
+    TextMeter,
+    batch_latency_ms,
+    latency_ms,
+    size_mb,
+)
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.store import Library, Member
+from sweepstack.ensembles.text_combination import TextCombination
 
 
 def test_size_is_of_all_files_below(tmp_path: Path) -> None:
@@ -64,3 +74,21 @@ def test_each_member_is_loaded_once_and_every_row_measured(
     both = next(row for row in choice.rows if len(row.members) == 2)
     assert both.size_mb == pytest.approx(size_mb([member.checkpoint for member in keyword_members]))
     assert any(row.front for row in choice.rows)
+
+
+def test_what_writes_is_measured_too(small_writers: SimpleNamespace) -> None:
+    from sweepstack.models.writer_checkpoint import load_writing_member
+
+    loaded: list[Path] = []
+
+    def load(folder: Path) -> object:
+        loaded.append(folder)
+        return load_writing_member(folder, "cpu")
+
+    meter = TextMeter(small_writers.members, ["one two", "four"], load)  # type: ignore[arg-type]
+    options = {"utility": "chrf", "language": "zh", "counts": [2, 2]}
+    risk = meter(TextCombination("minimum_bayes_risk", (0, 3), options))
+    alone = meter(TextCombination("single", (0,), {"counts": [2]}))
+    assert len(loaded) == 2
+    assert risk.size_mb == size_mb([small_writers.members[place].checkpoint for place in (0, 3)]) > alone.size_mb
+    assert risk.latency_ms > alone.latency_ms > alone.latency_32_ms > 0

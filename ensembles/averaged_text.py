@@ -1,0 +1,55 @@
+"""Averaging of tokens as a builder: the best trials that differ write together, see token_average.py.
+
+Nothing is fitted, so what they write for blend is scored there as it is. Which members agree on their tokenisers is
+known before any is loaded, by the files that hold them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import ClassVar
+
+from sweepstack.ensembles.candidate_library import CandidateLibrary
+from sweepstack.ensembles.store import Kind, Member
+from sweepstack.ensembles.text_builder import TextBuilder, differing
+from sweepstack.ensembles.text_combination import MEANS, TextCombination
+from sweepstack.ensembles.text_objective import TextObjective
+from sweepstack.models.errors import TrainingError
+from sweepstack.models.files import read_json
+
+
+@dataclass(frozen=True)
+class AveragedText(TextBuilder):
+    """Equal weights on the ``top`` writers of one tokeniser, that of the best."""
+
+    name: ClassVar[str] = "average"
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"trial", "control"})
+    top: int = 4
+    mean: str = "probabilities"
+
+    def __post_init__(self) -> None:
+        if self.mean not in MEANS:
+            raise ValueError(f"mean must be {' or '.join(MEANS)}, but got {self.mean!r}")
+
+    def choose(self, valid: CandidateLibrary, ranked: Sequence[int]) -> tuple[int, ...]:
+        of_member = {place: tokenizer_hash(valid.members[place]) for place in ranked}
+        writers = [place for place in ranked if of_member[place] is not None]
+        return differing(valid, [place for place in writers if of_member[place] == of_member[writers[0]]], self.top)
+
+    def fit(
+        self, blend: CandidateLibrary, members: Sequence[int], references: Sequence[str], objective: TextObjective
+    ) -> TextCombination:
+        path = blend.members[members[0]].checkpoint / "config.json"
+        try:
+            decode = read_json(path)["decode"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TrainingError(f"{path} does not say how to decode ({error})") from error
+        return TextCombination("token_average", tuple(members), {"mean": self.mean, "decode": decode})
+
+
+def tokenizer_hash(member: Member) -> str | None:
+    """Of the file that holds a writer's tokenisers; None of a member that has none."""
+    try:
+        return sha256((member.checkpoint / "tokenizer.json").read_bytes()).hexdigest()
+    except OSError:
+        return None

@@ -1,0 +1,20 @@
+"""The registry of builders of texts: a new one is one file and one entry here."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sweepstack.ensembles.averaged_text import AveragedText
+from sweepstack.ensembles.builders import make_of
+from sweepstack.ensembles.minimum_bayes_risk import MinimumBayesRisk
+from sweepstack.ensembles.reranker import Reranker
+from sweepstack.ensembles.text_builder import TextBuilder
+from sweepstack.ensembles.writer_soup import WriterSoup
+
+TEXT_BUILDERS: dict[str, type[TextBuilder]] = {
+    each.name: each for each in (AveragedText, MinimumBayesRisk, Reranker, WriterSoup)
+}
+
+
+def make_text_builder(spec: str | Mapping[str, Mapping[str, Any]]) -> TextBuilder:
+    """The builder that a study of a task that writes names, as builders.make; raises StudyError."""
+    return make_of(TEXT_BUILDERS, spec)
