@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from sweepstack.models.settings import SettingError
+from sweepstack.models.base_settings import SettingError
 
 if TYPE_CHECKING:
     from optuna import Trial

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sweepstack.models.metric_directions import direction
 from sweepstack.search import format as fmt
 from sweepstack.search.leaderboard import best, seconds
-from sweepstack.search.objectives import direction
 from sweepstack.search.search_settings import Search
 from sweepstack.search.trial_record import TrialRecord
 

@@ -42,7 +42,7 @@ def parser() -> Parser:
 
     for name, run, text in (
         ("run", run_study, "search, ensembles, bundle and report; the same command again goes on where it was stopped"),
-        ("search", search_study, "only the search: trials, linear baseline and supervised control"),
+        ("search", search_study, "only the search: trials, baseline and supervised control"),
     ):
         sub = command(name, run, text)
         sub.add_argument("study", metavar="STUDY", help="a study file (YAML)")
@@ -72,7 +72,9 @@ def parser() -> Parser:
     sub = of_run("export", export_run, "export the chosen ensemble of a run as a bundle, or another one by name")
     sub.add_argument("--ensemble", metavar="NAME", help="a name of the ensembles table (default: the chosen one)")
     sub.add_argument("-o", "--out", metavar="DIR", help="the bundle's folder (default: RUN/bundle)")
-    sub = command("predict", predict_file, "labels for the texts of a file, or of standard input (-), as JSON lines")
+    sub = command(
+        "predict", predict_file, "what a bundle says of the texts of a file or of standard input (-), as JSON lines"
+    )
     sub.add_argument("bundle", metavar="BUNDLE", help="an exported bundle")
     sub.add_argument(
         "file", metavar="FILE", help=".jsonl .csv .tsv .parquet, plain text (a text a line), or - for standard input"
@@ -82,6 +84,7 @@ def parser() -> Parser:
     sub.add_argument(
         "--coverage", type=float, metavar="P", help="with sets of labels, a share P of which holds the right one (0.95)"
     )
+    sub.add_argument("--candidates", type=int, metavar="N", help="with the N best texts, of a bundle that writes")
     sub = of_run(
         "add", add_trial, "one trial by hand: into a run that works, or into one that has ended, which then goes on"
     )
@@ -196,7 +199,8 @@ def predict_file(options: argparse.Namespace) -> None:
     from sweepstack.search.predicting import predict
 
     out = Path(options.out) if options.out else None
-    summary = predict(Path(options.bundle), options.file, out, options.cost, options.coverage)
+    bundle, file = Path(options.bundle), options.file
+    summary = predict(bundle, file, out, options.cost, options.coverage, options.candidates)
     if options.json and options.out:
         print_json(summary)
 

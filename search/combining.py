@@ -62,6 +62,11 @@ def sources(folders: Sequence[Path]) -> list[Source]:
             raise StudyError(f"{root} is named twice; name each run once")
         if result.study.environment is not None:
             raise StudyError(no_ensembles(result.study, result.folder))
+        if result.study.writes:
+            raise StudyError(
+                f"{root} writes (task {result.study.task}), and only runs of classification can be combined; "
+                "name these, or raise search.trials of one run"
+            )
         if result.ledger.attribute(RUNS):
             raise StudyError(f"{root} combines runs itself; name those that it was built over")
         _check_finished(result)

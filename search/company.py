@@ -1,7 +1,8 @@
-"""The honest company of a sweep: the linear baseline, text pipelines beside it, and the supervised control.
+"""The honest company of a sweep: a baseline, text pipelines beside it, and the supervised control.
 
-None counts as a trial. Baseline and pipelines are fitted once; the control is a small sweep of its own over the same
-space less γ and λ, with a quarter of the trials, whose second stage is spent on more supervised training.
+None counts as a trial. The baseline is a linear model, or, where texts are written, a translation memory; it and the
+pipelines are fitted once. The control is a small sweep of its own over the same space less γ and λ, with a quarter of
+the trials, whose second stage is spent on more supervised training.
 """
 
 import shutil
@@ -10,14 +11,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from sweepstack.models.actors import PREDICTED
+from sweepstack.models.bpe import Tokenizers
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import Dataset
 from sweepstack.models.files import read_json, write_json
 from sweepstack.models.folds import forget_folds, put_together, unfinished
 from sweepstack.models.linear import LinearBaseline
+from sweepstack.models.pairs import PairDataset, WritingData
 from sweepstack.models.pipelines import PIPELINES
-from sweepstack.models.predictions import Predictions, metrics
+from sweepstack.models.predictions import Predictions
+from sweepstack.models.predictions import metrics as metrics_of
 from sweepstack.models.settings import Reading, TrialSettings
+from sweepstack.models.translation_memory import TranslationMemory
+from sweepstack.models.writing_settings import Writing
+from sweepstack.models.writing_stage import RewardOf, candidate_metrics
 from sweepstack.search.axes import Choice
 from sweepstack.search.search_settings import PBTStopper, Search
 from sweepstack.search.space import Space
@@ -53,7 +61,7 @@ def fit_linear(
         _fit(name, dataset, reading, folder)
     part = dataset.part_for("valid")
     said, _ = Predictions.load(folder / "predictions" / f"{part}.safetensors")
-    valid = metrics(said, dataset.parts[part].labels, costs)
+    valid = metrics_of(said, dataset.parts[part].labels, costs)
     result = {"valid": valid, "seconds": time.monotonic() - began}
     write_json(done, result)
     return result
@@ -65,6 +73,33 @@ def _fit(name: str, dataset: Dataset, reading: Reading | Literal["off"], folder:
     for part in (part for part in ("valid", "blend", "test") if part in dataset.parts):
         predictions = member.read(dataset.parts[part].inputs)
         predictions.save(folder / "predictions" / f"{part}.safetensors", dataset.hashes[part])
+
+
+def fit_memory(
+    pairs: PairDataset, data: WritingData, writing: Writing, reward_of: RewardOf, folder: Path
+) -> dict[str, Any]:
+    """Fits and keeps the translation memory as a member in ``folder``, with what it proposes for valid, blend and test;
+    returns its valid metrics and the seconds it took. What was done before a kill is not done again."""
+    done = folder / "result.json"
+    if done.exists():
+        return dict(read_json(done))
+    began = time.monotonic()
+    memory = TranslationMemory.fit(pairs)
+    memory.save(folder / "checkpoint")
+    proposed = {
+        name: memory.write(data.parts[name].inputs, writing.decode.candidates)
+        for name in PREDICTED
+        if name in data.parts
+    }
+    for name, candidates in proposed.items():
+        candidates.save(folder / "predictions" / f"{name}.safetensors", data.hashes[name])
+    valid, tokenizers = data.parts["valid"], Tokenizers.from_json(data.tokenizers)
+    assert valid.references is not None
+    reward = reward_of(data.language)
+    metrics = candidate_metrics(proposed["valid"], valid.inputs, valid.references, reward, data.language, tokenizers)
+    result = {"valid": metrics, "seconds": time.monotonic() - began}
+    write_json(done, result)
+    return result
 
 
 def control_settings(settings: TrialSettings) -> TrialSettings:

@@ -14,6 +14,7 @@ from sweepstack.search.leaderboard import best, ranked
 from sweepstack.search.progress import Progress, Stage
 from sweepstack.search.stream import Stream
 from sweepstack.search.tables import TrialTable, labelled
+from sweepstack.search.task_words import reading_words, writing_words
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -44,9 +45,10 @@ class Display:
         *,
         json: bool = False,
         classes: int | None = None,
+        languages: tuple[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._header = header(study, parts, workers, classes)
+        self._header = header(study, parts, workers, classes, languages)
         self._stream = Stream(stream)
         self._silent = json
         self._table = TrialTable(study, space)
@@ -203,24 +205,24 @@ class Display:
         return line
 
 
-def header(study: "Study", parts: Mapping[str, int], workers: int, classes: int | None) -> list[str]:
-    """Name, question, sizes and workers of a run, as the pieces of its first line."""
+def header(
+    study: "Study",
+    parts: Mapping[str, int],
+    workers: int,
+    classes: int | None,
+    languages: tuple[str, str] | None = None,
+) -> list[str]:
+    """Name, task, sizes and workers of a run, as the pieces of its first line."""
     at_work = f"{workers} worker{'s' * (workers != 1)}"
     if study.data is None:
         env, steps = study.train.env, study.train.epochs * study.train.env.steps
         played = f"{fmt.count(steps)} decisions a trial in {env.copies} cop{'ies' if env.copies > 1 else 'y'}"
         return [study.name, f"{study.task}  {played}", f"scored on {env.eval_episodes} episodes", at_work]
-    kind = "languages" if study.data.train == "builtin:languages" else "labels"
-    question = f"which of {classes} {kind} is it?" if classes else study.task
-    if study.reading == "off":
-        reads = "reads the whole text at once"
-    else:
-        unit = {"characters": "letter", "words": "word", "tokens": "token"}[study.reading.unit]
-        reads = f"reads {study.reading.segment} {unit}{'s' * (study.reading.segment > 1)} at a time"
+    task = writing_words(study, languages) if study.writes else reading_words(study, classes)
     sizes = " · ".join(f"{fmt.count(size)} {name.replace('_', ' ')}" for name, size in parts.items())
     if study.folds > 1:
         sizes = f"{study.folds} folds: {sizes}"
-    return [study.name, f"{question}  {reads}", sizes, at_work]
+    return [study.name, task, sizes, at_work]
 
 
 def wrap(pieces: list[str], width: int) -> list[str]:

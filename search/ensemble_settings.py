@@ -1,10 +1,16 @@
-"""The ``ensembles:`` section of a study file: where members may come from, and what is built of them."""
+"""The ``ensembles:`` section of a study file: where members may come from, and what is built of them.
 
+Answers and texts are combined by different builders, from different company: what does not fit a study's task is
+refused by its key before anything starts.
+"""
+
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainSerializer, PlainValidator, field_validator
 
-from sweepstack.models.settings import Count, Model, Positive, Seed, Settings
+from sweepstack.models.base_settings import Count, Positive, Seed, SettingError, Settings
+from sweepstack.models.settings import Model
 from sweepstack.search.refusals import shown
 
 OPTIONS: dict[str, dict[str, type]] = {  # what each builder of ensembles/ takes, numbers above 0
@@ -19,7 +25,18 @@ OPTIONS: dict[str, dict[str, type]] = {  # what each builder of ensembles/ takes
     "snapshots": {"top": int, "cycles": int},
     "soup": {"kind": str},
 }
-Library = Literal["trials", "linear", "supervised", "naive_bayes", "char_linear"]
+WRITING_OPTIONS: dict[str, dict[str, type]] = {  # the same of those that combine texts
+    "average": {"top": int, "mean": str},
+    "minimum_bayes_risk": {"top": int, "utility": str},
+    "reranker": {"top": int},
+    "soup": {"kind": str},
+}
+WRITING_BUILDERS = ("average", "minimum_bayes_risk", "reranker", "soup")
+"""What a writing task builds where its study says nothing."""
+
+Library = Literal["trials", "linear", "supervised", "naive_bayes", "char_linear", "memory"]
+OF_WRITING = ("trials", "memory", "supervised")
+OF_ANSWERS = ("trials", "linear", "supervised", "naive_bayes", "char_linear")
 Builder = str | dict[str, dict[str, float | str]]
 
 
@@ -29,16 +46,16 @@ def _builder(value: Any) -> Builder:
     options: Any = None
     if isinstance(value, dict) and len(value) == 1:
         ((name, options),) = value.items()
-    if not isinstance(name, str) or name not in OPTIONS:
-        raise ValueError(
-            f"must be one of {', '.join(OPTIONS)}, alone or as {{name: {{option: value}}}}, but got {shown(value)}"
-        )
+    if not isinstance(name, str) or name not in {**OPTIONS, **WRITING_OPTIONS}:
+        names = ", ".join(dict.fromkeys([*OPTIONS, *WRITING_OPTIONS]))
+        raise ValueError(f"must be one of {names}, alone or as {{name: {{option: value}}}}, but got {shown(value)}")
     if options is not None and not isinstance(options, dict):
         raise ValueError(f"{name} must be a mapping of options to values, but got {shown(options)}")
+    known = {**WRITING_OPTIONS.get(name, {}), **OPTIONS.get(name, {})}  # whether the task has them is seen later
     for option, number in (options or {}).items():
-        wanted = OPTIONS[name].get(option) if isinstance(option, str) else None
+        wanted = known.get(option) if isinstance(option, str) else None
         if wanted is None:
-            raise ValueError(f"{name} has the options {', '.join(OPTIONS[name])}, but got {shown(option)}")
+            raise ValueError(f"{name} has the options {', '.join(known)}, but got {shown(option)}")
         if wanted is str:
             if not isinstance(number, str):
                 raise ValueError(f"{name}.{option} must be text, but got {shown(number)}")
@@ -85,3 +102,46 @@ class Ensembles(Settings):
             entry = twice[0] if isinstance(twice[0], str) else shown(twice[0])
             raise ValueError(f"must name each entry once, but got {entry} twice; take one out")
         return entries
+
+
+def writing_defaults() -> dict[str, Any]:
+    """What ``ensembles:`` is where the study of a writing task leaves it out."""
+    return {"library": list(OF_WRITING), "builders": list(WRITING_BUILDERS)}
+
+
+def refuse_for_writing(ensembles: Ensembles) -> None:
+    """Raises SettingError with the key of the first value that says nothing where texts are written."""
+    if ensembles.refit:
+        raise SettingError("ensembles.refit", "trains classifiers again, and a writing task has none; take it out")
+    if ensembles.distill is not None:
+        raise SettingError("ensembles.distill", "makes a student of labels, and a writing task has none; take it out")
+    _refuse(ensembles, WRITING_OPTIONS, OF_WRITING, "a task that writes")
+
+
+def refuse_for_answers(ensembles: Ensembles) -> None:
+    """The same where texts are answered with labels."""
+    _refuse(ensembles, OPTIONS, OF_ANSWERS, "classification")
+
+
+def _refuse(
+    ensembles: Ensembles, options: Mapping[str, Mapping[str, type]], library: tuple[str, ...], task: str
+) -> None:
+    for place, entry in enumerate(ensembles.builders):
+        ((name, given),) = ({entry: {}} if isinstance(entry, str) else entry).items()
+        where = f"ensembles.builders[{place}]"
+        if name not in options:
+            raise SettingError(where, f"{name} is not for {task}; use one of {', '.join(options)}")
+        for option in _foreign(given, options[name]):
+            raise SettingError(where, f"{name} has no option {option} for {task}; {_has(options[name])}")
+    for place, source in enumerate(ensembles.library):
+        if source not in library:
+            where = f"ensembles.library[{place}]"
+            raise SettingError(where, f"{source} is not for {task}; use one of {', '.join(library)}")
+
+
+def _foreign(given: Mapping[str, Any], options: Mapping[str, type]) -> Iterator[str]:
+    return (option for option in given if option not in options)
+
+
+def _has(options: Mapping[str, type]) -> str:
+    return f"it has {', '.join(options)}" if options else "leave it out"

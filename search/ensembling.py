@@ -26,16 +26,15 @@ from sweepstack.models.checkpoints import load_member
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import OUT_OF_FOLD, Dataset
 from sweepstack.models.errors import StorageError
-from sweepstack.models.files import read_json, write_atomic, write_json
+from sweepstack.models.files import write_json
 from sweepstack.search.distilling import distilled
+from sweepstack.search.exporting import export
 from sweepstack.search.last_refits import has_refits, refit_on_all
 from sweepstack.search.leaderboard import best
-from sweepstack.search.library import allowed, begin_pipelines, keep_pipelines, named
-from sweepstack.search.mirror import ensemble_state
+from sweepstack.search.library import allowed, begin_pipelines, keep_pipelines, named, usable
 from sweepstack.search.planning import BUILDERS, builders_of
-from sweepstack.search.record import BuiltEnsembles, card
+from sweepstack.search.record import BuiltEnsembles
 from sweepstack.search.refitting import refitted
-from sweepstack.search.retention import REMOVED
 from sweepstack.search.session import Session
 from sweepstack.search.souping import souped
 from sweepstack.search.study import Study
@@ -47,17 +46,22 @@ LATENCY_TEXTS = 32
 
 def build(session: Session) -> None:
     """From refits and soups to the bundle and MLflow's runs; raises StorageError where there is nothing to combine."""
+    if session.study.writes:
+        from sweepstack.search import text_ensembling  # brings sacrebleu
+
+        text_ensembling.build(session)
+        return
     objective = Objective(session.study.search.objective, Costs(session.cost, session.data.costs))
     builders = builders_of(session.study)
-    usable = _usable(session, session.trial_records())
-    if not usable:
+    trials = usable(session, session.trial_records())
+    if not trials:
         raise StorageError(
             f"{session.folder.root} has no trial that could be a member; see the reasons in leaderboard.csv"
         )
     keep_pipelines(session, begin_pipelines(session))
-    refits = refitted(session, usable, builders, objective)
-    soups = souped(session, usable, refits.builders, objective)
-    members, builders = [*_members(session, usable), *refits.members, *soups.members], list(soups.builders)
+    refits = refitted(session, trials, builders, objective)
+    soups = souped(session, trials, refits.builders, objective)
+    members, builders = [*_members(session, trials), *refits.members, *soups.members], list(soups.builders)
     session.clock.keep()
     began = session.clock.here
     digest = _digest(session, members, builders)
@@ -73,28 +77,21 @@ def build(session: Session) -> None:
         if STUDENT not in built.choice.combinations:
             built = distilled(session, built, _meter(session, built.members), objective)
         if session.study.ensembles.refit and not has_refits(built):
-            built = refit_on_all(session, built, usable, refits)
+            built = refit_on_all(session, built, trials, refits)
             built.write(session.ledger, session.folder.root)
         built = _scored(session, built, objective)
         built.write(session.ledger, session.folder.root)
-    _export(session, built)
+    export(session, built)
     if anew:
         session.clock.beat()
         session.ledger.set_attribute(BUILDERS, round(session.clock.here - began, 1))
 
 
-def _usable(session: Session, records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Those that have predictions of every row: under folds only trials that came to the end of all. Those of some may
-    have been removed."""
-    states = ("complete", "pruned") if session.study.folds == 1 else ("complete",)
-    return [record for record in records if record.state in states and REMOVED not in record.attributes]
-
-
-def _members(session: Session, usable: Sequence[TrialRecord]) -> list[Member]:
+def _members(session: Session, trials: Sequence[TrialRecord]) -> list[Member]:
     """Every trial that came to a result, then the company, in a fixed order."""
-    members = [Member(r.member_name, "trial", session.folder.of(r)) for r in usable]
+    members = [Member(r.member_name, "trial", session.folder.of(r)) for r in trials]
     members.append(Member("linear", "baseline", session.linear))
-    control = best(_usable(session, session.control_records()), session.study.search.objective)
+    control = best(usable(session, session.control_records()), session.study.search.objective)
     if control is not None:
         members.append(Member(control.member_name, "control", session.folder.of(control)))
     members += [Member(name, "pipeline", session.folder.pipeline(name)) for name in named(session)]
@@ -167,22 +164,3 @@ def _scored(session: Session, built: BuiltEnsembles, objective: Objective) -> Bu
     trust = examine(built.choice, test, part.inputs, part.labels, classes, objective.costs, built.digest)
     write_json(session.folder.trust, trust.to_json())
     return replace(built, choice=replace(built.choice, rows=rows), scored=True)
-
-
-def _export(session: Session, built: BuiltEnsembles) -> None:
-    """The bundle of what was chosen; and every ensemble's own, for MLflow, which go when it has taken them."""
-    write_atomic(session.folder.ensembles, built.table().to_csv(index=False))
-    about = card(session.study, session.dataset.classes, session.data.hashes)
-    exported = session.folder.bundle / "bundle.json"
-    if not exported.exists() or read_json(exported).get("digest") != built.digest:
-        built.export(built.choice.chosen, session.folder.bundle, about)
-    if STUDENT in built.choice.combinations:
-        of_student = session.folder.student / "bundle.json"
-        if not of_student.exists() or read_json(of_student).get("digest") != built.digest:
-            built.export(STUDENT, session.folder.student, about)
-    for row in built.choice.rows:
-        if row.role == "ensemble" or row.name == built.choice.chosen:
-            built.export(row.name, session.scratch / row.name, about)
-            chosen = row.name == built.choice.chosen
-            luck = built.choice.optimism if chosen else None
-            session.tracker.put(ensemble_state(row, built.digest, chosen, session.scratch / row.name, luck))

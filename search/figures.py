@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweepstack.models.predictions import DIRECTION
+from sweepstack.models.metric_directions import direction
 from sweepstack.search import format as fmt
 from sweepstack.search.axes import Choice
 from sweepstack.search.effects import Effect, trend
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from sweepstack.ensembles.choose import Row
     from sweepstack.search.trial_record import TrialRecord
-
-RIVALS = (("gain_over_trial", "the best trial"), ("gain_over_linear", "the baseline"))
 
 
 def learning_curves(records: Sequence["TrialRecord"], best: int | None, metric: str, part: str = "valid") -> str:
@@ -119,7 +117,7 @@ def gamma_lambda(gamma: Effect, lam: Effect, best: int | None, metric: str) -> s
         places, place = np.unique(each, axis=1, return_inverse=True)
         place = place.reshape(-1)
         count = np.bincount(place, minlength=places.shape[1])
-        goodness = DIRECTION[metric] * np.bincount(place, gamma.scores[index], places.shape[1]) / count
+        goodness = direction(metric) * np.bincount(place, gamma.scores[index], places.shape[1]) / count
         order = goodness.argsort().argsort()  # ranks: one bad trial must not wash out all other differences
         steps = np.minimum(order * STEPS // max(len(order), 1), STEPS - 1)
         complete = np.bincount(place, gamma.complete[index], places.shape[1]) > 0
@@ -143,12 +141,13 @@ def gamma_lambda(gamma: Effect, lam: Effect, best: int | None, metric: str) -> s
     return picture.svg
 
 
-def intervals(rows: Sequence["Row"], metric: str) -> str:
+def intervals(rows: Sequence["Row"], metric: str, baseline: str = "the baseline") -> str:
     """Test scores with 95% intervals, and paired gains beside them; empty before test has been scored."""
     scored = [row for row in rows if row.test is not None]
     if not scored:
         return ""
-    rivals = [(name, label) for name, label in RIVALS if any(getattr(row, name) is not None for row in scored)]
+    known = (("gain_over_trial", "the best trial"), ("gain_over_linear", baseline))
+    rivals = [(name, label) for name, label in known if any(getattr(row, name) is not None for row in scored)]
     picture = Picture(
         f"test {fmt.metric_name(metric)} with 95% intervals, and paired gains",
         9.6,
@@ -175,7 +174,7 @@ def intervals(rows: Sequence["Row"], metric: str) -> str:
         for panel, (_, label) in zip(panels[1:], rivals, strict=True):
             panel.axvline(0, color=MUTED, linewidth=1)
             panel.set_title(f"gain over {label}", color=INK)
-            panel.xaxis.set_major_formatter(lambda value, _: short_score(value, signed=True))
+            panel.xaxis.set_major_formatter(lambda value, _: short_score(value, metric, signed=True))
             panel.locator_params(axis="x", nbins=4)
             panel.margins(x=0.12)
         for panel in panels:

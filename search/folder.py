@@ -1,9 +1,9 @@
 """The one place that knows where things lie in a run folder.
 
 study.yaml  provenance.json  ledger.log  log.txt  leaderboard.csv  ensembles.csv  report.html
-calibration.safetensors  trust.json
+calibration.safetensors  trust.json  examples.json
 trials/<number>/[seed-<n>/]  confirmation/<trial>/<number>/  starts/<hash>/  company/<name>/  refits/<hash>/
-soups/<hash>/  bundle/  student/
+soups/<hash>/  decoded/<hash>/  bundle/  student/
 """
 
 from dataclasses import dataclass, replace
@@ -105,6 +105,16 @@ class RunFolder:
     def soups(self) -> Path:
         return self.root / "soups"
 
+    @property
+    def decoded(self) -> Path:
+        """What ensembles that average their members at every token have written, by what that depends on."""
+        return self.root / "decoded"
+
+    @property
+    def examples(self) -> Path:
+        """Rows of test for the report, chosen when test was scored."""
+        return self.root / "examples.json"
+
     def pipeline(self, name: str) -> Path:
         """Of a text pipeline that a study names in ``ensembles.library``."""
         return self.root / "company" / name
@@ -112,6 +122,11 @@ class RunFolder:
     @property
     def linear(self) -> Path:
         return self.root / "company" / "linear"
+
+    @property
+    def memory(self) -> Path:
+        """The translation memory: the baseline of tasks that write, as linear is of the others."""
+        return self.root / "company" / "memory"
 
     def supervised(self, number: int) -> Path:
         """The supervised control is a small sweep of its own: one folder a trial."""

@@ -30,6 +30,8 @@ SHORT = {
 """Names for columns and sentences; any other setting goes by the last part of its path."""
 
 NEAR_ONE = {"gamma": 4, "gae_lambda": 3}  # decimals in a column
+POINTS = ("bleu", "chrf")  # metrics from 0 to 100
+TENTHS = ("segments", "length", "lagging", "seconds")
 BARE = {"lr_schedule", "optimizer", "activation", "algorithm"}  # in a sentence these values speak for themselves
 
 
@@ -46,11 +48,11 @@ def score(value: float | None, digits: int = 3) -> str:
 
 
 def metric(name: str, value: float | None) -> str:
-    """A metric by its name: segments, decisions and seconds are counted in tenths, as returns are beyond 10; the rest
-    is a score."""
+    """A metric by its name: segments, decisions, seconds and points are counted in tenths, as returns are beyond 10;
+    the rest is a score."""
     if value is None or not known(value):
         return DASH
-    return f"{value:.1f}" if name in ("segments", "length", "seconds") or abs(value) >= 10 else score(value)
+    return f"{value:.1f}" if name in (*TENTHS, *POINTS) or abs(value) >= 10 else score(value)
 
 
 def spread(mean: float | None, deviation: float | None) -> str:
@@ -66,9 +68,18 @@ def metric_name(name: str) -> str:
     return name.replace("_", " ")
 
 
-def gain(value: "Gain | None") -> str:
-    """A paired difference with its interval: ``+.023 [.009, .037]``."""
-    return DASH if value is None else f"{signed(value.mean)} [{score(value.low)}, {score(value.high)}]"
+def gain(value: "Gain | None", name: str = "") -> str:
+    """A paired difference with its interval: ``+.023 [.009, .037]``; of a metric in points ``+4.4 [3.5, 5.3]``."""
+    if value is None:
+        return DASH
+    if name in POINTS:
+        return f"{value.mean:+.1f} [{value.low:.1f}, {value.high:.1f}]"
+    return f"{signed(value.mean)} [{score(value.low)}, {score(value.high)}]"
+
+
+def half(name: str, value: float | None) -> str:
+    """Half of an interval of a metric: ``.014``; of one in points ``1.1``."""
+    return metric(name, value) if name in POINTS else score(value)
 
 
 def signed(value: float) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sweepstack.models.files import write_atomic
+from sweepstack.models.metric_directions import direction
 from sweepstack.models.predictions import DIRECTION
 from sweepstack.search.objectives import pareto_front
 
@@ -70,7 +71,7 @@ def seconds(record: "TrialRecord") -> float | None:
 
 def rank(value: float | None, metric: str) -> float:
     """A key to sort by, best first, with what has no value last."""
-    return math.inf if value is None or math.isnan(value) else -DIRECTION[metric] * value
+    return math.inf if value is None or math.isnan(value) else -direction(metric) * value
 
 
 def ranked(records: Iterable["TrialRecord"], metric: str) -> list["TrialRecord"]:

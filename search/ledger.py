@@ -16,9 +16,9 @@ import optuna
 from optuna.study import StudyDirection
 
 from sweepstack.models.errors import StorageError
+from sweepstack.models.metric_directions import direction
 from sweepstack.search.journal import Journal
 from sweepstack.search.ledger_storage import LedgerStorage
-from sweepstack.search.objectives import direction
 from sweepstack.search.samplers import Worth, make_sampler
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space

@@ -1,6 +1,6 @@
 """Where an ensemble's members come from: trials, the company, and the text pipelines that a study names."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sweepstack.ensembles.store import Kind
@@ -8,12 +8,14 @@ from sweepstack.models.files import read_json
 from sweepstack.models.pipelines import PIPELINES
 from sweepstack.search.company import fit_linear
 from sweepstack.search.mirror import member_state
+from sweepstack.search.retention import REMOVED
 from sweepstack.search.tasks import Task
 
 if TYPE_CHECKING:
     from sweepstack.search.session import Session
+    from sweepstack.search.trial_record import TrialRecord
 
-KINDS: dict[str, Kind] = {"trials": "trial", "linear": "baseline", "supervised": "control"}
+KINDS: dict[str, Kind] = {"trials": "trial", "linear": "baseline", "memory": "baseline", "supervised": "control"}
 KINDS |= dict.fromkeys(PIPELINES, "pipeline")
 """Of the members that a name in ``ensembles.library`` stands for."""
 
@@ -21,6 +23,13 @@ KINDS |= dict.fromkeys(PIPELINES, "pipeline")
 def allowed(library: list[Any]) -> frozenset[Kind]:
     """The kinds of members that a study lets builders use; what a builder has trained itself is its own."""
     return frozenset({KINDS[name] for name in library} | {"refit", "soup"})
+
+
+def usable(session: "Session", records: "Sequence[TrialRecord]") -> "list[TrialRecord]":
+    """Those that have predictions of every row: under folds only trials that came to the end of all. Those of some may
+    have been removed."""
+    states = ("complete", "pruned") if session.study.folds == 1 else ("complete",)
+    return [record for record in records if record.state in states and REMOVED not in record.attributes]
 
 
 def named(session: "Session") -> list[str]:

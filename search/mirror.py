@@ -145,13 +145,16 @@ def ensemble_state(row: Row, digest: str, exported: bool, bundle: Path, optimism
     for rival in ("trial", "linear"):
         gain = getattr(row, f"gain_over_{rival}")
         measured |= {} if gain is None else {f"gain_over_{rival}_{end}": getattr(gain, end) for end in vars(gain)}
+    for metric, gain in (row.other_gains or {}).items():
+        measured |= {f"{metric}_gain_over_trial_{end}": getattr(gain, end) for end in vars(gain)}
     for part, halves in (("test", row.test_interval), ("blend", row.blend_interval)):
         measured |= {f"{part}_{name}_interval": half for name, half in (halves or {}).items()}
     now = time.time()
+    said = {name: value for name, value in (("stop", row.stop), ("utility", row.utility)) if value}
     return RunState(
         key=f"ensemble-{row.name}-{digest}",
         name=row.name,
-        params={"method": row.method, "members": ", ".join(row.members), "stop": row.stop},
+        params={"method": row.method, "members": ", ".join(row.members), **said},
         metrics=((0, measured),),
         tags={
             "role": "ensemble",

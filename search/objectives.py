@@ -6,14 +6,9 @@ of a setting took.
 
 from collections.abc import Mapping, Sequence
 
-from sweepstack.models.predictions import DIRECTION
+from sweepstack.models.metric_directions import direction
 
 SECONDS = "seconds"
-
-
-def direction(objective: str) -> int:
-    """+1 where more is better, -1 where less is."""
-    return -1 if objective == SECONDS else DIRECTION[objective]
 
 
 def dominates(a: Sequence[float], b: Sequence[float]) -> bool:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sweepstack.models.predictions import DIRECTION
+from sweepstack.models.metric_directions import direction
 from sweepstack.search import format as fmt
-from sweepstack.search.objectives import direction
 from sweepstack.search.svg import CARD, COLOUR, INK, Picture, score_axis
 
 if TYPE_CHECKING:
@@ -75,8 +74,8 @@ def serving(rows: Sequence["Row"], metric: str) -> str:
                 zorder=4 if row.front else 3,
             )
             axes.annotate(row.title, point, (6, 5), textcoords="offset points", color=INK, fontsize=9)
-        front = sorted((row.latency_ms or 0.0, DIRECTION[metric] * row.blend[metric]) for row in shown if row.front)
-        line = [(latency, DIRECTION[metric] * score) for latency, score in front]
+        front = sorted((row.latency_ms or 0.0, direction(metric) * row.blend[metric]) for row in shown if row.front)
+        line = [(latency, direction(metric) * score) for latency, score in front]
         if line:
             axes.step(*zip(*line, strict=True), where="post", color=COLOUR["ensemble"], linewidth=1.2, zorder=2)
         axes.set_xscale("log")

@@ -21,8 +21,8 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
+from sweepstack.models.base_settings import SettingError
 from sweepstack.models.seeds import derive_seed
-from sweepstack.models.settings import SettingError
 from sweepstack.search.axes import NEAR_ONE
 from sweepstack.search.search_settings import PBT, PBTStopper, Search
 from sweepstack.search.trial_record import BY_HAND

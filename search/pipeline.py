@@ -1,6 +1,6 @@
 """The stages from a study file to an exported ensemble. Each may be stopped anywhere; called again, it goes on.
 
-search     trials, the supervised control and the linear baseline, all on Ray
+search     trials, the supervised control and the baseline, all on Ray
 ensemble   refits, builders, the choice (in the ledger before any label of test is looked at), its score on test
 export     the chosen ensemble as a bundle; report.html
 """
@@ -15,12 +15,13 @@ from typing import Any
 from sweepstack.models.encoding import TaskData
 from sweepstack.models.errors import StorageError, StudyError
 from sweepstack.models.folds import make_trainer
+from sweepstack.models.pairs import WritingData
 from sweepstack.models.parts import PartsTrainer, TrainerLike
 from sweepstack.models.settings import TrialSettings
 from sweepstack.models.trainer import Parent, Trainer
 from sweepstack.search import ensembling
 from sweepstack.search.combining import LINEAR, adopted, on_record, sources, study_of
-from sweepstack.search.company import control_settings, fit_linear
+from sweepstack.search.company import control_settings, fit_linear, fit_memory
 from sweepstack.search.confirmation import with_start
 from sweepstack.search.executor import Job, run_sweeps
 from sweepstack.search.folder import RunFolder
@@ -37,6 +38,9 @@ from sweepstack.search.summary import print_results
 from sweepstack.search.sweep import Sweep
 from sweepstack.search.tasks import Task
 from sweepstack.search.worker import Assignment
+from sweepstack.search.writing_reward import RewardOf
+
+MEMORY = "memory"  # the attribute that holds what the translation memory came to
 
 
 @dataclass(frozen=True)
@@ -44,29 +48,37 @@ class MakeTrainer:
     """What a worker needs to train any trial of a sweep; the data comes out of Ray's object store."""
 
     settings: TrialSettings
-    data: Any  # a Ray ObjectRef of TaskData; None in an environment
+    data: Any  # a Ray ObjectRef of TaskData or WritingData; None in an environment
     starts: Path
     folder: Callable[[int], Path]
     metric: str
     cost: float  # of a READ, for scoring
     seeds: int = 1  # how often a trial is trained at most
     confirms: bool = False  # a trial's seed is that of its start, too
+    reward_of: RewardOf | None = None  # of texts that are written
 
     def __call__(self, trial: Assignment) -> TrainerLike:
         import ray
 
-        data: TaskData | None = None if self.data is None else ray.get(self.data)
+        data: TaskData | WritingData | None = None if self.data is None else ray.get(self.data)
         values = with_start(trial.settings, self.settings) if self.confirms else trial.settings
         settings, folder = self.settings.with_values(values), self.folder(trial.number)
+
+        def trained(own: TrialSettings, folder: Path, parent: Parent | None = None) -> Trainer:
+            return Trainer(
+                own, data, self.starts, folder, self.metric, self.cost, parent=parent, reward_of=self.reward_of
+            )
+
         if trial.parent is not None:
-            parent = Parent(self.folder(trial.parent), trial.epochs_before)
-            return Trainer(settings, data, self.starts, folder, self.metric, self.cost, parent=parent)
-        if self.seeds == 1:
+            return trained(settings, folder, Parent(self.folder(trial.parent), trial.epochs_before))
+        if isinstance(data, TaskData) and data.folds:
             return make_trainer(settings, data, self.starts, folder, self.metric, self.cost)
+        if self.seeds == 1:
+            return trained(settings, folder)
 
         def repetition(place: int) -> Trainer:
             own = settings_of_repetition(settings, trial.settings, place)
-            return Trainer(own, data, self.starts, RunFolder.repetition(folder, place), self.metric, self.cost)
+            return trained(own, RunFolder.repetition(folder, place))
 
         return PartsTrainer(folder, self.seeds, settings.train.epochs, repetition)
 
@@ -148,18 +160,14 @@ def combine(
 
 
 def _search(session: Session) -> None:
-    """Trials and control in one Tune run; the linear baseline is fitted on the side. An environment has trials only."""
+    """Trials and control in one Tune run; the baseline is fitted on the side. An environment has trials only."""
     if session.ledger.attribute(RUNS):
         raise StudyError(
             f"{session.folder.root} combines other runs and searches nothing itself; "
             f"sweepstack ensemble {session.folder.root} builds it again"
         )
-    reading, cost = session.settings.reading, session.cost
     of_texts = session.study.environment is None
-    linear = None
-    if of_texts and session.ledger.attribute("linear") is None:
-        dataset = session.cluster.share(session.dataset)
-        linear = session.cluster.submit(fit_linear, dataset, reading, cost, session.folder.linear)
+    baseline = _begin_baseline(session) if of_texts else None
     pipelines = begin_pipelines(session) if of_texts else {}
     jobs = [
         (session.trials, session.settings, session.folder.trial),
@@ -175,7 +183,7 @@ def _search(session: Session) -> None:
     session.search_has_ended()
     session.decided()
     if of_texts:
-        _keep_linear(session, linear)
+        _keep_baseline(session, baseline)
         keep_pipelines(session, pipelines)
     _confirm(session)
 
@@ -188,13 +196,13 @@ def _run(session: Session, jobs: Jobs, seeds: int, *, confirms: bool = False) ->
     """Everything that the sweeps still want, together; each trial ``seeds`` times at most."""
     if not any(sweep.unfinished for sweep, *_ in jobs):
         return
-    data = session.cluster.share(session.data) if session.study.environment is None else None
+    data = None if session.encoded is None else session.cluster.share(session.encoded)
     metric, starts = session.study.search.objective, session.folder.starts
     run_sweeps(
         [
             Job(
                 sweep,
-                MakeTrainer(settings, data, starts, folder, metric, session.cost, seeds, confirms),
+                MakeTrainer(settings, data, starts, folder, metric, session.cost, seeds, confirms, session.reward_of),
                 session.packing_of(sweep, settings),
             )
             for sweep, settings, folder in jobs
@@ -217,16 +225,33 @@ def _confirm(session: Session) -> None:
     _run(session, [(session.confirm(winner), settings, folder)], seeds=1, confirms=True)
 
 
-def _keep_linear(session: Session, linear: Task | None) -> None:
-    """``linear``: the fit that was begun, or None where it was done before."""
-    if linear is not None:
-        session.display.stage("linear baseline")
-        session.ledger.set_attribute("linear", linear.result())
-        session.display.stage("linear baseline", 1, 1)
-    result = session.ledger.attribute("linear")
-    session.tracker.put(
-        member_state("linear", "linear", "baseline", session.folder.linear, [result["valid"]], {}, result["seconds"])
-    )
+def _begin_baseline(session: Session) -> Task | None:
+    """Fits it on Ray; None where that was done before."""
+    name, folder = baseline_of(session)
+    if session.ledger.attribute(name) is not None:
+        return None
+    submit, share = session.cluster.submit, session.cluster.share
+    if session.study.writing is not None:
+        texts = share(session.pairs), share(session.encoded)
+        return submit(fit_memory, *texts, session.study.writing, session.reward_of, folder)
+    return submit(fit_linear, share(session.dataset), session.settings.reading, session.cost, folder)
+
+
+def _keep_baseline(session: Session, begun: Task | None) -> None:
+    """``begun``: the fit, or None where it was done before."""
+    name, folder = baseline_of(session)
+    if begun is not None:
+        stage = "linear baseline" if name == LINEAR else "translation memory"
+        session.display.stage(stage)
+        session.ledger.set_attribute(name, begun.result())
+        session.display.stage(stage, 1, 1)
+    result = session.ledger.attribute(name)
+    session.tracker.put(member_state(name, name, "baseline", folder, [result["valid"]], {}, result["seconds"]))
+
+
+def baseline_of(session: Session) -> tuple[str, Path]:
+    """What a run's baseline is called, in the ledger, too, and its folder."""
+    return (MEMORY, session.folder.memory) if session.study.writes else (LINEAR, session.folder.linear)
 
 
 def _closed(session: Session, json: bool) -> Result:

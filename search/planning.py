@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sweepstack.ensembles.builder import Builder
 from sweepstack.ensembles.builders import make
@@ -19,6 +19,7 @@ from sweepstack.search.retention import CANDIDATES
 from sweepstack.search.trial_record import TrialRecord
 
 if TYPE_CHECKING:
+    from sweepstack.ensembles.text_builder import TextBuilder
     from sweepstack.search.ledger import Ledger
     from sweepstack.search.study import Study
     from sweepstack.search.sweep import Sweep
@@ -168,13 +169,26 @@ def chained_of(study: "Study") -> int:
 
 def candidates_of(study: "Study") -> int:
     """How many of the best trials a builder of a study may look at."""
-    return max([CANDIDATES, *(getattr(each, "top", 0) for each in builders_of(study))])
+    builders: list[Any] = [*builders_of(study), *text_builders_of(study)]
+    return max([CANDIDATES, *(getattr(each, "top", 0) for each in builders)])
 
 
 def builders_of(study: "Study") -> list[Builder]:
-    """Those of a study, within its budget of members; raises StudyError where one cannot be kept in a bundle."""
+    """Those of a study of classification, within its budget of members; raises StudyError where one cannot be kept in a
+    bundle."""
     most = study.ensembles.budget.members
-    return [] if study.environment is not None else [make(spec).within(most) for spec in study.builder_specs()]
+    answers = study.environment is None and not study.writes
+    return [make(spec).within(most) for spec in study.builder_specs()] if answers else []
+
+
+def text_builders_of(study: "Study") -> "list[TextBuilder]":
+    """Those of a study of a task that writes, within its budget of members; raises StudyError as builders_of."""
+    if not study.writes:
+        return []
+    from sweepstack.ensembles.text_builders import make_text_builder
+
+    most = study.ensembles.budget.members
+    return [make_text_builder(spec).within(most) for spec in study.builder_specs()]
 
 
 def start_seconds(starts: Path) -> float:

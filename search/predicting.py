@@ -4,49 +4,74 @@ import io
 import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweepstack.ensembles import load
-from sweepstack.models.errors import DataError
+from sweepstack.models.errors import DataError, InputError
 from sweepstack.models.files import write_atomic
 from sweepstack.models.rows import read_inputs
 
 if TYPE_CHECKING:
-    from sweepstack.ensembles.bundle import Reading
+    from sweepstack.ensembles.bundle import Bundle, Reading
+    from sweepstack.ensembles.writing_bundle import WritingBundle, Written
 
 BATCH = 256
 TABLES = {".jsonl", ".csv", ".tsv", ".parquet"}
 
 
+Say = Callable[[Sequence[str], int], Iterable[dict[str, Any]]]
+"""A record for each text of a batch; also given is how many came before."""
+
+
 def predict(
-    bundle_folder: Path, source: str, out: Path | None, cost: float | None = None, coverage: float | None = None
+    bundle_folder: Path,
+    source: str,
+    out: Path | None,
+    cost: float | None = None,
+    coverage: float | None = None,
+    candidates: int | None = None,
 ) -> dict[str, Any]:
-    """Writes ``{label, probability, probabilities, segments}`` a line for each text of ``source`` (a path, or ``-``).
+    """Writes a line for each text of ``source`` (a path, or ``-``): of a classifier ``{label, probability,
+    probabilities, segments}``, of a writer ``{text, score}``.
 
     A table is read by the bundle's input column. Standard input is JSON lines if it begins with ``{``, else plain text,
     a text a line. With ``out`` the file appears when it is whole. ``cost`` and ``coverage``: see Bundle.read; with a
-    coverage a line also has ``set``, its labels, and ``abstain`` where that is not a single one.
-    Returns how many texts were read and where they went.
+    coverage a line also has ``set``, its labels, and ``abstain`` where that is not a single one. ``candidates``: how
+    many texts of a writer a line also has, best first. ``cut`` is true where a source is longer than the writer reads.
+    Returns how many texts were read and where they went. Raises InputError where the bundle has no use for what is
+    asked, and DataError where a writer is given nothing to read.
     """
+    from sweepstack.ensembles.bundle import Bundle
+
     bundle = load(bundle_folder)
+    if isinstance(bundle, Bundle):
+        say = _classifier(bundle, cost, coverage, candidates)
+    else:
+        say = _writer(bundle, source, cost, coverage, candidates)
     texts = iter(inputs(source, bundle.input_column))
     count = 0
     written: list[str] = []
     while batch := list(itertools.islice(texts, BATCH)):
-        records = "".join(
-            json.dumps(_record(reading), ensure_ascii=False) + "\n" for reading in bundle.read(batch, cost, coverage)
-        )
+        records = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in say(batch, count))
         if out:
             written.append(records)
         else:
             sys.stdout.write(records)
             sys.stdout.flush()
         count += len(batch)
+    if count == 0 and not isinstance(bundle, Bundle):
+        raise DataError(f"{_named(source)} has no text to read; give at least one")
     if out:
         write_atomic(out, "".join(written))
     return {"texts": count, "predictions": str(out) if out else "-"}
+
+
+def _classifier(bundle: "Bundle", cost: float | None, coverage: float | None, candidates: int | None) -> Say:
+    if candidates is not None:
+        raise InputError(f"--candidates is for bundles that write, and {bundle.folder} gives labels; leave it out")
+    return lambda texts, _: map(_record, bundle.read(texts, cost, coverage))
 
 
 def _record(reading: "Reading") -> dict[str, Any]:
@@ -59,6 +84,35 @@ def _record(reading: "Reading") -> dict[str, Any]:
     if reading.labels is not None:
         record |= {"set": list(reading.labels)} | ({} if len(reading.labels) == 1 else {"abstain": True})
     return record
+
+
+def _writer(
+    bundle: "WritingBundle", source: str, cost: float | None, coverage: float | None, candidates: int | None
+) -> Say:
+    for flag, value in (("--cost", cost), ("--coverage", coverage)):
+        if value is not None:
+            raise InputError(f"{flag} is for bundles that answer with labels, but {bundle.folder} writes; leave it out")
+    if candidates is not None and candidates < 1:
+        raise InputError(f"--candidates must be at least 1, but got {candidates}")
+
+    def say(texts: Sequence[str], before: int) -> list[dict[str, Any]]:
+        for place, text in enumerate(texts, start=before + 1):
+            if not text.strip():
+                raise DataError(f"{_named(source)}: text {place} is empty: nothing can be written for it; take it out")
+        return [_text_record(each, candidates) for each in bundle.write(texts, candidates or 1)]
+
+    return say
+
+
+def _text_record(written: "Written", candidates: int | None) -> dict[str, Any]:
+    record: dict[str, Any] = {"text": written.text, "score": round(written.score, 6)}
+    if candidates is not None:
+        record["candidates"] = [{"text": text, "score": round(score, 6)} for text, score in written.candidates]
+    return record | ({"cut": True} if written.cut else {})
+
+
+def _named(source: str) -> str:
+    return "standard input" if source == "-" else source
 
 
 def inputs(source: str, column: str) -> Iterable[str]:

@@ -6,15 +6,18 @@ from sweepstack.ensembles.card import versions
 from sweepstack.models.data import Dataset
 from sweepstack.models.errors import DataError
 from sweepstack.models.files import read_json
+from sweepstack.models.pairs import PairDataset
 from sweepstack.search.folder import RunFolder
 
 PACKAGES = ("sweepstack", "torch", "ray", "optuna", "mlflow", "scikit-learn", "tokenizers", "safetensors", "numpy")
 
 
-def provenance(dataset: Dataset | None, played: dict[str, Any] | None, folder: RunFolder) -> dict[str, Any]:
+def provenance(
+    dataset: Dataset | PairDataset | None, played: dict[str, Any] | None, folder: RunFolder
+) -> dict[str, Any]:
     """Versions, data hashes and what was noticed while loading, or the environment, kept from the first session on."""
     known = read_json(folder.provenance) if folder.provenance.exists() else {}
-    installed = versions(PACKAGES if dataset is not None else (*PACKAGES, "gymnasium"))
+    installed = versions((*PACKAGES, *_of_its_own(dataset)))
     found: dict[str, Any] = {"versions": installed}
     if dataset is not None:
         found["data"] = {
@@ -29,7 +32,14 @@ def provenance(dataset: Dataset | None, played: dict[str, Any] | None, folder: R
     return {**found, "first_versions": known.get("first_versions", installed)}
 
 
-def check_provenance(folder: RunFolder, dataset: Dataset) -> None:
+def _of_its_own(dataset: Dataset | PairDataset | None) -> tuple[str, ...]:
+    """The packages that only this task needs: what plays, what measures BLEU."""
+    if dataset is None:
+        return ("gymnasium",)
+    return ("sacrebleu",) if isinstance(dataset, PairDataset) else ()
+
+
+def check_provenance(folder: RunFolder, dataset: Dataset | PairDataset) -> None:
     if folder.provenance.exists():
         known = read_json(folder.provenance)["data"]["hashes"]
         if known != dataset.hashes:

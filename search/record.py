@@ -1,15 +1,17 @@
 """What the ledger keeps of the ensembles: the choice, the combinations and the table, as JSON.
 
-With it any ensemble of the table can be exported later, without fitting anything again.
+With it any ensemble of the table can be exported later, without fitting anything again. Ensembles of writers are kept
+the same way, see text_record.py.
 """
 
 import os
 import zlib
+from abc import ABC, abstractmethod
 from base64 import b85decode, b85encode
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -17,7 +19,7 @@ from safetensors.numpy import save
 
 from sweepstack.ensembles import bundle
 from sweepstack.ensembles.card import Card
-from sweepstack.ensembles.choose import Choice, Row
+from sweepstack.ensembles.choose import Choice, Decision, Row
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.optimism import Optimism
 from sweepstack.ensembles.store import Member
@@ -25,6 +27,7 @@ from sweepstack.models.costs import cost_matrix
 from sweepstack.models.errors import InputError
 from sweepstack.models.files import write_atomic
 from sweepstack.models.predictions import DIRECTION, Floats
+from sweepstack.models.writing_settings import LAGGING, WRITING_METRICS
 from sweepstack.search.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -34,41 +37,23 @@ if TYPE_CHECKING:
     from sweepstack.search.study import Study
 
 ATTRIBUTE = "ensembles"
+TEXT_METRICS = (*WRITING_METRICS, LAGGING)
+D = TypeVar("D", bound=Decision[Any])
 
 
 @dataclass(frozen=True)
-class BuiltEnsembles:
+class Built(ABC, Generic[D]):
     digest: str  # of everything that they were built from
     members: tuple[Member, ...]  # the library, in the order that combinations count in
-    choice: Choice
+    choice: D
     scored: bool  # whether the rows have test
 
-    @staticmethod
-    def read(ledger: "Ledger", root: Path) -> "BuiltEnsembles | None":
-        """What the ledger of the run folder ``root`` holds, or None where nothing was built that can be read."""
-        stored = ledger.attribute(ATTRIBUTE)
-        if stored is None:
-            return None
-        try:
-            combinations = {name: _combination(state) for name, state in stored["combinations"].items()}
-        except (KeyError, ValueError, zlib.error):  # another version's; what it was built from is all there
-            return None
-        choice = Choice(
-            tuple(Row.from_json(row) for row in stored["rows"]),
-            combinations,
-            stored["chosen"],
-            stored["reason"],
-            tuple(stored["notes"]),
-            read_calibration(RunFolder(root).calibration, stored["digest"]),
-            Optimism(**stored["optimism"]) if stored.get("optimism") else None,
-        )
-        members = tuple(
-            Member(m["name"], m["kind"], Path(os.path.normpath(root / m["folder"]))) for m in stored["members"]
-        )
-        return BuiltEnsembles(stored["digest"], members, choice, stored["scored"])
+    @property
+    def classifies(self) -> bool:
+        """Whether they answer with labels, or write."""
+        return True
 
     def write(self, ledger: "Ledger", root: Path) -> None:
-        write_calibration(RunFolder(root).calibration, self.choice.calibration, self.digest)
         stored = {
             "digest": self.digest,
             "scored": self.scored,
@@ -84,6 +69,10 @@ class BuiltEnsembles:
         }
         ledger.set_attribute(ATTRIBUTE, stored)
 
+    @abstractmethod
+    def export(self, name: str, folder: Path, about: Card) -> None:
+        """Writes the bundle of one row of the table; raises InputError or StorageError."""
+
     def row(self, name: str) -> Row:
         """Raises InputError, with the names that there are."""
         names = [row.name for row in self.choice.rows]
@@ -91,21 +80,11 @@ class BuiltEnsembles:
             raise InputError(f"there is no ensemble {name!r}; there are {', '.join(names)}")
         return self.choice.row(name)
 
-    def export(self, name: str, folder: Path, about: Card) -> None:
-        """Writes the bundle of one row of the table; raises InputError or StorageError."""
-        row = self.row(name)
-        bundle.export(
-            folder,
-            row,
-            self.choice.combinations[name],
-            self.members,
-            replace(about, digest=self.digest),
-            self.choice.calibration.get(name),
-        )
-
     def table(self) -> "pd.DataFrame":
         """One row a builder and one for each of its rivals: what ensembles.csv holds."""
         import pandas as pd
+
+        known = DIRECTION if self.classifies else [name for name in TEXT_METRICS if self._has(name)]
 
         def row(each: Row) -> dict[str, Any]:
             flat: dict[str, Any] = {
@@ -122,15 +101,80 @@ class BuiltEnsembles:
                 "blend_interval": each.blend_interval,
             }  # fmt: skip
             for part, values in figures.items():
-                flat |= {f"{part}_{metric}": (values or {}).get(metric) for metric in DIRECTION}
+                flat |= {f"{part}_{metric}": (values or {}).get(metric) for metric in known}
             flat |= {f"oob_{metric}": value for metric, value in (each.out_of_bag or {}).items()}
             for rival, gain in (("trial", each.gain_over_trial), ("linear", each.gain_over_linear)):
                 for end in ("mean", "low", "high"):
                     flat[f"gain_over_{rival}_{end}"] = getattr(gain, end, None)
+            for metric, gain in (each.other_gains or {}).items():
+                flat |= {f"{metric}_gain_over_trial_{end}": value for end, value in asdict(gain).items()}
             served = ("size_mb", "latency_ms", "latency_32_ms", "over_budget", "front")
             return {**flat, **{name: getattr(each, name) for name in served}}
 
         return pd.DataFrame([row(each) for each in self.choice.rows])
+
+    def _has(self, metric: str) -> bool:
+        return any(metric in part for row in self.choice.rows for part in (row.valid, row.blend, row.test or {}))
+
+
+@dataclass(frozen=True)
+class BuiltEnsembles(Built[Choice]):
+    """Of classifiers."""
+
+    @staticmethod
+    def read(ledger: "Ledger", root: Path) -> "BuiltEnsembles | None":
+        """What the ledger of the run folder ``root`` holds, or None where nothing was built that can be read."""
+        stored = ledger.attribute(ATTRIBUTE)
+        if stored is None:
+            return None
+        try:
+            combinations = {
+                name: Combination.from_state(state, arrays_of(state)) for name, state in stored["combinations"].items()
+            }
+        except (KeyError, ValueError, zlib.error):  # another version's; what it was built from is all there
+            return None
+        calibration = read_calibration(RunFolder(root).calibration, stored["digest"])
+        choice = Choice(**decided(stored), combinations=combinations, calibration=calibration)
+        return BuiltEnsembles(stored["digest"], members_of(stored, root), choice, stored["scored"])
+
+    def write(self, ledger: "Ledger", root: Path) -> None:
+        write_calibration(RunFolder(root).calibration, self.choice.calibration, self.digest)
+        super().write(ledger, root)
+
+    def export(self, name: str, folder: Path, about: Card) -> None:
+        row = self.row(name)
+        bundle.export(
+            folder,
+            row,
+            self.choice.combinations[name],
+            self.members,
+            replace(about, digest=self.digest),
+            self.choice.calibration.get(name),
+        )
+
+
+def read_built(ledger: "Ledger", root: Path, *, writes: bool) -> Built[Any] | None:
+    """The same of a task that writes, too."""
+    if not writes:
+        return BuiltEnsembles.read(ledger, root)
+    from sweepstack.search.text_record import BuiltTexts
+
+    return BuiltTexts.read(ledger, root)
+
+
+def decided(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What every Decision holds, but its combinations, from what the ledger holds."""
+    return {
+        "rows": tuple(Row.from_json(row) for row in stored["rows"]),
+        "chosen": stored["chosen"],
+        "reason": stored["reason"],
+        "notes": tuple(stored["notes"]),
+        "optimism": Optimism(**stored["optimism"]) if stored.get("optimism") else None,
+    }
+
+
+def members_of(stored: Mapping[str, Any], root: Path) -> tuple[Member, ...]:
+    return tuple(Member(m["name"], m["kind"], Path(os.path.normpath(root / m["folder"]))) for m in stored["members"])
 
 
 def write_calibration(path: Path, calibration: Mapping[str, Floats], digest: str) -> None:
@@ -158,7 +202,8 @@ def card(study: "Study", classes: tuple[str, ...], hashes: Mapping[str, str]) ->
     return Card(study.name, study.task, classes, study.data.input, reading, dict(hashes), costs, folds=study.folds)
 
 
-def _state(combination: Combination) -> dict[str, Any]:
+def _state(combination: Any) -> dict[str, Any]:
+    """Of a Combination, or of one of texts."""
     state, arrays = combination.state()
     return {**state, "arrays": {name: {"type": str(a.dtype), "values": _values(a)} for name, a in arrays.items()}}
 
@@ -175,5 +220,5 @@ def _array(stored: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[Any]]:
     return np.array(values, dtype=stored["type"])
 
 
-def _combination(stored: Mapping[str, Any]) -> Combination:
-    return Combination.from_state({**stored}, {name: _array(each) for name, each in stored["arrays"].items()})
+def arrays_of(stored: Mapping[str, Any]) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+    return {name: _array(each) for name, each in stored["arrays"].items()}

@@ -11,7 +11,6 @@ from pydantic_core import ErrorDetails
 from sweepstack.models.errors import StudyError
 
 LATER = {  # values of the contract that are not built yet, and what to use meanwhile
-    "task": (r"translation|generation", "classification or gym:ENV"),
     "search.storage": (r".+", "null, which is ledger.log in the run folder"),
 }
 OTHER_NAMES = {  # what other programs call a key

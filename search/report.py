@@ -12,21 +12,32 @@ from typing import TYPE_CHECKING, Any
 
 from sweepstack.models.data import OUT_OF_FOLD
 from sweepstack.models.files import write_atomic
-from sweepstack.models.predictions import DIRECTION
+from sweepstack.models.metric_directions import direction
 from sweepstack.search import figures
 from sweepstack.search import format as fmt
 from sweepstack.search.effects import FEWEST, effects, importances, usable
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import Company, best_metrics, seconds
 from sweepstack.search.pareto_figure import pareto, serving
-from sweepstack.search.report_rows import board, ensemble_row, shown_metrics
+from sweepstack.search.report_rows import beside, board, ensemble_row, shown_metrics
+from sweepstack.search.report_texts import examples_page
 from sweepstack.search.report_trust import trust_page
-from sweepstack.search.summary import Results, confirmation_words, front_words, gains, quoted, shown_path
+from sweepstack.search.summary import (
+    NAMES,
+    Results,
+    confirmation_words,
+    front_words,
+    gains,
+    quoted,
+    shown_path,
+    utility_words,
+)
 
 if TYPE_CHECKING:
     from sweepstack.ensembles.choose import Row
     from sweepstack.ensembles.comparison import Gain
     from sweepstack.ensembles.trust import Trust
+    from sweepstack.search.examples import Examples
     from sweepstack.search.space import Space
     from sweepstack.search.trial_record import TrialRecord
 
@@ -53,6 +64,7 @@ class Contents:
     provenance: Mapping[str, Any] = field(default_factory=dict)  # as in provenance.json
     scorings: int = 0  # how often labels of test have been scored
     trust: "Trust | None" = None  # of what is exported
+    examples: "Examples | None" = None  # of what is written
 
 
 def write_report(path: Path, contents: Contents, *, now: datetime | None = None) -> None:
@@ -70,7 +82,7 @@ def render(contents: Contents, now: datetime) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(count=fmt.count, score=fmt.score, words=fmt.metric_name)
+    environment.filters.update(count=fmt.count, score=fmt.score, words=fmt.metric_name, begins=begins)
     return environment.get_template(TEMPLATE).render(**page(contents, now))
 
 
@@ -92,12 +104,18 @@ def page(contents: Contents, now: datetime) -> dict[str, Any]:
         "chosen_name": results.chosen,
         "reason": results.reason,
         "tiles": tiles(contents),
-        "gains": [(text, gain.low <= 0 <= gain.high) for text, gain in zip(gains(row), paired(row), strict=True)]
+        "gains": [
+            (text, gain.low <= 0 <= gain.high) for text, gain in zip(gains(row, results), paired(row), strict=True)
+        ]
         if row
         else [],
+        "utility": utility_words(row, results) if row else "",
+        "rival": results.baseline,
         "command": f"echo {quoted(results.example or 'some text')} | sweepstack predict "
         f"{shown_path(RunFolder(results.folder).bundle)} -",
-        "ensembles": [ensemble_row(each, metric, results.chosen) for each in results.rows],
+        "ensembles": [ensemble_row(each, results) for each in results.rows],
+        "compared_by": results.metric,
+        "beside": beside(results),
         "best": results.best,
         "confirmed": " ".join(confirmation_words(results.confirmed)) if results.confirmed else "",
         "front": front_words(results),
@@ -128,10 +146,16 @@ def page(contents: Contents, now: datetime) -> dict[str, Any]:
         "data_notes": data.get("notes", []),
         "scorings": contents.scorings,
         "trust": trust_page(contents.trust),
+        "examples": examples_page(contents.examples),
         "remarks": results.remarks,
         "versions": {"python": contents.provenance.get("python", ""), **contents.provenance.get("versions", {})},
         "study_file": study.dump(),
     }
+
+
+def begins(metric: str) -> str:
+    """A metric as the first word of a sentence."""
+    return NAMES.get(metric, fmt.metric_name(metric).capitalize())
 
 
 STATES = ("complete", "pruned", "failed", "running", "waiting")
@@ -160,10 +184,13 @@ def tiles(contents: Contents) -> list[tuple[str, str, str]]:
     found = []
     row = results.row(results.chosen)
     if row is not None:
+        shown = results.metric
         part, values = ("test", row.test) if row.test else ("blend", row.blend)
-        half = (row.test_interval or {}).get(metric) if row.test else None
-        remark = f"± {fmt.score(half)} (95%)" if half is not None else "cross-fitted"
-        found.append((f"{part} {name}, exported", fmt.metric(metric, values.get(metric)), remark))
+        half = (row.test_interval or {}).get(shown) if row.test else None
+        remark = f"± {fmt.half(shown, half)} (95%)" if half is not None else "cross-fitted"
+        found.append((f"{part} {fmt.metric_name(shown)}, exported", fmt.metric(shown, values.get(shown)), remark))
+        if results.study.writes:
+            found += [(f"{part} {each}, exported", fmt.metric(each, values.get(each)), "") for each in results.beside]
         if results.study.reading != "off" and metric != "accuracy":
             after = f"after {values['segments']:.1f} of {results.study.reading.max_segments} segments"
             found.append((f"{part} accuracy", fmt.score(values["accuracy"]), after))
@@ -213,7 +240,7 @@ def flattery(contents: Contents) -> str:
 
 def shares(contents: Contents) -> list[tuple[str, str, float]]:
     """(path, percent, share of the largest) for the bars."""
-    found = importances(contents.records, contents.space, DIRECTION[contents.results.study.search.objective])
+    found = importances(contents.records, contents.space, direction(contents.results.study.search.objective))
     names = fmt.short_names(contents.space.paths())
     largest = max(found.values(), default=1.0) or 1.0
     return [
@@ -257,8 +284,8 @@ def pictures(contents: Contents) -> dict[str, Any]:
         if results.front
         else "",
         "map": figures.gamma_lambda(pair[0], pair[1], best, metric) if pair[0] and pair[1] else "",
-        "intervals": figures.intervals(results.rows, metric),
-        "serving": serving(results.rows, metric),
+        "intervals": figures.intervals(results.rows, results.metric, results.baseline),
+        "serving": serving(results.rows, results.metric),
         "reading": ""
         if reading == "off" or not reported
         else figures.reading(reported, contents.company, results.rows, best, reading.score_cost),

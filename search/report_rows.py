@@ -14,29 +14,38 @@ if TYPE_CHECKING:
     from sweepstack.search.trial_record import TrialRecord
 
 
-def ensemble_row(row: "Row", metric: str, chosen: str | None) -> dict[str, Any]:
+def ensemble_row(row: "Row", results: Results) -> dict[str, Any]:
+    metric = results.metric
     cells, half = ensemble_cells(row, metric), (row.blend_interval or {}).get(metric)
     weights = [""] * len(row.members) if row.weights is None else [fmt.score(weight, 2) for weight in row.weights]
     return {
         **cells,
         "test": cells[f"test {fmt.metric_name(metric)}"],
-        "blend": cells["blend"] + (f" ±{fmt.score(half)}" if half is not None else ""),
+        "blend": cells["blend"] + (f" ±{fmt.half(metric, half)}" if half is not None else ""),
+        "beside": [cells[fmt.metric_name(name)] for name in beside(results)],
         "role": row.role,
-        "chosen": row.name == chosen,
+        "chosen": row.name == results.chosen,
         "mark": MARKS.get(row.role, "").strip("()"),
         "front": row.front,
         "over": row.over_budget,
         "in_32": cells[OF_32],
-        "over_trial": fmt.gain(row.gain_over_trial),
-        "over_linear": fmt.gain(row.gain_over_linear),
+        "over_trial": fmt.gain(row.gain_over_trial, metric),
+        "over_linear": fmt.gain(row.gain_over_linear, metric),
         "stop": row.stop,
         "who": list(zip(row.members, weights, strict=True)),
     }
 
 
+def beside(results: Results) -> tuple[str, ...]:
+    """The columns beside that of the metric: a classifier's accuracy in any case."""
+    return results.beside if results.study.writes else ("accuracy",)
+
+
 def shown_metrics(results: Results) -> list[str]:
     """The study's metric first; a plain classifier reads everything, so its accuracies are one."""
     study = results.study
+    if study.writes:
+        return list(dict.fromkeys([name for name in (*study.search.objectives, *study.metrics) if name != SECONDS]))
     if study.environment is not None:
         return list(study.metrics)
     rest = ["accuracy", "log_loss"] if study.reading == "off" else list(ROW_METRICS)

@@ -10,11 +10,12 @@ from sweepstack.ensembles.choose import Row
 from sweepstack.models.errors import InputError
 from sweepstack.models.files import read_json
 from sweepstack.search.confirmation import Confirmation, sweep_name
+from sweepstack.search.examples import read_examples
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import Company, best, control, front, leaderboard
 from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.live_ensemble import LIVE
-from sweepstack.search.record import BuiltEnsembles, card
+from sweepstack.search.record import Built, card, read_built
 from sweepstack.search.remarks import ENDED, remarks
 from sweepstack.search.report import Contents, write_report
 from sweepstack.search.report_trust import read_trust
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+LONGEST = 60  # characters of an example that is printed
 EXAMPLES = {"builtin:languages": "guten Morgen", "builtin:reuters-r8": "oil prices rose after opec cut its output"}
 
 
@@ -111,8 +113,9 @@ class Result:
 
     @cached_property
     def company(self) -> list[Company]:
-        linear = self.ledger.attribute("linear")
-        found = [Company("linear", "baseline", linear["valid"], linear["seconds"])] if linear else []
+        name = "memory" if self.study.writes else "linear"
+        baseline = self.ledger.attribute(name)
+        found = [Company(name, "baseline", baseline["valid"], baseline["seconds"])] if baseline else []
         supervised = control(self.controls, self.study.search.objective)
         return found + ([supervised] if supervised else [])
 
@@ -126,11 +129,11 @@ class Result:
         return ids | {key.removeprefix(prefix): run_id for key, run_id in others if key.startswith(prefix)}
 
     @cached_property
-    def built(self) -> BuiltEnsembles:
+    def built(self) -> Built[Any]:
         """Raises InputError where no ensemble has been built yet, or ever will be."""
         if self.study.environment is not None:
             raise InputError(no_ensembles(self.study, self.folder))
-        built = BuiltEnsembles.read(self.ledger, self.folder.root)
+        built = read_built(self.ledger, self.folder.root, writes=self.study.writes)
         if built is None:
             raise InputError(
                 f"{self.folder.root} has no ensembles yet; sweepstack ensemble {self.folder.root} builds them"
@@ -184,7 +187,7 @@ class Result:
             "confirmation": None if self.confirmed is None else self.confirmed.to_json(),
             "live_ensemble": (self.ledger.attribute(LIVE) or {}).get("score"),
             "company": {each.name: dict(each.valid).get(metric) for each in self.company},
-            "ensembles": {r.name: r.blend[metric] for r in rows if r.blend},  # none of a refit, which has learned blend
+            "ensembles": {r.name: r.blend[metric] for r in rows if metric in r.blend},  # a refit has learned blend
             "checkpoint": None if self.best is None else str(self.folder.of(self.best) / "checkpoint"),
             "exported": self.built.choice.chosen if self.folder.bundle.exists() and self.has_ensembles else None,
         }
@@ -212,14 +215,30 @@ class Result:
             return results
         choice = self.built.choice
         example = EXAMPLES.get(self.study.data.train) if self.study.data else None
+        if self.study.writes:
+            example = self._source()
         return replace(results, rows=choice.rows, chosen=choice.chosen, reason=choice.reason, example=example)
+
+    def _source(self) -> str | None:
+        """A text to try: a source of the study's that fits a line."""
+        found = read_examples(self.folder.examples, self.built.digest)
+        sources = [row.source for row in found.rows] if found else []
+        return min((text for text in sources if 0 < len(text) <= LONGEST), key=len, default=None)
 
     def write_report(self) -> Path:
         """Writes report.html and returns its path."""
         scorings = len(self.ledger.attribute("test_scorings") or [])
         trust = read_trust(self.folder.trust, self.built.digest) if self.has_ensembles else None
+        examples = read_examples(self.folder.examples, self.built.digest) if self.has_ensembles else None
         contents = Contents(
-            self.printable(), self.space, self.trials, self.company, self.provenance, scorings=scorings, trust=trust
+            self.printable(),
+            self.space,
+            self.trials,
+            self.company,
+            self.provenance,
+            scorings=scorings,
+            trust=trust,
+            examples=examples,
         )
         write_report(self.folder.report, contents)
         return self.folder.report

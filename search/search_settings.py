@@ -1,11 +1,11 @@
 """The `search:` section of a study file: where the next trial looks, when one is stopped, and when all of them end."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
-from sweepstack.models.settings import Count, NonNegative, Positive, Seed, SettingError, Settings
+from sweepstack.models.base_settings import Count, NonNegative, Positive, Seed, SettingError, Settings
 from sweepstack.search.refusals import shown
 
 ONE_OBJECTIVE = ("cmaes", "bayes")  # samplers that can look for the best of one objective only
@@ -145,24 +145,15 @@ class Search(Settings):
 
     @field_validator("metric")
     @classmethod
-    def _is_reported(cls, metric: str | list[str]) -> str | list[str]:
-        from sweepstack.models.predictions import DIRECTION  # brings numpy
-
+    def _is_named_once(cls, metric: str | list[str]) -> str | list[str]:
         names = [metric] if isinstance(metric, str) else metric
-        known = (*DIRECTION, "seconds") if len(names) > 1 else DIRECTION
-        if names == [ENSEMBLE_GAIN]:
-            return ENSEMBLE_GAIN
-        for name in names:
-            if name not in known:
-                also = "" if len(names) > 1 else f" or {ENSEMBLE_GAIN}"
-                raise ValueError(f"must be one of {', '.join(known)}{also}, but got {name!r}")
         if len(set(names)) < len(names) or not names:
             raise ValueError(f"must name one metric, or several once each, but got {shown(metric)}")
         return names[0] if len(names) == 1 else metric
 
-    def check(self, searched: Collection[str], *, of_texts: bool, folds: int = 1) -> None:
+    def check(self, searched: Collection[str], metrics: Sequence[str], *, of_texts: bool, folds: int = 1) -> None:
         """Raises SettingError where objectives, seeds and folds do not go with the rest; ``searched``: paths in the
-        space."""
+        space; ``metrics``: that a trial reports."""
         if self.looks_for_gain:
             self._check_gain(of_texts, folds)
         if folds > 1 and self.seeds > 1:
@@ -179,6 +170,7 @@ class Search(Settings):
             raise SettingError(
                 "search.metric", f"must be reward in an environment, or [reward, seconds], but got {shown(self.metric)}"
             )
+        self._check_metrics(metrics)
         if self.objective == "seconds":
             raise SettingError("search.metric", "must have seconds last: trials are ranked and stopped by the first")
         if len(self.objectives) > 1 and self.sampler in ONE_OBJECTIVE:
@@ -199,6 +191,14 @@ class Search(Settings):
             raise SettingError(
                 "search.seeds", "repeats each setting over train.seed, which space has, too; take it out of one of them"
             )
+
+    def _check_metrics(self, metrics: Sequence[str]) -> None:
+        several = len(self.objectives) > 1
+        known = (*metrics, "seconds") if several else metrics
+        for name in self.objectives:
+            if name not in known:
+                also = "" if several else f" or {ENSEMBLE_GAIN}"
+                raise SettingError("search.metric", f"must be one of {', '.join(known)}{also}, but got {name!r}")
 
     def _check_gain(self, of_texts: bool, folds: int) -> None:
         if not of_texts:

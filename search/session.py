@@ -15,14 +15,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sweepstack.models.data import Dataset, load_dataset
-from sweepstack.models.encoding import TaskData, encode
+from sweepstack.models.data import Dataset
+from sweepstack.models.encoding import TaskData
 from sweepstack.models.environment import describe
 from sweepstack.models.errors import StorageError, StudyError
 from sweepstack.models.files import read_json, write_atomic, write_json
 from sweepstack.models.packing import PACKING_FILE
+from sweepstack.models.pairs import PairDataset, WritingData
 from sweepstack.models.settings import PRECISION_FILE, TrialSettings
-from sweepstack.models.supervised import start_hash
 from sweepstack.search.capacity import slots
 from sweepstack.search.chatter import Chatter
 from sweepstack.search.company import control_search, control_space
@@ -37,29 +37,41 @@ from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.live_ensemble import LiveEnsemble
 from sweepstack.search.mirror import parent_state, trial_state
 from sweepstack.search.packing import packing_of
-from sweepstack.search.planning import Plan, WallClock, builders_of, candidates_of, chained_of, refits_of, saved
+from sweepstack.search.planning import (
+    Plan,
+    WallClock,
+    builders_of,
+    candidates_of,
+    chained_of,
+    refits_of,
+    text_builders_of,
+)
 from sweepstack.search.provenance import check_provenance, provenance
-from sweepstack.search.record import BuiltEnsembles
+from sweepstack.search.record import read_built
 from sweepstack.search.remarks import ENDED, SHARED
 from sweepstack.search.requests import DONE, IN_FORCE, Inbox
 from sweepstack.search.retention import Keeper
 from sweepstack.search.runtime import Cluster, check_address
 from sweepstack.search.search_settings import Search
+from sweepstack.search.shared_starts import shared_starts
 from sweepstack.search.space import Space, with_candidates
 from sweepstack.search.starting import best_points
 from sweepstack.search.study import Study
+from sweepstack.search.study_data import HoldsTexts, encode_texts, load_texts
 from sweepstack.search.sweep import Sweep
+from sweepstack.search.task_words import languages_of
 from sweepstack.search.tracking import Tracker, check_tracking
 from sweepstack.search.tracking_mirror import Status
-from sweepstack.search.trial_record import CONTROL, FOLD, MLFLOW_RUN, Adopted, TrialRecord
+from sweepstack.search.trial_record import CONTROL, MLFLOW_RUN, Adopted, TrialRecord
 from sweepstack.search.unlabelled import unlabelled
+from sweepstack.search.writing_reward import RewardOf, check_reward, reward_of
 
 BEGINNING = "beginning"  # the attribute that holds the points a search begins with
 NEEDED_MB = 200  # free disk to start with: weights and predictions of a small sweep
 TRACKER_SECONDS = {True: 120.0, False: 4.0}  # how long to wait for MLflow at a good end, and at any other
 
 
-class Session:
+class Session(HoldsTexts):
     """Use as a context manager; :meth:`open` raises StudyError, DataError, TrackingError or StorageError."""
 
     @classmethod
@@ -75,12 +87,15 @@ class Session:
                 f"{folder.root} holds other files and is not the folder of a run; choose another with --out"
             )
         began = time.monotonic()
-        dataset = None
-        if study.data is not None:
-            dataset = load_dataset(study.data)
-            check_provenance(folder, dataset)
-            unlabelled(study, dataset)
+        texts = load_texts(study)
+        if texts is not None:
+            check_provenance(folder, texts)
+        if isinstance(texts, Dataset):
+            unlabelled(study, texts)
+        encoded = None if texts is None else encode_texts(study, texts)
+        check_reward(study)
         builders_of(study)
+        text_builders_of(study)
         played = None if study.environment is None else describe(study.environment)
         if address is None:
             slots(study.search.concurrency, study.search.resources)
@@ -88,19 +103,22 @@ class Session:
             check_address(address)
         check_tracking(study.tracking_uri)
         check_space(folder.root)
-        return cls(study, folder, dataset, played, address, json, began)
+        return cls(study, folder, texts, encoded, played, address, json, began)
 
     def __init__(
         self,
         study: Study,
         folder: RunFolder,
-        dataset: Dataset | None,
-        played: dict[str, Any] | None,  # the environment, where there is no data
+        texts: Dataset | PairDataset | None,
+        encoded: TaskData | WritingData | None,  # the same
+        played: dict[str, Any] | None,  # the environment, where there are no texts
         address: str | None,
         json: bool,
         began: float,  # by time.monotonic
     ) -> None:
-        self.study, self.folder, self._dataset = study, folder, dataset
+        self.study, self.folder = study, folder
+        self.reward_of: RewardOf | None = reward_of(study)
+        self.texts, self.encoded = texts, encoded
         try:
             folder.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -111,19 +129,19 @@ class Session:
         with ExitStack() as opened:  # what fails from here on leaves the folder to the next driver
             opened.callback(self.ledger.close)
             write_atomic(folder.study, study.dump())
-            write_json(folder.provenance, provenance(dataset, played, folder))
-            self._data = None if dataset is None else encode(dataset, study.reading)
+            write_json(folder.provenance, provenance(texts, played, folder))
             self.settings = study.trial_settings()
-            units = study.train.env.steps if dataset is None else dataset.sizes["policy"]
+            units = study.train.env.steps if texts is None else texts.sizes["policy"]
             spec = with_candidates(study.space, units)
             self.space, notes = Space.of(spec, self.settings)
-            self.notes = (*(self._data.notes if self._data else ()), *notes, *study.search.notes())
+            self.notes = (*(encoded.notes if encoded else ()), *notes, *study.search.notes())
             beginning = self.ledger.attribute(BEGINNING) or self._beginning()
             self.notes = (*self.notes, *beginning["notes"])
             self._start = beginning["points"]
-            self.trials = self._sweep(MAIN, self.space, study.search, EnsembleGain.of(study, dataset, folder))
+            labelled = texts if isinstance(texts, Dataset) else None
+            self.trials = self._sweep(MAIN, self.space, study.search, EnsembleGain.of(study, labelled, folder))
             self.control: Sweep | None = None
-            space = None if dataset is None else control_space(spec, self.settings)
+            space = None if texts is None else control_space(spec, self.settings)
             self.confirmed: Sweep | None = None
             if space is not None:
                 self.control = self._sweep(CONTROL, space, control_search(study.search))
@@ -152,20 +170,6 @@ class Session:
         self._tracker: Tracker | None = None
         self._live: LiveEnsemble | None = None
         self._began = time.time()
-
-    @property
-    def dataset(self) -> Dataset:
-        """Raises RuntimeError where there is none: in an environment."""
-        if self._dataset is None:
-            raise RuntimeError(f"task {self.study.task} has no data")
-        return self._dataset
-
-    @property
-    def data(self) -> TaskData:
-        """The same, encoded."""
-        if self._data is None:
-            raise RuntimeError(f"task {self.study.task} has no data")
-        return self._data
 
     def decided(self) -> TrialSettings:
         """The settings with what trials have found out: the precision, which then stands in provenance.json, too, as
@@ -267,7 +271,7 @@ class Session:
 
     def _in_use(self) -> set[int]:
         """The trials that are members of the ensembles which were built last."""
-        built = BuiltEnsembles.read(self.ledger, self.folder.root)
+        built = read_built(self.ledger, self.folder.root, writes=self.study.writes)
         names = set() if built is None else {name for row in built.choice.rows for name in row.members}
         return {int(name.removeprefix("trial-")) for name in names if re.fullmatch(r"trial-\d+", name)}
 
@@ -282,6 +286,11 @@ class Session:
     def linear(self) -> Path:
         """The folder of the linear baseline."""
         return RunFolder(self.adopted.company or self.folder.root).linear
+
+    @property
+    def memory(self) -> Path:
+        """The folder of the translation memory, the baseline of tasks that write."""
+        return RunFolder(self.adopted.company or self.folder.root).memory
 
     def track(self, record: TrialRecord, *, interrupted: bool = False) -> None:
         if record.state == "waiting":  # its run begins with it
@@ -320,7 +329,9 @@ class Session:
         ended = self.trials.ended()
         if self._put_on_record(ENDED, None if ended is None else vars(ended)) and ended and ended.budget != "trials":
             self.display.note(f"search ended by {ended.words}")
-        self._put_on_record(SHARED, self._shared_starts())
+        trials, controls = self.trials.trials(), self.control_records()
+        shared = shared_starts(self.decided(), self.encoded, self.folder.starts, trials, controls)
+        self._put_on_record(SHARED, shared)
 
     def search_goes_on(self) -> None:
         self._put_on_record(ENDED, None)
@@ -331,23 +342,6 @@ class Session:
         if new:
             self.ledger.set_attribute(name, value)
         return new
-
-    def _shared_starts(self) -> dict[str, Any] | None:
-        if self._data is None:
-            return None
-        folds = self._data.folds or (self._data,)  # each has starts of its own
-        settings = self.decided()
-        trained = [r for r in self.trials.trials() if r.reports]
-        controls = [r for r in self.control_records() if r.reports]
-        hashes = [
-            start_hash(settings.with_values(r.settings), fold)
-            for r in (*trained, *controls)
-            for fold in folds[: int(r.reports[-1].get(FOLD, 1))]
-        ]
-        found = saved(hashes, self.folder.starts)
-        if found is None:
-            return None
-        return {"starts": found[0], "trials": len(trained), "controls": len(controls), "seconds": round(found[1], 1)}
 
     def __enter__(self) -> Self:
         search = self.study.search
@@ -361,15 +355,22 @@ class Session:
             self.inbox.take()
             for sweep in self.sweeps:
                 sweep.obey(self.plan)
-            sizes = self._dataset.sizes if self._dataset else {}
-            classes = len(self._dataset.classes) if self._dataset else None
+            texts = self.texts
             self.display = Display(
-                self.study, self.space, sizes, self.workers, chatter.terminal, json=self._json, classes=classes
+                self.study,
+                self.space,
+                texts.sizes if texts else {},
+                self.workers,
+                chatter.terminal,
+                json=self._json,
+                classes=len(texts.classes) if texts else None,
+                languages=languages_of(self.study, texts) if isinstance(texts, PairDataset) else None,
             )
             self.display.start()
             self.keep_within_bounds()
             self.display.adopt([*self.trials.trials(), *self.control_records()])
-            self._live = LiveEnsemble.of(self.study, self._dataset, self.ledger, self.folder, self.display.ensemble)
+            labelled = texts if isinstance(texts, Dataset) else None
+            self._live = LiveEnsemble.of(self.study, labelled, self.ledger, self.folder, self.display.ensemble)
             if self._live is not None:
                 self._live.resume(self.trials.trials())
             for note in self.notes:

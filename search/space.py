@@ -154,7 +154,7 @@ class Space:
             named = "supervised training" if algorithm == "supervised" else algorithm
             leave_out((*VOID.get(algorithm, ()), *others), f"{named} does not use them")
         one_segment = settings.reading == "off" or settings.reading.max_segments == 1
-        if one_segment and settings.environment is None:
+        if one_segment and settings.environment is None and not settings.writes:
             leave_out(ONE_DECISION, "an episode is one decision, so they cannot matter")
         return space, tuple(notes)
 

@@ -18,7 +18,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from sweepstack.models.errors import StudyError
-from sweepstack.models.predictions import DIRECTION
+from sweepstack.models.metric_directions import direction
 from sweepstack.models.seeds import derive_seed
 from sweepstack.search.axes import SpaceError
 from sweepstack.search.space import Space
@@ -98,7 +98,7 @@ def best_points(folder: Path, metric: str, space: Space) -> tuple[list[dict[str,
     with Ledger.open(run.ledger, writable=False) as ledger:
         records = [record for record in ledger.records(MAIN) if record.state in ("complete", "pruned")]
     scored = [
-        (max(DIRECTION[metric] * report[metric] for report in record.reports), record)
+        (max(direction(metric) * report[metric] for report in record.reports), record)
         for record in records
         if record.reports and all(metric in report for report in record.reports)
     ]

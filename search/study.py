@@ -21,25 +21,31 @@ from pydantic import (
     model_validator,
 )
 
+from sweepstack.models.base_settings import SettingError, Settings
 from sweepstack.models.data_settings import Data
-from sweepstack.models.environment_settings import (
+from sweepstack.models.errors import StudyError
+from sweepstack.models.settings import Model, Reading, Task, Train, TrialSettings
+from sweepstack.models.task_settings import (
     METRICS,
     PREFIX,
+    Family,
+    family,
     given_foreign,
     is_environment,
     is_foreign,
+    is_writing,
     say_foreign,
-    with_defaults,
+    with_study_defaults,
     without_foreign,
 )
-from sweepstack.models.errors import StudyError
-from sweepstack.models.settings import Model, Reading, SettingError, Settings, Task, Train, TrialSettings
+from sweepstack.models.writing_settings import WRITING_METRICS, Writing
 from sweepstack.search.axes import Axis, Choice
-from sweepstack.search.ensemble_settings import Builder, Ensembles
+from sweepstack.search.ensemble_settings import Builder, Ensembles, writing_defaults
 from sweepstack.search.refusals import fail, refusal, refuse_later, shown
 from sweepstack.search.scalars import dump_yaml, load_yaml, parse_override
 from sweepstack.search.search_settings import PBTStopper, Search
 from sweepstack.search.space import Space, check_points
+from sweepstack.search.task_checks import check_task
 
 if TYPE_CHECKING:
     from sweepstack.search.result import Result
@@ -59,6 +65,19 @@ ENVIRONMENT_SPACE: dict[str, Any] = {
     "train.batch_size": [256, 512, 1024, 2048],
     "train.gamma": {"near_one": [0.9, 0.9999]},
     "train.gae_lambda": {"near_one": [0.5, 0.999]},
+}
+WRITING_SPACE: dict[str, Any] = {
+    "train.lr": {"log": [3e-6, 3e-4]},
+    "train.lr_schedule": ["constant", "linear", "exponential", "inverse_time", "step", "cosine"],
+    "train.batch_size": [32, 64, 128],
+    "train.gamma": {"near_one": [0.9, 0.9999]},
+    "train.gae_lambda": {"near_one": [0.5, 0.999]},
+    "train.warm_start.seed": [0, 1],  # a start takes minutes, and two of them err differently enough
+}
+SPACES: dict[Family, dict[str, Any]] = {
+    "classification": DEFAULT_SPACE,
+    "writing": WRITING_SPACE,
+    "environment": ENVIRONMENT_SPACE,
 }
 
 
@@ -88,6 +107,7 @@ class Study(Settings):
         Discriminator(_word_or_mapping),
         BeforeValidator(_reading),
     ] = Reading()
+    writing: Writing | None = None  # of translation and generation alone
     model: Model = Model()
     train: Train = Train()
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -115,15 +135,18 @@ class Study(Settings):
             return tree
         task = tree.get("task")
         for path in given_foreign(tree):
-            raise SettingError(path, say_foreign(task))
-        if is_environment(task):
-            return with_defaults({"space": ENVIRONMENT_SPACE, **tree, "reading": "off"})
-        return tree
+            raise SettingError(path, say_foreign(path, task))
+        tree = {"space": SPACES[family(task)], **tree}
+        given = tree.get("ensembles", {})
+        if is_writing(task) and isinstance(given, dict):
+            tree["ensembles"] = {**writing_defaults(), **given}
+        return with_study_defaults(tree)
 
     @model_validator(mode="after")
     def _can_be_searched(self) -> Self:
         if self.data is not None:
             self.data.text.check(self.reading)
+            self.data.check(self.task)
         elif self.environment is None:
             raise SettingError("data", "data is missing; a study needs task and data, and data needs train")
         try:
@@ -132,9 +155,10 @@ class Study(Settings):
             raise error.errors()[0]["ctx"]["error"] from None
         for path in Space.parse(self.space, settings).paths():
             if is_foreign(path, self.task):
-                raise SettingError(f"space.{path}", say_foreign(self.task))
+                raise SettingError(f"space.{path}", say_foreign(path, self.task))
+        check_task(self)
         self.search.check(
-            Space.parse(self.space, settings).paths(), of_texts=self.environment is None, folds=self.folds
+            Space.parse(self.space, settings).paths(), self.metrics, of_texts=self.environment is None, folds=self.folds
         )
         check_points(self.search.start, Space.parse(self.space, settings))
         space, _ = Space.of(self.space, settings)
@@ -220,13 +244,22 @@ class Study(Settings):
     @property
     def metrics(self) -> tuple[str, ...]:
         """What a trial is scored by after each epoch."""
+        if self.writes:
+            return WRITING_METRICS
+        if self.environment is not None:
+            return METRICS
         from sweepstack.models.predictions import DIRECTION  # brings numpy
 
-        return tuple(DIRECTION) if self.environment is None else METRICS
+        return tuple(DIRECTION)
+
+    @property
+    def writes(self) -> bool:
+        """Whether a policy answers with a text of its own."""
+        return is_writing(self.task)
 
     def trial_settings(self) -> TrialSettings:
         """What a trial's settings are before a point of the space is put in."""
-        own = ("task", "reading", "model", "train", "device", "precision", "compile")
+        own = ("task", "reading", "writing", "model", "train", "device", "precision", "compile")
         return TrialSettings(**{name: getattr(self, name) for name in own})
 
     def in_folder(self, root: Path) -> "Study":
@@ -284,7 +317,7 @@ def _override(tree: dict[str, Any], text: str) -> str:
         lone = {name: lone}
     _make_absolute(lone, Path.cwd())
     if parents == ["space"] and "space" not in tree:
-        tree["space"] = dict(ENVIRONMENT_SPACE if is_environment(tree.get("task")) else DEFAULT_SPACE)
+        tree["space"] = dict(SPACES[family(tree.get("task"))])
     for name in parents:
         lone = lone[name]
         if tree.get(name) is None:
@@ -297,10 +330,14 @@ def _override(tree: dict[str, Any], text: str) -> str:
 
 
 def _make_absolute(tree: dict[str, Any], folder: Path) -> None:
-    """Makes the paths in a raw study absolute: data files, texts without labels, another run, and a tracking store that
-    is a file."""
+    """Makes the paths in a raw study absolute: data files, texts without labels, the bundle that rewards, another run,
+    and a tracking store that is a file."""
     data, tracking, search = tree.get("data"), tree.get("tracking"), tree.get("search")
-    ensembles = tree.get("ensembles")
+    writing, ensembles = tree.get("writing"), tree.get("ensembles")
+    reward = writing.get("reward") if isinstance(writing, dict) else None
+    classifier = reward.get("classifier") if isinstance(reward, dict) else None
+    if isinstance(classifier, dict) and isinstance(classifier.get("bundle"), str):
+        classifier["bundle"] = _absolute(classifier["bundle"], folder)
     distill = ensembles.get("distill") if isinstance(ensembles, dict) else None
     if isinstance(distill, dict) and isinstance(distill.get("text"), str):
         distill["text"] = _absolute(distill["text"], folder)

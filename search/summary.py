@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from sweepstack.models.environment_settings import is_environment
+from sweepstack.models.task_settings import is_environment
 from sweepstack.search import format as fmt
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import best_metrics
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 MARKS = {"trial": "(best trial)", "baseline": "(baseline)", "control": "(control)"}
 OF_32 = "in 32"  # the heading of the milliseconds of one of 32 texts
 FRONT = 12  # trials of a front that are printed
+NAMES = {"chrf": "chrF", "bleu": "BLEU"}
 BOLD, DIM, GOOD = "1", "2", "1;32"  # SGR codes
-RIVALS = {"baseline": "the baseline", "trial": "the best trial"}
+RIVALS = {"baseline": "the baseline", "memory": "the memory", "trial": "the best trial"}
+OF_TEXTS = ("chrf", "bleu")  # what a writer is measured by beside its objective, where there are references
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,25 @@ class Results:
 
     def best_row(self) -> "Row | None":
         return next((row for row in self.rows if row.role == "trial"), None)
+
+    @property
+    def metric(self) -> str:
+        """What ensembles are compared by: the objective, or, where that cannot be worked out of texts, chrF."""
+        objective = self.study.search.objective
+        return "chrf" if self.study.writes and self.rows and objective not in self.rows[0].blend else objective
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """The metrics that tables show beside that one."""
+        if not self.study.writes:
+            return () if self.metric == "accuracy" else ("accuracy",)
+        known = self.rows[0].blend if self.rows else best_metrics(self.best) if self.best else {}
+        return tuple(name for name in OF_TEXTS if name != self.metric and name in known)
+
+    @property
+    def baseline(self) -> str:
+        """What the baseline is called in a sentence."""
+        return RIVALS["memory" if self.study.writes else "baseline"]
 
 
 def print_results(results: Results, stream: TextIO) -> None:
@@ -131,8 +152,7 @@ def _best(results: Results, width: int) -> list[str]:
         repeats = f"{fmt.metric_name(metric)} {fmt.spread(best.value, best.spread)} over {best.seeds} {repeated}"
     value = f"{fmt.metric_name(metric)} {fmt.metric(metric, values.get(metric))}"
     pieces.append(f"  {part} {repeats if repeats and part == 'valid' else value}")
-    if "accuracy" in values and metric != "accuracy":
-        pieces.append(f"accuracy {fmt.score(values['accuracy'])}")
+    pieces += [f"{named(name)} {fmt.metric(name, values[name])}" for name in results.beside if name in values]
     if results.study.reading != "off" and "segments" in values:
         pieces[-1] += f" after {values['segments']:.1f} of {results.study.reading.max_segments} segments"
     if repeats and part != "valid":
@@ -162,7 +182,9 @@ def front_words(results: Results) -> list[str]:
     return [*words[:FRONT], f"and {more} more in leaderboard.csv"] if more > 0 else words
 
 
-def ensemble_columns(rows: Iterable["Row"], metric: str, reading: bool) -> list[Column]:
+def ensemble_columns(
+    rows: Iterable["Row"], metric: str, reading: bool, beside: Sequence[str] = ("accuracy",)
+) -> list[Column]:
     """The columns of the ensembles' table; what no row has is left out."""
     rows = list(rows)
     columns = [Column("name", max(len(row.title) for row in rows), right=False)]
@@ -170,8 +192,8 @@ def ensemble_columns(rows: Iterable["Row"], metric: str, reading: bool) -> list[
     scored = any(row.test for row in rows)
     if scored:
         columns.append(Column(f"test {fmt.metric_name(metric)}", len(f"test {metric}")))
-    if metric != "accuracy":
-        columns.append(Column("accuracy", 8, importance=8))
+    for name in (fmt.metric_name(each) for each in beside):
+        columns.append(Column(name, max(4, len(name)), importance=8))
     if reading:
         columns.append(Column("read", 4, importance=8))
     columns += [Column("members", 7, importance=5), Column("MB", 4, importance=3), Column("ms/row", 6, importance=4)]
@@ -193,8 +215,9 @@ def ensemble_cells(row: "Row", metric: str) -> dict[str, str]:
     test = fmt.DASH
     if row.test is not None:
         half = (row.test_interval or {}).get(metric)
-        test = fmt.metric(metric, row.test.get(metric)) + (f" ±{fmt.score(half)}" if half is not None else "")
+        test = fmt.metric(metric, row.test.get(metric)) + (f" ±{fmt.half(metric, half)}" if half is not None else "")
     return {
+        **{fmt.metric_name(name): fmt.metric(name, shown.get(name)) for name in OF_TEXTS},
         "name": row.title,
         "valid": fmt.metric(metric, row.valid.get(metric)),
         "blend": fmt.metric(metric, row.blend.get(metric)),
@@ -212,8 +235,9 @@ def ensemble_cells(row: "Row", metric: str) -> dict[str, str]:
 def _ensembles(results: Results, width: int) -> list[tuple[str, str]]:
     if not results.rows:
         return []
-    metric = results.study.search.objective
-    columns, gap = fit(ensemble_columns(results.rows, metric, results.study.reading != "off"), width, indent=2)
+    metric = results.metric
+    wanted = ensemble_columns(results.rows, metric, results.study.reading != "off", results.beside)
+    columns, gap = fit(wanted, width, indent=2)
     head = line(columns, gap, {c.name: c.name for c in columns if c.name not in ("name", "mark")}, indent=2)
     lines = [("Ensembles" + head[len("Ensembles") :], BOLD)]
     for row in results.rows:
@@ -222,17 +246,33 @@ def _ensembles(results: Results, width: int) -> list[tuple[str, str]]:
     return lines
 
 
-def gains(row: "Row") -> list[str]:
+def gains(row: "Row", results: Results) -> list[str]:
     """``+.023 [.009, .037] over the best trial``, for each rival that it was compared with."""
-    rivals = ((row.gain_over_trial, "trial"), (row.gain_over_linear, "baseline"))
-    return [f"{fmt.gain(gain)} over {RIVALS[role]}" for gain, role in rivals if gain is not None]
+    rivals = ((row.gain_over_trial, RIVALS["trial"]), (row.gain_over_linear, results.baseline))
+    return [f"{fmt.gain(gain, results.metric)} over {rival}" for gain, rival in rivals if gain is not None]
+
+
+def utility_words(row: "Row", results: Results) -> str:
+    """Where texts were picked by the very metric that they are measured by: what they gain in another one."""
+    if not row.utility or row.utility != results.metric or not row.other_gains:
+        return ""
+    others = [f"{named(name)} {fmt.gain(gain, name)} over {RIVALS['trial']}" for name, gain in row.other_gains.items()]
+    return f"its utility, {named(row.utility)}, is the metric it is measured by: {', '.join(others)}"
+
+
+def named(metric: str) -> str:
+    """In a sentence: as its authors write it."""
+    return NAMES.get(metric, fmt.metric_name(metric))
 
 
 def _exported(results: Results, width: int) -> list[str]:
     row = results.row(results.chosen)
-    compared = f"{results.chosen}: {', '.join(gains(row))}" if row and gains(row) else str(results.chosen)
+    over = gains(row, results) if row else []
+    compared = f"{results.chosen}: {', '.join(over)}" if over else str(results.chosen)
     pieces = [shown_path(RunFolder(results.folder).bundle), compared]
     lines = labelled("Exported", pieces, width)
+    if row is not None and utility_words(row, results):
+        lines += labelled("", [utility_words(row, results)], width)
     if results.reason:
         lines += labelled("", [results.reason], width)
     student = next((each for each in results.rows if each.method == "student"), None)

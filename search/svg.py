@@ -93,16 +93,19 @@ def as_svg(figure: "Figure", title: str) -> str:
 
 def score_axis(axes: "Axes", which: str, metric: str, *, label: bool = True) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_formatter(lambda value, _: f"{value:g}" if metric in ("segments", "seconds") else short_score(value))
+    axis.set_major_formatter(lambda value, _: short_score(value, metric))
     axes.locator_params(axis=which, nbins=5)  # type: ignore[arg-type]
     if label:
         axis.set_label_text(fmt.metric_name(metric))
 
 
-def short_score(value: float, *, signed: bool = False) -> str:
-    """``.90``, ``.895``, ``+.02``: at least two decimals, and no more than needed up to three."""
+def short_score(value: float, metric: str = "", *, signed: bool = False) -> str:
+    """``.90``, ``.895``, ``+.02``: at least two decimals, and no more than needed up to three; of what is counted or in
+    points ``41``, ``+2.5``."""
     if abs(value) < 1e-9:
         return "0"
+    if metric in ("segments", "seconds", *fmt.POINTS):
+        return f"{value:+g}" if signed else f"{value:g}"
     text = fmt.signed(value) if signed else fmt.score(value)
     return text[:-1] if text.endswith("0") else text
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from sweepstack.models.metric_directions import direction
 from sweepstack.search.budgets import BY_HAND, FOR_EPOCHS, Budgets, Ended, asked_for, epochs_spent, reached
 from sweepstack.search.curves import SortedCurves
 from sweepstack.search.lineages import Lineages
-from sweepstack.search.objectives import direction
 from sweepstack.search.pbt import population_of
 from sweepstack.search.racing import FOLD_LEVEL, LEVEL, may_be_best
 from sweepstack.search.samplers import most_trials

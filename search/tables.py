@@ -90,6 +90,8 @@ class TrialTable:
         self.axes = axes_by_path(space.axes)
         self.names = fmt.short_names(self.axes)
         shown = ["accuracy", "log_loss"] if self.max_segments is None else ["reward", "accuracy", "segments"]
+        if study.writes:
+            shown = ["chrf", "bleu", "reward"]
         if study.environment is not None:
             shown = list(study.metrics)
         narrow = 5 if study.environment is None else 7  # returns have any size

@@ -1,4 +1,4 @@
-"""A bundle as a logged model of MLflow 3: its folder as it stands, and ensembles/pyfunc.py to load it; no pickle.
+"""A bundle as a logged model of MLflow 3: its folder as it stands, and a script of ensembles/ to load it; no pickle.
 
 The signature comes from bundle.json and the requirements from the versions in it, so nothing is loaded or run and no
 environment is inferred in a subprocess: about 0.4 s for the first model of a process, 0.05 s for the next.
@@ -57,21 +57,27 @@ def _save(folder: Path, bundle: Path, model_id: str, run_id: str, location: str)
     import mlflow.pyfunc
     import pandas as pd
     from mlflow.models import Model, ModelSignature
-    from mlflow.types import ColSpec, Schema
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
     card = read_json(bundle / "bundle.json")
-    numbers = ["probability", *(f"probability_{name}" for name in card["classes"])]
     texts: list[Any] = [ColSpec("string", card["input_column"])]
-    outputs: list[Any] = [ColSpec("string", "label"), ColSpec("long", "segments")]
-    outputs += [ColSpec("double", name) for name in numbers]
-    spec = importlib.util.find_spec("sweepstack.ensembles.pyfunc")
+    params: Any = None
+    if card.get("kind") == "writing":
+        script = "writing_pyfunc"
+        types = {"text": "string", "score": "double", "cut": "boolean", "candidates": "string"}
+        params = ParamSchema([ParamSpec("candidates", DataType.long, 1)])
+    else:
+        numbers = ["probability", *(f"probability_{name}" for name in card["classes"])]
+        script, types = "pyfunc", {"label": "string", "segments": "long", **dict.fromkeys(numbers, "double")}
+    outputs: list[Any] = [ColSpec(kind, name) for name, kind in types.items()]
+    spec = importlib.util.find_spec(f"sweepstack.ensembles.{script}")
     assert spec is not None
     mlflow.pyfunc.save_model(
         str(folder),
         mlflow_model=Model(artifact_path=location, model_uuid=model_id, model_id=model_id, run_id=run_id),
         python_model=spec.origin,
         artifacts={"bundle": str(bundle)},
-        signature=ModelSignature(Schema(texts), Schema(outputs)),
+        signature=ModelSignature(Schema(texts), Schema(outputs), params),
         input_example=pd.DataFrame({card["input_column"]: ["some text"]}),
         pip_requirements=_requirements(card["versions"]),
     )

@@ -1,12 +1,12 @@
 """Does it help to look for what improves the ensemble, and not for the best single trial?
 
-    python studies/benchmarks/ensemble_gain.py [--seeds 5] [--trials 24] [--out runs/ensemble_gain]
+    python studies/benchmarks/ensemble_gain.py [--seeds 5] [--trials 16] [--out runs/ensemble_gain]
 
 studies/reading_r8_shares.yaml, searched by TPE from the same seeds and with as many trials, once with `search.metric:
 reward` and once with `ensemble_gain`; nothing is stopped early, so that both spend the same epochs. Of each run, on
 test: the best trial, greedy selection over the trials alone, fitted on blend, and the same with the baseline. The
 difference is paired by seed: mean, and the 95% interval of a t distribution. The first 8 trials of a pair are the same
-random ones. A run that is done is not done again. About four minutes a run on two cores, so forty in all; the rule was
+random ones. A run that is done is not done again. About two minutes a run on two cores, so twenty in all; the rule was
 fixed before test was looked at.
 """
 
@@ -64,7 +64,7 @@ def scored(folder: Path) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--trials", type=int, default=24)
+    parser.add_argument("--trials", type=int, default=16)
     parser.add_argument("--out", type=Path, default=Path("runs/ensemble_gain"))
     options = parser.parse_args()
     found: dict[str, list[dict[str, float]]] = {metric: [] for metric in METRICS}

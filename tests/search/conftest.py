@@ -209,6 +209,43 @@ def played_record() -> Callable[..., TrialRecord]:
     return make
 
 
+@pytest.fixture
+def writing_study() -> Study:
+    return Study.model_validate(
+        {"name": "translation", "task": "translation", "data": {"train": "pairs.jsonl"}, "train": {"epochs": 2}}
+    )
+
+
+@pytest.fixture
+def writing_rows() -> tuple[Row, ...]:
+    """As the rows of classification, in points; minimum Bayes risk picks by the metric that it is measured by."""
+
+    def row(name: str, method: str, role: Any, members: Sequence[str], chrf: float, **fields: Any) -> Row:
+        parts = [{"chrf": chrf + change, "bleu": chrf + 4 + change} for change in (-0.5, 0.2, 0)]
+        half = {"chrf": 1.06, "bleu": 1.2}
+        weights = tuple(1 / len(members) for _ in members)
+        return Row(name, method, role, tuple(members), weights, "", *parts, half, half, **fields)
+
+    return (
+        row(
+            "minimum_bayes_risk",
+            "minimum_bayes_risk",
+            "ensemble",
+            ["trial-3", "trial-1", "memory"],
+            41.7,
+            gain_over_trial=Gain(4.4, 3.52, 5.28),
+            gain_over_linear=Gain(8.81, 7.6, 10.0),
+            size_mb=20.1,
+            latency_ms=80.2,
+            latency_32_ms=6.1,
+            utility="chrf",
+            other_gains={"bleu": Gain(4.02, 3.1, 4.94)},
+        ),
+        row("trial-3", "trial", "trial", ["trial-3"], 37.3, gain_over_linear=Gain(4.4, 3.0, 5.8)),
+        row("memory", "memory", "baseline", ["memory"], 32.9, gain_over_trial=Gain(-4.4, -5.8, -3.0)),
+    )
+
+
 WORDS = {
     "animal": ("cat", "dog", "cow", "hen", "fox", "owl", "bee", "ant"),
     "colour": ("red", "blue", "green", "pink", "grey", "black", "white", "brown"),
@@ -331,9 +368,162 @@ def run(searched_run: Path, tmp_path: Path) -> Path:
     return folder
 
 
+TRANSLATED = {
+    "open": "打开", "close": "关闭", "save": "保存", "print": "打印", "the": "该", "file": "文件", "window": "窗口",
+    "page": "页面", "table": "表格", "new": "新", "old": "旧", "last": "最后",
+}  # fmt: skip
+WRITER: dict[str, Any] = {
+    "version": 1,
+    "name": "small",
+    "task": "translation",
+    "data": {"splits": {"test": 0.2, "policy": 0.2, "valid": 0.15, "blend": 0.15}},
+    "writing": {"vocabulary": {"source": 60, "target": 60}, "max_source": 12, "max_target": 12,
+                "decode": {"beam": 2, "candidates": 2}},
+    "model": {"d_model": 32, "layers": 1, "heads": 2, "feed_forward": 64, "dropout": 0.0},
+    "train": {"epochs": 2, "warm_start": {"epochs": 20, "lr": 1e-2, "token_budget": 120}},
+    "precision": "float32",
+    "space": {"train.lr": {"log": [1e-5, 1e-3]}, "train.batch_size": [16, 32]},
+    "search": {"sampler": "random", "stopper": "none", "trials": 3},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def translations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """260 commands, and what they are in Chinese, word by word."""
+    draw = random.Random(5)
+    verbs, things, kinds = (list(TRANSLATED)[begin:end] for begin, end in ((0, 4), (5, 9), (9, 12)))
+    texts: dict[str, str] = {}
+    while len(texts) < 260:
+        words = [draw.choice(verbs), "the", *draw.sample(kinds, draw.randint(0, 2)), draw.choice(things)]
+        words += ["the", draw.choice(things)] * draw.randint(0, 2)
+        texts[" ".join(words)] = "".join(TRANSLATED[word] for word in words)
+    path = tmp_path_factory.mktemp("pairs") / "commands.jsonl"
+    rows = (json.dumps({"source": source, "target": target}) for source, target in texts.items())
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def writing_file(translations: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Writes the small study of translation, with top-level parts replaced; all of them share one tracking store."""
+    store = tmp_path_factory.mktemp("tracking") / "mlflow.db"
+
+    def write(folder: Path, **changes: Any) -> Path:
+        data = {**WRITER["data"], "train": str(translations)}
+        path = folder / "small.yaml"
+        path.write_text(json.dumps({**WRITER, "data": data, "tracking": {"uri": f"sqlite:///{store}"}, **changes}))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def write_by_hand() -> "Callable[[Session], None]":
+    """Does Ray's part of a search: every trial and control is the start with a little noise on its weights."""
+
+    def finish(session: "Session", sweep: "Sweep", noise: float) -> None:
+        import torch
+
+        from sweepstack.models.bpe import Tokenizers
+        from sweepstack.models.candidates import Candidates
+        from sweepstack.models.writer_checkpoint import WriterMember, save_writer
+        from sweepstack.models.writing_stage import candidate_metrics
+        from sweepstack.models.writing_supervised import ensure_writing_start
+
+        data, draw = session.written, torch.Generator().manual_seed(int(1000 * noise))
+        start = ensure_writing_start(session.settings, data, session.folder.starts)
+        valid, language = data.parts["valid"], data.language
+        while (record := sweep.ask()) is not None:
+            folder, number = session.folder.of(record), record.number
+            member = WriterMember(start, "cpu")
+            with torch.no_grad():
+                for weights in member.writer.parameters():
+                    weights += noise * weights.std(correction=0) * torch.randn(weights.shape, generator=draw)
+            save_writer(folder / "checkpoint", member.writer, data.tokenizers, member.decode, language)
+            said: dict[str, Candidates] = {}
+            for part in ("valid", "blend", "test"):
+                said[part] = member.write(data.parts[part].inputs, member.decode.candidates)
+                said[part].save(folder / "predictions" / f"{part}.safetensors", data.hashes[part])
+            reward, tokenizers = session.reward_of(language), Tokenizers.from_json(data.tokenizers)
+            known = candidate_metrics(said["valid"], valid.inputs, valid.references, reward, language, tokenizers)
+            for epoch in (1, 2):
+                sweep.report(number, epoch, {**known, "log_loss": 2.0 / epoch, "seconds": 0.5})
+            sweep.complete(number)
+
+    def write(session: "Session") -> None:
+        from sweepstack.search.company import fit_memory
+
+        finish(session, session.trials, 0.15)
+        if session.control is not None:
+            finish(session, session.control, 0.2)
+        if session.ledger.attribute("memory") is None:
+            writing = session.study.writing
+            memory = fit_memory(session.pairs, session.written, writing, session.reward_of, session.folder.memory)
+            session.ledger.set_attribute("memory", memory)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def written_run(
+    tmp_path_factory: pytest.TempPathFactory,
+    writing_file: Callable[..., Path],
+    write_by_hand: "Callable[[Session], None]",
+) -> Path:
+    """A run folder of a study that writes, whose search is done and whose ensembles are not built; to be copied."""
+    from sweepstack.search.session import Session
+
+    folder = tmp_path_factory.mktemp("written")
+    session = Session.open(Study.load(writing_file(folder)), folder / "run")
+    write_by_hand(session)
+    session.ledger.close()
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def written_ensembles(tmp_path_factory: pytest.TempPathFactory, written_run: Path) -> Path:
+    """The same with its ensembles, bundle and MLflow runs; to be read, or copied."""
+    from sweepstack.search import ensembling
+    from sweepstack.search.session import Session
+
+    folder = Path(shutil.copytree(written_run, tmp_path_factory.mktemp("ensembles") / "run"))
+    with pytest.MonkeyPatch.context() as patch:
+        without_ray(patch)
+        with Session.open(Study.load(folder / "study.yaml"), folder, json=True) as session:
+            ensembling.build(session)
+    return folder
+
+
+@pytest.fixture
+def writing_run(written_run: Path, tmp_path: Path) -> Path:
+    """A copy of ``written_run`` to work in, which is a sweep of its own in the tracking store."""
+    from sweepstack.search.ledger import Ledger
+
+    folder = Path(shutil.copytree(written_run, tmp_path / "run"))
+    with Ledger.open(folder / "ledger.log") as ledger:
+        ledger.set_attribute("sweep_id", str(tmp_path))
+    return folder
+
+
 @pytest.fixture
 def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """What goes to Ray's workers is done in this process, at once."""
+    without_ray(monkeypatch)
+
+
+@pytest.fixture
+def no_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is recorded: starting MLflow takes seconds."""
+    from sweepstack.search.session import Session
+
+    class Nowhere:
+        def put(self, state: object) -> None:
+            pass
+
+    monkeypatch.setattr(Session, "tracker", Nowhere())
+
+
+def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     from sweepstack.search.runtime import Cluster
 
     class Done:

@@ -172,3 +172,8 @@ def test_the_command_takes_one_run_or_several(
         main(["ensemble", str(finished_run), "--out", "elsewhere"])
     assert caught.value.code == 2
     assert "--out is for several runs" in capsys.readouterr().err
+
+
+def test_runs_that_write_are_not_combined(finished_run: Path, written_ensembles: Path) -> None:
+    with pytest.raises(StudyError, match=r"task translation.*only runs of classification can be combined"):
+        sources([finished_run, written_ensembles])

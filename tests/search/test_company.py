@@ -3,7 +3,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_writing import SMALL, pairs_data, pairs_dataset
 
+from sweepstack.models.candidates import Candidates
 from sweepstack.models.checkpoints import load_member
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import Dataset, load_dataset
@@ -13,9 +15,19 @@ from sweepstack.models.files import read_json
 from sweepstack.models.linear import LinearBaseline
 from sweepstack.models.predictions import Predictions, metrics
 from sweepstack.models.settings import Reading, TrialSettings
-from sweepstack.search.company import control_search, control_settings, control_space, control_trials, fit_linear
+from sweepstack.models.text_metrics import corpus_scores, sentence_chrf
+from sweepstack.models.translation_memory import TranslationMemory
+from sweepstack.search.company import (
+    control_search,
+    control_settings,
+    control_space,
+    control_trials,
+    fit_linear,
+    fit_memory,
+)
 from sweepstack.search.search_settings import PBT, ASHAStopper, PBTStopper, Search
 from sweepstack.search.study import Study
+from sweepstack.search.writing_reward import RewardOf
 
 READING = Reading(unit="words", segment=1, max_segments=4, cost=0.02)
 
@@ -141,3 +153,48 @@ def test_under_folds_the_baseline_knows_no_row_that_it_is_scored_on(finished_run
     assert {path: path.read_bytes() for path in files if path.name != "result.json"} == {
         path: content for path, content in files.items() if path.name != "result.json"
     }
+
+
+def test_the_memory_is_a_member_with_what_it_proposes_for_every_held_out_part(tmp_path: Path) -> None:
+    pairs, data, writing = pairs_dataset(), pairs_data(), SMALL.writing
+    assert writing is not None
+    result = fit_memory(pairs, data, writing, RewardOf("chrf"), tmp_path)
+    member = TranslationMemory.load(tmp_path / "checkpoint")
+    for part in ("valid", "blend", "test"):
+        stored, rows_hash = Candidates.load(tmp_path / "predictions" / f"{part}.safetensors")
+        assert rows_hash == data.hashes[part]
+        assert stored == member.write(pairs.parts[part].inputs, writing.decode.candidates)
+    said, references = (
+        Candidates.load(tmp_path / "predictions" / "valid.safetensors")[0],
+        pairs.parts["valid"].references,
+    )
+    corpus = corpus_scores(said.best, references, "zh")
+    assert result["valid"] == {
+        **corpus,
+        "reward": pytest.approx(float(sentence_chrf(said.best, references).mean())),
+        "length": pytest.approx(sum(len(text) + 1 for text in said.best) / len(said)),
+    }
+    assert corpus["chrf"] > 30, "every phrase is made of words that it has seen"
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert fit_memory(pairs, data, writing, RewardOf("chrf"), tmp_path) == result
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    assert set(read_json(tmp_path / "result.json")) == {"valid", "seconds"}
+
+
+def test_a_memory_whose_fit_was_killed_is_fitted_again(tmp_path: Path) -> None:
+    writing = SMALL.writing
+    assert writing is not None
+    (tmp_path / "predictions" / "test.safetensors").mkdir(parents=True)
+    with pytest.raises(StorageError, match=r"cannot write .*test\.safetensors"):
+        fit_memory(pairs_dataset(), pairs_data(), writing, RewardOf("chrf"), tmp_path)
+    assert not (tmp_path / "result.json").exists()
+    (tmp_path / "predictions" / "test.safetensors").rmdir()
+    assert fit_memory(pairs_dataset(), pairs_data(), writing, RewardOf("chrf"), tmp_path)["seconds"] > 0
+
+
+def test_the_control_of_a_writer_searches_no_discount() -> None:
+    spec = {"train.lr": [1e-5, 1e-4], "train.gamma": [0.9, 1.0], "train.reward": ["task", "constant"]}
+    space = control_space(spec, SMALL)
+    assert space is not None
+    assert space.paths() == ("train.lr",)
+    assert control_settings(SMALL).train.algorithm == "supervised"

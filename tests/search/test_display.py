@@ -20,7 +20,7 @@ def squeezed(line: str) -> str:
     return " ".join(line.split())
 
 
-def test_the_header_is_that_of_the_design(study: Study, make_study: Callable[..., Study]) -> None:
+def test_the_header_is_that_of_the_design(study: Study, make_study: Callable[..., Study], writing_study: Study) -> None:
     pieces = header(study, PARTS, 2, 14)
     assert "   ".join(pieces) == (
         "quickstart   which of 14 languages is it?  reads 2 letters at a time   "
@@ -30,6 +30,7 @@ def test_the_header_is_that_of_the_design(study: Study, make_study: Callable[...
     assert "reads 8 tokens at a time" in header(tokens, PARTS, 2, 14)[1]
     off = make_study(reading="off", data={"train": "x.csv"})
     folds = make_study(data={"train": "x", "splits": {"folds": 3}})
+    assert header(writing_study, PARTS, 1, 0, ("en", "zh"))[1] == "translates en → zh  rewarded by chrf"
     sizes = {"warm": 50, "policy": 30, "out_of_fold": 120, "test": 40}
     assert header(folds, sizes, 2, 14)[2] == "3 folds: 50 warm · 30 policy · 120 out of fold · 40 test"
     assert header(off, {}, 1, 8)[1:] == ["which of 8 labels is it?  reads the whole text at once", "", "1 worker"]

@@ -12,9 +12,10 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweepstack.ensembles.objective import Objective
+from sweepstack.models.base_settings import SettingError
 from sweepstack.models.costs import Costs
 from sweepstack.models.predictions import Predictions
-from sweepstack.models.settings import SettingError, TrialSettings
+from sweepstack.models.settings import TrialSettings
 from sweepstack.search.ensemble_gain import EnsembleGain
 from sweepstack.search.ledger import Ledger
 from sweepstack.search.search_settings import Search
@@ -142,9 +143,9 @@ def test_what_does_not_go_with_it_is_refused(changes: dict[str, Any], key: str, 
     assert (search.objective, search.objectives) == ("reward", ("reward",))
     assert "the sampler looks for what improves the ensemble" in search.notes()[0]
     with pytest.raises(SettingError, match=line) as error:
-        search.check((), of_texts=True)
+        search.check((), ("reward",), of_texts=True)
     assert error.value.path == key
     for of_texts, folds in ((False, 1), (True, 3)):
         with pytest.raises(SettingError):
-            Search(metric="ensemble_gain").check((), of_texts=of_texts, folds=folds)
-    Search(metric="ensemble_gain").check((), of_texts=True)
+            Search(metric="ensemble_gain").check((), ("reward",), of_texts=of_texts, folds=folds)
+    Search(metric="ensemble_gain").check((), ("reward",), of_texts=True)

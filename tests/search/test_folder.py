@@ -23,17 +23,20 @@ def test_the_layout_is_that_of_the_contract() -> None:
         "ensembles": "ensembles.csv",
         "calibration": "calibration.safetensors",
         "trust": "trust.json",
+        "examples": "examples.json",
         "report": "report.html",
         "bundle": "bundle",
         "student": "student",
         "starts": "starts",
         "refits": "refits",
         "soups": "soups",
+        "decoded": "decoded",
         "pipeline": "company/naive_bayes",
         "requests": "requests",
         "trial": "trials/7",
         "confirmation": "confirmation/7/1",
         "linear": "company/linear",
+        "memory": "company/memory",
         "supervised": "company/supervised/7",
     }
 
@@ -62,6 +65,9 @@ def test_the_pages_of_a_finished_run_lie_where_the_folder_says(finished_run: Pat
         "supervised",
         "confirmation",
         "requests",
-    }  # linear members only, no trial 7
+        "memory",
+        "decoded",
+        "examples",
+    }  # linear members only, no trial 7, and nothing is written
     hidden = {path.name for path in finished_run.iterdir() if path.name.startswith(".")}
     assert hidden <= {".ledger.log.lock", ".tune"}, "a run leaves no half-written files"

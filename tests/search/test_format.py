@@ -39,6 +39,15 @@ def test_a_gain_shows_its_sign_and_interval() -> None:
     assert fmt.gain(None) == "–"
 
 
+def test_points_are_counted_in_tenths() -> None:
+    assert fmt.metric("chrf", 4.04) == "4.0"
+    assert fmt.metric("bleu", 41.25) == "41.2"
+    assert fmt.half("chrf", 1.06) == "1.1"
+    assert fmt.half("reward", 0.0141) == ".014"
+    assert fmt.gain(Gain(4.4, 3.52, 5.28), "chrf") == "+4.4 [3.5, 5.3]"
+    assert fmt.gain(Gain(-0.04, -0.5, 0.42), "bleu") == "-0.0 [-0.5, 0.4]"
+
+
 @pytest.mark.parametrize(
     ("path", "value", "column", "sentence"),
     [

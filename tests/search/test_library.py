@@ -102,5 +102,5 @@ def test_a_pipeline_has_predictions_of_every_held_out_part(
 
 
 def test_every_name_of_a_library_stands_for_a_kind() -> None:
-    assert set(KINDS) == {"trials", "linear", "supervised", *PIPELINES}
+    assert set(KINDS) == {"trials", "linear", "memory", "supervised", *PIPELINES}
     assert allowed(["trials", "naive_bayes"]) == {"trial", "pipeline", "refit", "soup"}

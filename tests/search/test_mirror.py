@@ -168,3 +168,18 @@ def test_the_parent_holds_mean_spread_confirmation_and_front(
 def test_a_confirmations_trials_have_a_role_of_their_own(make_record: Make) -> None:
     shown = trial_state(make_record(1, [0.8], sweep="confirmation-7"), FOLDER)
     assert (shown.tags["role"], shown.key) == ("confirmation", "confirmation-7-1")
+
+
+def test_an_ensemble_of_texts_has_gains_in_other_metrics_and_the_utility(
+    writing_rows: tuple[Row, ...], tmp_path: Path
+) -> None:
+    state = ensemble_state(writing_rows[0], "0123", True, tmp_path)
+    assert state.params == {
+        "method": "minimum_bayes_risk",
+        "members": "trial-3, trial-1, memory",
+        "utility": "chrf",
+    }
+    ((_, measured),) = state.metrics
+    assert measured["test_chrf"] == 41.7
+    assert measured["gain_over_linear_mean"] == 8.81
+    assert [measured[f"bleu_gain_over_trial_{end}"] for end in ("mean", "low", "high")] == [4.02, 3.1, 4.94]

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweepstack.search.objectives import direction, dominates, pareto_front
+from sweepstack.models.metric_directions import direction
+from sweepstack.search.objectives import dominates, pareto_front
 
 OBJECTIVES = ("reward", "segments", "seconds")
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from sweepstack.models.settings import SettingError, TrialSettings
+from sweepstack.models.base_settings import SettingError
+from sweepstack.models.settings import TrialSettings
 from sweepstack.search.pbt import Birth, Cell, Population, check, drawn, may_change, perturbed
 from sweepstack.search.search_settings import PBT, PBTStopper, Search
 from sweepstack.search.space import Space

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sweepstack.models.errors import StudyError
 from sweepstack.models.files import write_json
 from sweepstack.models.settings import TrialSettings
 from sweepstack.search.budgets import BUILDERS_SECONDS, SPARE_SECONDS
@@ -15,11 +16,13 @@ from sweepstack.search.planning import (
     BUILDERS,
     Plan,
     WallClock,
+    builders_of,
     candidates_of,
     chained_of,
     refits_of,
     saved,
     start_seconds,
+    text_builders_of,
 )
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
@@ -208,3 +211,20 @@ def test_what_the_builders_of_a_study_want(make_study: Callable[..., Study], env
     )
     assert (refits_of(chains), chained_of(chains)) == (3 + 1 + 5 + 5, 3 + 1)
     assert (refits_of(environment_study), candidates_of(environment_study)) == (0, 8)
+
+
+def test_each_task_has_builders_of_its_own_within_the_budget(study: Study, writing_study: Study) -> None:
+    assert builders_of(writing_study) == []
+    assert text_builders_of(study) == []
+    names = [builder.name for builder in text_builders_of(writing_study)]
+    assert names == ["average", "minimum_bayes_risk", "reranker", "soup"]
+    tree = writing_study.model_dump()
+    builders = [{"average": {"top": 12, "mean": "log_probabilities"}}, "minimum_bayes_risk"]
+    wide = Study.model_validate({**tree, "ensembles": {"builders": builders}})
+    assert candidates_of(wide) == 12
+    assert (refits_of(wide), chained_of(wide)) == (0, 0)
+    narrow = Study.model_validate({**tree, "ensembles": {"builders": builders, "budget": {"members": 3}}})
+    assert [getattr(builder, "top", None) for builder in text_builders_of(narrow)] == [3, 3]
+    wrong = Study.model_validate({**tree, "ensembles": {"builders": [{"average": {"mean": "median"}}]}})
+    with pytest.raises(StudyError, match=r"average.*mean must be"):
+        text_builders_of(wrong)

@@ -222,3 +222,59 @@ def test_with_a_coverage_each_line_has_a_set_and_says_where_it_abstains(
         assert record["set"] == ordered
     with pytest.raises(InputError, match=r"coverage 0.9999 needs at least 9999 rows"):
         predict(folder, source, None, coverage=0.9999)
+
+
+@pytest.fixture(scope="module")
+def writing_folder(written_ensembles: Path) -> Path:
+    return written_ensembles / "bundle"
+
+
+def test_a_bundle_that_writes_has_a_text_a_line_and_candidates_where_they_are_asked_for(
+    writing_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources = ["open the file", "close the new window", "print " * 30]
+    table = tmp_path / "sources.jsonl"
+    table.write_text("".join(json.dumps({"source": text}) + "\n" for text in sources), encoding="utf-8")
+    assert predict(writing_folder, str(table), None) == {"texts": 3, "predictions": "-"}
+    plain = records(capsys.readouterr().out)
+    assert [set(record) for record in plain] == [{"text", "score"}, {"text", "score"}, {"text", "score", "cut"}]
+    assert plain[2]["cut"] is True, "a source that is longer than the writers read"
+    predict(writing_folder, str(table), tmp_path / "out.jsonl", candidates=2)
+    found = records((tmp_path / "out.jsonl").read_text(encoding="utf-8"))
+    for record, before in zip(found, plain, strict=True):
+        assert {**before, "candidates": record["candidates"]} == record
+        assert record["candidates"][0] == {"text": record["text"], "score": record["score"]}
+        assert 1 <= len(record["candidates"]) <= 2
+        scores = [each["score"] for each in record["candidates"]]
+        assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"cost": 0.1}, "--cost is for bundles that answer with labels, but"),
+        ({"coverage": 0.9}, "--coverage is for bundles that answer with labels, but"),
+        ({"candidates": 0}, "--candidates must be at least 1, but got 0"),
+    ],
+)
+def test_what_a_writer_has_no_use_for_is_refused(flags: dict[str, Any], words: str, writing_folder: Path) -> None:
+    with pytest.raises(InputError, match=words):
+        predict(writing_folder, "-", None, **flags)
+
+
+def test_a_classifier_has_no_candidates(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"--candidates is for bundles that write, and .* gives labels; leave it out"):
+        predict(folder, "-", None, candidates=3)
+
+
+def test_where_there_is_nothing_to_read_nothing_is_written(
+    writing_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "sources.jsonl"
+    table.write_text('{"source": "open"}\n{"source": ""}\n', encoding="utf-8")
+    with pytest.raises(DataError, match="text 2 is empty: nothing can be written for it; take it out"):
+        predict(writing_folder, str(table), tmp_path / "out.jsonl")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
+    with pytest.raises(DataError, match="standard input has no text to read"):
+        predict(writing_folder, "-", tmp_path / "out.jsonl")
+    assert not (tmp_path / "out.jsonl").exists()

@@ -83,7 +83,7 @@ def test_an_unknown_key_is_told_before_what_it_caused() -> None:
         ({"ensembles": {"library": []}}, "ensembles.library", "must name at least one, but got []"),
         ({"ensembles": {"library": "linear"}}, "ensembles.library", "must be a list, but got 'linear'"),
         ({"ensembles": {"library": ["trials", 3]}}, "ensembles.library[1]",
-         "must be trials, linear, supervised, naive_bayes or char_linear, but got 3"),
+         "must be trials, linear, supervised, naive_bayes, char_linear or memory, but got 3"),
         ({"ensembles": {"builders": ["average", {"stacking": {"topp": 3}}]}}, "ensembles.builders[1]",
          "stacking has the options top, c, learner, but got 'topp'"),
         ({"name": 3}, "name", "must be text (in quotes, if it looks like a number), but got 3"),
@@ -111,7 +111,6 @@ def test_union_members_are_no_part_of_a_path() -> None:
 @pytest.mark.parametrize(
     ("tree", "path", "line"),
     [
-        ({"task": "translation"}, "task", "task translation is not available in this version; use classification"),
         ({"search": {"storage": "sqlite:///x.db"}}, "search.storage", "search.storage sqlite:///x.db is not"),
     ],
 )  # fmt: skip
@@ -126,6 +125,8 @@ def test_what_comes_later_is_refused_as_not_available(tree: dict[str, Any], path
     "tree",
     [
         {},
+        {"task": "translation"},
+        {"task": "generation", "writing": {"reward": "chrf"}},
         {"task": "classification", "search": None, "ensembles": 3, "space": []},
         {"search": {"seeds": 1, "storage": None, "stopper": {"asha": {}}, "sampler": "tpe"}},
         {"search": {"stopper": "halving"}, "task": ["translate"]},

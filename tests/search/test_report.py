@@ -10,6 +10,7 @@ import pytest
 from sweepstack.ensembles.choose import Row
 from sweepstack.models.data_settings import Data, Folds
 from sweepstack.search.confirmation import Confirmation
+from sweepstack.search.examples import Example, Examples
 from sweepstack.search.leaderboard import Company
 from sweepstack.search.report import Contents, caution, flattery, held_out, render, write_report
 from sweepstack.search.space import Space
@@ -227,3 +228,64 @@ def test_seeds_confirmation_and_front_are_shown(
     assert 'aria-label="reward against seconds, and the Pareto front"' in page
     assert page.count('<span class="tag">front</span>') == 2
     assert "#7 reward .890, seconds 9.0" in page
+
+
+@pytest.fixture
+def of_texts(
+    writing_study: Study, writing_rows: tuple[Row, ...], records: list[TrialRecord], tmp_path: Path
+) -> Contents:
+    """A page of a study that writes: right-to-left and endless texts among the examples."""
+    space = Space.of(writing_study.space, writing_study.trial_settings())[0]
+    written = [
+        replace(record, reports=tuple({**each, "chrf": 40 * each["reward"], "bleu": 41.0} for each in record.reports))
+        for record in records
+    ]
+    results = Results(
+        writing_study, tmp_path, written[7], writing_rows, "minimum_bayes_risk", "It is better.", "Open the file"
+    )
+    shown = (
+        Example("Open the file", "فتح الملف", "ملف", "فتح الملف", 40.0, 100.0),
+        Example("x" * 1000, "y" * 1000, NASTY, "", 12.5, 0.0),
+    )
+    company = [Company("memory", "baseline", {"chrf": 32.9, "bleu": 34.7}, 5.0)]
+    data = {**PROVENANCE["data"], "classes": []}
+    examples = Examples("0123", "minimum_bayes_risk", "trial-3", "chrf", 900, 400, 200, shown)
+    return Contents(results, space, written, company, {**PROVENANCE, "data": data}, 1, examples=examples)
+
+
+def test_a_study_that_writes_shows_rows_of_test_side_by_side(of_texts: Contents) -> None:
+    html = render(of_texts, NOW)
+    page = Page(html)
+    assert page.open == []
+    sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
+    assert sections == [
+        "exported", "ensembles", "examples", "curves", "effects", "map", "leaderboard", "data", "provenance",
+    ]  # fmt: skip
+    examples = page.sections["examples"]
+    assert "better in 900, the trial's in 400, and 200 are equal" in examples
+    assert "فتح الملف" in examples
+    assert examples.index("40.0") < examples.index("100.0")
+    assert "x" * 399 + "…" in examples, "a text without an end is cut"
+    assert "x" * 400 not in examples
+    assert html.count('dir="auto"') == 8, "each text finds its own direction"
+    assert NASTY not in html
+    ensembles = " ".join(page.sections["ensembles"].split())
+    assert "41.7 ±1.1" in ensembles
+    assert "over the memory" in ensembles
+    assert "bleu" in ensembles
+    assert "accuracy" not in ensembles
+    assert "stops by" not in ensembles
+    exported = page.sections["exported"]
+    assert "+4.4 [3.5, 5.3] over the best trial" in exported
+    assert "Its utility, chrF, is the metric it is measured by: BLEU +4.0 [3.1, 4.9] over the best trial" in exported
+    assert "References of test have been scored once" in page.sections["data"]
+
+
+def test_texts_without_references_have_no_column_for_them(of_texts: Contents) -> None:
+    assert of_texts.examples is not None
+    rows = tuple(replace(row, reference="") for row in of_texts.examples.rows)
+    examples = replace(of_texts.examples, score="reward", rows=rows)
+    page = Page(render(replace(of_texts, examples=examples), NOW))
+    assert "reference" not in page.sections["examples"]
+    assert "differ most in the reward" in page.sections["examples"]
+    assert "examples" not in Page(render(replace(of_texts, examples=None), NOW)).sections

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import signal
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from small_writing import SMALL, pairs_dataset
 
 from sweepstack.models.errors import DataError, StorageError, StudyError, SweepstackError, TrackingError
 from sweepstack.models.files import read_json, write_json
@@ -200,7 +202,7 @@ def test_a_folder_that_could_not_be_begun_is_free_for_the_next_driver(
         raise StorageError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(sessions, "encode", refuses)
+        patch.setattr(sessions, "provenance", refuses)
         with pytest.raises(StorageError, match="the disk is full"):
             Session.open(small(), tmp_path / "run")
     opened(small(), tmp_path / "run")
@@ -311,6 +313,108 @@ def test_an_environment_that_is_not_there_is_refused_and_nothing_is_written(
     with pytest.raises(StudyError, match=words):
         Session.open(study, tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def writing(tmp_path: Path) -> Callable[..., Study]:
+    """A small study of translation, with top-level parts replaced; its rows are those of small_writing.py."""
+    rows = [
+        {"id": row, "source": source, "target": target}
+        for part in pairs_dataset().parts.values()
+        for row, (source, target) in enumerate(zip(part.inputs, part.references, strict=True))
+    ]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    tree = {name: value for name, value in SMALL.model_dump().items() if name in ("writing", "model")}
+    for name in ("word_dropout", "read_head"):
+        del tree["model"][name]
+
+    def make(**changes: Any) -> Study:
+        data = {"train": str(tmp_path / "pairs.jsonl"), **changes.pop("data", {})}
+        base = {"name": "pairs", "task": "translation", "search": {"trials": 8}, **tree, "data": data}
+        return Study.model_validate({**base, **changes})
+
+    return make
+
+
+def test_a_writers_session_has_pairs_a_memory_to_come_and_a_control(
+    writing: Callable[..., Study], opened: Open, tmp_path: Path
+) -> None:
+    session = opened(writing(), tmp_path / "run")
+    known = read_json(session.folder.provenance)
+    found = known["data"]
+    assert known["versions"]["sacrebleu"][0].isdigit()
+    assert found["hashes"] == session.pairs.hashes
+    assert found["rows"] == session.pairs.sizes
+    assert found["rows"].keys() == {"warm", "policy", "valid", "blend", "test"}
+    assert session.hashes == session.written.hashes
+    assert (session.trials.budget, session.control and session.control.budget) == (8, 2)
+    assert "train.gamma" in session.space.paths()
+    assert session.memory == session.folder.memory == tmp_path / "run" / "company" / "memory"
+    assert session.reward_of is not None
+    for part in ("dataset", "data"):
+        with pytest.raises(RuntimeError, match="task translation has no labels"):
+            getattr(session, part)
+
+
+def test_a_session_of_labels_writes_nothing(small: Callable[..., Study], opened: Open, tmp_path: Path) -> None:
+    session = opened(small(), tmp_path / "run")
+    assert session.reward_of is None
+    assert session.hashes == session.data.hashes
+    for part in ("pairs", "written"):
+        with pytest.raises(RuntimeError, match="task classification writes nothing"):
+            getattr(session, part)
+
+
+def test_what_a_writer_leaves_out_of_its_rows_is_noted(
+    writing: Callable[..., Study], opened: Open, tmp_path: Path
+) -> None:
+    short = writing(writing={**SMALL.model_dump()["writing"], "max_source": 4})
+    notes = opened(short, tmp_path / "run").notes
+    assert any("writing.max_source 4" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"data": {"target": "chinese"}}, DataError, "chinese"),
+        ({"data": {"train": "empty.jsonl"}}, DataError, "empty.jsonl"),
+        ({"data": {"test": "greek.jsonl"}}, DataError, "another script"),
+        ({"writing": {"reward": {"function": "no_such_module:polite"}}}, StudyError, "cannot be imported"),
+        (
+            {"writing": {"reward": {"classifier": {"bundle": "nowhere", "label": "x"}}}},
+            StudyError,
+            "writing.reward.classifier.bundle",
+        ),
+        ({"ensembles": {"builders": [{"minimum_bayes_risk": {"utility": "rouge"}}]}}, StudyError, "rouge"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_and_nothing_is_left(
+    changes: dict[str, Any],
+    error: type[SweepstackError],
+    words: str,
+    writing: Callable[..., Study],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.jsonl").write_text('{"source": "one", "target": "x"}\n{"source": " ", "target": "x"}\n')
+    greek = [{"source": "ένα δύο", "target": "甲乙"}, {"source": "τρία", "target": "丙"}]
+    (tmp_path / "greek.jsonl").write_text("\n".join(json.dumps(row) for row in greek), encoding="utf-8")
+    study = writing(**changes)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(error) as caught:
+        Session.open(study, tmp_path / "run")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_other_pairs_than_before_are_refused(writing: Callable[..., Study], opened: Open, tmp_path: Path) -> None:
+    opened(writing(), tmp_path / "run").ledger.close()
+    lines = (tmp_path / "pairs.jsonl").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines[:-1]), encoding="utf-8")
+    with pytest.raises(DataError, match="has changed since the study began"):
+        Session.open(writing(), tmp_path / "run")
 
 
 @pytest.mark.parametrize(("splits", "packed"), [({"folds": 3}, False), ({"test": 0.25}, True)])

@@ -13,7 +13,7 @@ from sweepstack.search.ensemble_settings import OPTIONS
 from sweepstack.search.extending import check_extends
 from sweepstack.search.scalars import load_yaml
 from sweepstack.search.space import Space
-from sweepstack.search.study import ENVIRONMENT_SPACE, Study
+from sweepstack.search.study import ENVIRONMENT_SPACE, WRITING_SPACE, Study
 
 EXAMPLE = """\
 version: 1
@@ -386,3 +386,66 @@ def test_copies_and_rollouts_are_searched_together(tmp_path: Path) -> None:
     space = ENVIRONMENT + "space: {train.env.copies: [4, %d], train.batch_size: [96, 192]}"
     Study.load(write(tmp_path, space % 6))
     assert "must be a multiple of train.env.copies, 10, but got 96" in refused(tmp_path, space % 10)
+
+
+WRITING = "task: translation\ndata: {train: pairs.jsonl}\n"
+
+
+def test_a_study_that_writes_needs_nothing_but_its_task_and_data(tmp_path: Path) -> None:
+    study = Study.load(write(tmp_path, WRITING))
+    assert (study.writes, study.environment, study.reading) == (True, None, "off")
+    assert study.metrics == ("reward", "bleu", "chrf", "log_loss", "length")
+    assert (study.search.metric, study.train.lr, study.model.d_model, study.model.feed_forward) == (
+        "chrf",
+        3e-5,
+        160,
+        512,
+    )
+    assert study.data is not None
+    assert (study.data.input, study.data.target) == ("source", "target")
+    assert study.writing is not None
+    assert study.ensembles.library == ["trials", "memory", "supervised"]
+    assert study.trial_settings() == TrialSettings(task="translation", reading="off", writing=study.writing)
+    assert study.trial_settings().writes
+    assert study.space == WRITING_SPACE
+    space, notes = Space.of(study.space, study.trial_settings())
+    assert {"train.gamma", "train.gae_lambda"} <= set(space.paths())
+    assert notes == ()
+    dialogue = Study.load(write(tmp_path, "task: generation\ndata: {train: x.jsonl}\n"))
+    assert dialogue.data is not None
+    assert (dialogue.data.input, dialogue.data.target) == ("prompt", "response")
+
+
+def test_a_writers_algorithm_without_a_critic_has_no_lambda(tmp_path: Path) -> None:
+    study = Study.load(write(tmp_path, WRITING + "train: {algorithm: rloo}"))
+    space, notes = Space.of(study.space, study.trial_settings())
+    assert "train.gamma" in space.paths(), "a discount shortens what is written"
+    assert notes == ("left out of the space: train.gae_lambda (rloo does not use them)",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        WRITING,
+        WRITING + "writing: {reward: {chrf: 0.7, length: {low: 2, high: 9, weight: 0.3}}, vocabulary: 900}\nspace: {}",
+        WRITING + "search: {metric: [bleu, seconds], stopper: none}\nensembles: {builders: [minimum_bayes_risk]}",
+        "task: generation\ndata: {train: x, input: ask}\nmodel: {d_model: 32}\nspace: {model.layers: [1, 2]}",
+    ],
+)
+def test_a_resolved_study_that_writes_loads_again_equal_and_holds_nothing_of_labels(tmp_path: Path, text: str) -> None:
+    study = Study.load(write(tmp_path, text))
+    resolved = study.dump()
+    again = Study.load(write(tmp_path, resolved, "resolved.yaml"))
+    assert (again, again.dump()) == (study, resolved)
+    for word in ("env:", "costs", "text:", "word_dropout", "read_head", "class_weights"):
+        assert word not in resolved
+    check_extends(study, again)
+
+
+def test_a_resolved_study_of_labels_holds_nothing_of_writing(tmp_path: Path) -> None:
+    assert "writing" not in Study.load(write(tmp_path)).dump()
+
+
+def test_an_axis_is_added_to_the_space_of_writers(tmp_path: Path) -> None:
+    study = Study.load(write(tmp_path, WRITING), ["space.train.seed=[0, 1]"])
+    assert study.space == {**WRITING_SPACE, "train.seed": [0, 1]}

@@ -192,3 +192,39 @@ def test_a_student_is_named_with_its_bundle(results: Results) -> None:
     student = replace(results.rows[0], name="student", method="student", members=("student",), latency_ms=0.4)
     lines = text(replace(results, rows=(results.rows[0], student, *results.rows[1:])))
     assert "Student      runs/quickstart/student   it says what the ensemble says, in 0.4 ms" in lines
+
+
+def test_a_study_that_writes_is_compared_with_the_memory_in_points(
+    writing_study: Study, writing_rows: Rows, make_record: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    best = make_record(3, [0.4], settings={"train.lr": 3.1e-5, "train.lr_schedule": "linear", "train.batch_size": 64})
+    results = Results(
+        writing_study, tmp_path / "runs/translation", best, writing_rows, "minimum_bayes_risk", "", "Open the file"
+    )
+    assert text(results) == [
+        "Best trial   #3  lr 3.1e-5, linear, batch 64     test chrf 37.3   BLEU 41.3",
+        "Ensembles              valid   blend   test chrf   bleu   members     MB   ms/row   in 32",
+        "  minimum_bayes_risk    41.2    41.9   41.7 ±1.1   45.7         3   20.1     80.2    6.10",
+        "  trial-3               36.8    37.5   37.3 ±1.1   41.3         1      –        –       –   (best trial)",
+        "  memory                32.4    33.1   32.9 ±1.1   36.9         1      –        –       –   (baseline)",
+        "Exported     runs/translation/bundle   minimum_bayes_risk: +4.4 [3.5, 5.3] over the best trial, "
+        "+8.8 [7.6, 10.0] over the memory",
+        "             its utility, chrF, is the metric it is measured by: BLEU +4.0 [3.1, 4.9] over the best trial",
+        'Next         echo "Open the file" | sweepstack predict runs/translation/bundle -',
+        "             sweepstack ui runs/translation   every trial in MLflow",
+        "             runs/translation/report.html     what mattered, in pictures",
+    ]
+    assert max(len(line) for line in text(results, 80) if "sweepstack predict" not in line) <= 80
+    other = (replace(writing_rows[0], utility="bleu"), *writing_rows[1:])
+    assert not any("its utility" in line for line in text(replace(results, rows=other)))
+
+
+def test_where_texts_do_not_tell_the_metric_of_the_search_chrf_stands_in_the_table(
+    writing_study: Study, writing_rows: Rows, make_record: Make, tmp_path: Path
+) -> None:
+    searched = writing_study.search.model_copy(update={"metric": "log_loss"})
+    study = writing_study.model_copy(update={"search": searched})
+    results = Results(study, tmp_path, make_record(3, [0.4]), writing_rows, "minimum_bayes_risk")
+    assert (results.metric, results.beside) == ("chrf", ("bleu",))
+    assert any("test chrf" in line for line in text(results))

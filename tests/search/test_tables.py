@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -99,6 +100,19 @@ def test_returns_of_any_size_fit_their_columns(
     assert heading.split() == ["trial", "lr", "γ", "λ", "epoch", "reward", "reward", "std", "length", "state"]
     assert rows[0].split() == ["0", "1.0e-03", ".9900", ".800", "2/2", "487.2", "20.0", "487.2", "complete"]
     assert rows[1].split()[5:] == ["-1234.6", "20.0", "-1234.6", "complete"]
+
+
+def test_a_writer_is_shown_by_its_corpus_metrics_and_its_reward(
+    writing_study: Study, make_record: Callable[..., TrialRecord]
+) -> None:
+    space, notes = Space.of(writing_study.space, writing_study.trial_settings())
+    assert notes == (), "an episode has many decisions, so the discount matters"
+    report = {"reward": 0.412, "bleu": 41.27, "chrf": 9.04, "log_loss": 1.25, "length": 7.5}
+    record = replace(make_record(7, [0.412]), reports=(report,))
+    heading, (row,) = TrialTable(writing_study, space).lines([record], 140)
+    names = ["trial", "lr", "schedule", "batch", "γ", "λ", "start", "epoch", "chrf", "bleu", "reward", "state"]
+    assert heading.split() == names
+    assert row.split()[-5:] == ["1/2", "9.0", "41.3", ".412", "complete"]
 
 
 def test_seeds_have_a_column_and_the_metric_its_spread(

@@ -1,0 +1,30 @@
+"""What is chosen goes into the bundle, and every ensemble of the table into its MLflow run."""
+
+from typing import Any
+
+from sweepstack.ensembles.distillation import STUDENT
+from sweepstack.models.files import read_json, write_atomic
+from sweepstack.search.mirror import ensemble_state
+from sweepstack.search.record import Built, card
+from sweepstack.search.session import Session
+
+
+def export(session: Session, built: Built[Any]) -> None:
+    """The table and the bundle of what was chosen; and every ensemble's own, for MLflow, which go when it has taken
+    them. What was exported before stays as it is."""
+    write_atomic(session.folder.ensembles, built.table().to_csv(index=False))
+    classes = () if session.study.writes else session.dataset.classes
+    about = card(session.study, classes, session.hashes)
+    exported = session.folder.bundle / "bundle.json"
+    if not exported.exists() or read_json(exported).get("digest") != built.digest:
+        built.export(built.choice.chosen, session.folder.bundle, about)
+    if STUDENT in built.choice.combinations:
+        of_student = session.folder.student / "bundle.json"
+        if not of_student.exists() or read_json(of_student).get("digest") != built.digest:
+            built.export(STUDENT, session.folder.student, about)
+    for row in built.choice.rows:
+        if row.role == "ensemble" or row.name == built.choice.chosen:
+            built.export(row.name, session.scratch / row.name, about)
+            chosen = row.name == built.choice.chosen
+            luck = built.choice.optimism if chosen else None
+            session.tracker.put(ensemble_state(row, built.digest, chosen, session.scratch / row.name, luck))

@@ -1,0 +1,149 @@
+"""From finished writers to a chosen, scored and exported ensemble; every step stands in the ledger before the next.
+
+As ensembling.py does it for classification: what is decided without a reference of test is written first, the rows with
+test take its place, and each scoring of test is on record. References of blend and valid stay in this process, those of
+test are opened by one function, after the choice; workers get sources alone.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from sweepstack.ensembles.budget import Budget
+from sweepstack.ensembles.candidate_library import CandidateLibrary
+from sweepstack.ensembles.choose_texts import TextChoice, choose_texts, score_texts_test
+from sweepstack.ensembles.latency import TextMeter
+from sweepstack.ensembles.store import Member
+from sweepstack.ensembles.text_builder import TextBuilder
+from sweepstack.ensembles.text_objective import TextObjective, judged_by
+from sweepstack.models.candidates import Candidates
+from sweepstack.models.errors import StorageError
+from sweepstack.models.files import write_json
+from sweepstack.models.writer_checkpoint import load_writing_member
+from sweepstack.search.examples import differing
+from sweepstack.search.exporting import export
+from sweepstack.search.leaderboard import best
+from sweepstack.search.library import allowed, usable
+from sweepstack.search.planning import BUILDERS, text_builders_of
+from sweepstack.search.session import Session
+from sweepstack.search.text_decoding import Decoder
+from sweepstack.search.text_record import BuiltTexts
+from sweepstack.search.text_souping import souped
+from sweepstack.search.trial_record import TrialRecord
+from sweepstack.search.writing_reward import reward_of
+
+LATENCY_TEXTS = 4  # a beam search takes tens of milliseconds
+MEMORY = "memory"
+
+
+def build(session: Session) -> None:
+    """From soups to the bundle and MLflow's runs; raises StorageError where there is nothing to combine."""
+    objective = _objective(session)
+    trials = usable(session, session.trial_records())
+    if not trials:
+        raise StorageError(
+            f"{session.folder.root} has no trial that could be a member; see the reasons in leaderboard.csv"
+        )
+    soups = souped(session, trials, text_builders_of(session.study), objective)
+    members, builders = [*_members(session, trials), *soups.members], list(soups.builders)
+    session.clock.keep()
+    began = session.clock.here
+    digest = _digest(session, members, builders)
+    built = BuiltTexts.read(session.ledger, session.folder.root)
+    if built is None or built.digest != digest:
+        session.display.stage("ensembles")
+        choice = soups.on(_choice(session, members, builders, objective))
+        built = BuiltTexts(digest, tuple(members), choice, scored=False)
+        built.write(session.ledger, session.folder.root)
+        session.display.stage("ensembles", 1, 1)
+    anew = not built.scored
+    if anew:
+        built = _scored(session, built, objective, _written(session, built))
+        built.write(session.ledger, session.folder.root)
+    export(session, built)
+    if anew:
+        session.clock.beat()
+        session.ledger.set_attribute(BUILDERS, round(session.clock.here - began, 1))
+
+
+def _objective(session: Session) -> TextObjective:
+    """What texts can be judged by: a study that searches for another metric gets the nearest that they have."""
+    metric = judged_by(session.study.search.objective)
+    language, reward = session.written.language, reward_of(session.study)
+    return TextObjective(metric, language, reward(language) if reward and metric == "reward" else None)
+
+
+def _members(session: Session, trials: Sequence[TrialRecord]) -> list[Member]:
+    """Every trial that came to a result, then the company, in a fixed order."""
+    members = [Member(r.member_name, "trial", session.folder.of(r)) for r in trials]
+    members.append(Member(MEMORY, "baseline", session.memory))
+    control = best(usable(session, session.control_records()), session.study.search.objective)
+    if control is not None:
+        members.append(Member(control.member_name, "control", session.folder.of(control)))
+    return members
+
+
+def _digest(session: Session, members: Sequence[Member], builders: Sequence[TextBuilder]) -> str:
+    """Of everything that the choice depends on: the trials' values stand for their candidates."""
+    study = session.study
+    values = {r.member_name: (r.state, r.best_epoch, r.value) for r in session.trial_records()}
+    identity = [
+        [(member.name, values.get(member.name)) for member in members],
+        [repr(each) for each in builders],
+        [study.search.objective, study.search.seed, list(study.ensembles.library)],
+        [study.ensembles.budget.model_dump(), session.settings.model_dump(mode="json")["writing"]],
+        session.hashes,
+    ]
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
+
+
+def _library(session: Session, members: Sequence[Member], part: str) -> CandidateLibrary:
+    return CandidateLibrary.load(members, part, session.hashes[part], session.pairs.parts[part].inputs)
+
+
+def _choice(
+    session: Session, members: Sequence[Member], builders: Sequence[TextBuilder], objective: TextObjective
+) -> TextChoice:
+    parts, study = session.pairs.parts, session.study
+    choice = choose_texts(
+        _library(session, members, "blend"),
+        parts["blend"].references,
+        _library(session, members, "valid"),
+        parts["valid"].references,
+        builders,
+        objective,
+        decode=Decoder(session, tuple(members)),
+        seed=study.search.seed,
+        allowed=allowed(study.ensembles.library),
+        measure=TextMeter(members, parts["blend"].inputs[:LATENCY_TEXTS], load_writing_member),
+        budget=Budget(**study.ensembles.budget.model_dump()),
+    )
+    searched = study.search.objective
+    if objective.metric == searched:
+        return choice
+    said = f"texts are chosen by {objective.metric}, as {searched} cannot be worked out of a text"
+    return replace(choice, notes=(*choice.notes, said))
+
+
+def _written(session: Session, built: BuiltTexts) -> dict[str, Candidates]:
+    """What every row of the table writes for test; nothing here knows what should be written."""
+    decoder = Decoder(session, built.members)
+    return built.choice.write(_library(session, built.members, "test"), "test", decoder)
+
+
+def _scored(
+    session: Session, built: BuiltTexts, objective: TextObjective, written: Mapping[str, Candidates]
+) -> BuiltTexts:
+    """The rows with test. The choice stands in the ledger already; the scoring is put on record."""
+    scorings = session.ledger.attribute("test_scorings") or []
+    session.ledger.set_attribute(
+        "test_scorings",
+        [*scorings, {"digest": built.digest, "when": time.time(), "rows": [r.name for r in built.choice.rows]}],
+    )
+    part = session.pairs.parts["test"]
+    rows = score_texts_test(built.choice, written, part.inputs, part.references, objective)
+    shown = differing(built.choice, written, part.inputs, part.references, objective, built.digest)
+    write_json(session.folder.examples, None if shown is None else shown.to_json())
+    return replace(built, choice=replace(built.choice, rows=rows), scored=True)

@@ -1,0 +1,32 @@
+"""Which writers a soup may be made of: as souping.py has it for classifiers, those of one supervised start alone."""
+
+from collections.abc import Sequence
+
+from sweepstack.ensembles.soup import Ingredient
+from sweepstack.ensembles.text_builder import TextBuilder
+from sweepstack.ensembles.text_objective import TextObjective
+from sweepstack.ensembles.writer_soup import WriterSoup, WriterSoupJob, cook_writer, read_writer_result
+from sweepstack.models.writing_supervised import writing_start_hash
+from sweepstack.search.repetitions import settings_of_repetition
+from sweepstack.search.session import Session
+from sweepstack.search.souping import Recipe, Souped, by_recipe, digest_of
+from sweepstack.search.trial_record import TrialRecord
+
+
+def souped(
+    session: Session, usable: Sequence[TrialRecord], builders: Sequence[TextBuilder], objective: TextObjective
+) -> Souped[TextBuilder]:
+    """The soup that a builder of writers wants, see :func:`souping.by_recipe`."""
+    decided = session.decided()
+
+    def start_of(record: TrialRecord) -> str:
+        """The start itself, byte for byte where it is there."""
+        settings = settings_of_repetition(decided.with_values(record.settings), record.settings, record.best_repetition)
+        return digest_of(session.folder.starts / writing_start_hash(settings, session.written) / "weights.safetensors")
+
+    def job_of(kind: str, ingredients: Sequence[Ingredient]) -> WriterSoupJob:
+        folder, device = session.folder.soups, session.study.device
+        return WriterSoupJob.of(kind, ingredients, objective, session.hashes, folder, device)
+
+    recipe = Recipe(WriterSoup, start_of, job_of, cook_writer, session.written, read_writer_result)
+    return by_recipe(session, usable, builders, recipe)
