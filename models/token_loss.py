@@ -37,8 +37,8 @@ def token_losses(logits: Tensor, tokens: Tensor, label_smoothing: float = 0.0) -
 
 
 class _Smoothed(torch.autograd.Function):
-    """A gradient by hand, because the logits are the largest thing there is: as torch composes it from logsumexp, gather
-    and mean, it goes over them several times more."""
+    """A gradient by hand, because the logits are the largest thing there is: as torch composes it from logsumexp,
+    gather and mean, it goes over them several times more."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, tokens: Tensor, label_smoothing: float) -> Tensor:

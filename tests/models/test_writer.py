@@ -126,3 +126,14 @@ def test_sinusoids_are_those_of_the_paper() -> None:
     t = torch.arange(3.0)
     close(got, torch.stack([t.sin(), (t / 100).sin(), t.cos(), (t / 100).cos()], dim=1))
     assert sinusoids(2, 5).shape == (2, 5)
+
+
+def test_in_bfloat16_it_says_nearly_the_same_in_float32(writer: Writer) -> None:
+    full = writer.logits(writer.states(writer.encode(SOURCES), TARGETS)).softmax(-1)
+    writer.precision = "bfloat16"
+    memory = writer.encode(SOURCES)
+    states = writer.states(memory, TARGETS)
+    logits = writer.logits(states)
+    assert {memory.states.dtype, states.dtype, logits.dtype} == {torch.float32}
+    assert 0 < (logits.softmax(-1) - full).abs().max() < 0.1
+    assert (logits[..., :3] <= NEVER / 2).all()
