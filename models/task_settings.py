@@ -183,7 +183,14 @@ def with_study_defaults(tree: Mapping[str, Any]) -> dict[str, Any]:
     own = STUDY_DEFAULTS.get(task, {}) if isinstance(task, str) else {}
     if "data" not in tree:  # which is missing, and that is said of it
         own = {section: values for section, values in own.items() if section != "data"}
+    elif _named_folds(tree["data"]):  # which take the place of shares, and are spoken of as they are
+        own = {**own, "data": {key: value for key, value in own.get("data", {}).items() if key != "splits"}}
     return _merged(with_defaults(tree), own)
+
+
+def _named_folds(data: Any) -> bool:
+    splits = data.get("splits") if isinstance(data, Mapping) else None
+    return isinstance(splits, Mapping) and "folds" in splits
 
 
 def _merged(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

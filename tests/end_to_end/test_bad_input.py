@@ -39,7 +39,7 @@ CASES: dict[str, tuple[dict[str, Any], Callable[[Path], Any], tuple[str, ...]]] 
     "unknown nested key": ({"train": {"lr_shedule": "cosine"}}, NOTHING, ("train.lr_shedule", "lr_schedule")),
     "wrong type": ({"search": {"trials": "many"}}, NOTHING, ("search.trials", "many", "integer")),
     "no population": ({"search": {"stopper": "pbt", "trials": 3}}, NOTHING, ("search.trials", "under pbt", "got 3")),
-    "unavailable task": ({"task": "translation"}, NOTHING, ("translation", "not available", "classification")),
+    "unknown task": ({"task": "summarisation"}, NOTHING, ("task", "summarisation", "translation", "classification")),
     "log bound of zero": ({"space": {"train.lr": {"log": [0, 0.1]}}}, NOTHING, ("space.train.lr", "0", "log")),
     "unknown setting in space": ({"space": {"train.gama": [0.9, 1.0]}}, NOTHING, ("train.gama", "train.gamma")),
     "splits above one": (

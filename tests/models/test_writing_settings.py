@@ -29,8 +29,8 @@ def test_a_writing_task_has_defaults_of_its_own(task: str) -> None:
     assert settings.writing == Writing()
     assert settings.reading == "off"
     assert (settings.model.d_model, settings.model.layers, settings.model.feed_forward) == (160, 2, 512)
-    assert (settings.train.lr, settings.train.freeze, settings.train.dropout) == (3e-5, "none", False)
-    assert (settings.train.warm_start.epochs, settings.train.warm_start.lr_schedule) == (24, "linear")
+    assert (settings.train.lr, settings.train.freeze, settings.train.dropout) == (1e-4, "none", False)
+    assert (settings.train.warm_start.epochs, settings.train.warm_start.lr_schedule) == (60, "linear")
     assert TrialSettings.model_validate_json(settings.model_dump_json()) == settings
     assert TRANSLATION.with_values({"writing.decode.beam": 8}).writing == Writing.model_validate(
         {"decode": {"beam": 8}}

@@ -94,6 +94,7 @@ def threads() -> str:
     return os.environ["OMP_NUM_THREADS"]
 
 
+@pytest.mark.slow  # it sends signals to its own process, which no runner may share
 def test_a_session_works_and_leaves_nothing(short: Path, tmp_path: Path) -> None:
     before, handler = environment(), signal.getsignal(signal.SIGTERM)
     cluster = Cluster(RunFolder(tmp_path / "run"))

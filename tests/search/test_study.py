@@ -397,7 +397,7 @@ def test_a_study_that_writes_needs_nothing_but_its_task_and_data(tmp_path: Path)
     assert study.metrics == ("reward", "bleu", "chrf", "log_loss", "length")
     assert (study.search.metric, study.train.lr, study.model.d_model, study.model.feed_forward) == (
         "chrf",
-        3e-5,
+        1e-4,
         160,
         512,
     )

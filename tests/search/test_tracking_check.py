@@ -44,7 +44,9 @@ def closed_port() -> int:
         ("sqlite://", ("names no file",)),
         ("sqlite:///:memory:", ("names no file",)),
         ("sqlite:////proc/sweepstack/mlflow.db", ("/proc", "folder")),
-        (f"http://127.0.0.1:{closed_port()}", ("tracking store http://127.0.0.1:", "refused")),
+        pytest.param(
+            f"http://127.0.0.1:{closed_port()}", ("tracking store http://127.0.0.1:", "refused"), id="closed port"
+        ),
         ("postgresql+nowhere://me:secret@127.0.0.1/x", ("postgresql", "nowhere")),
     ],
 )
