@@ -20,7 +20,6 @@ from sweepstack.models.bpe import Tokenizers
 from sweepstack.models.candidates import Candidates
 from sweepstack.models.checkpoints import pick_device
 from sweepstack.models.decoding import WriterTokens, written
-from sweepstack.models.errors import StudyError
 from sweepstack.models.gradient_noise import logged
 from sweepstack.models.optimizers import make_optimizer
 from sweepstack.models.pairs import WritingData
@@ -81,8 +80,6 @@ class WritingStage(ABC):
         metric: str,
         reward_of: RewardOf | None = None,
     ) -> None:
-        if settings.reading != "off":
-            raise StudyError("reading must be off: writing while a source is read is not available in this version")
         self._settings = settings = writing_precision(settings, data, starts)
         assert settings.writing is not None
         self._data, self._metric, self._writing = data, metric, settings.writing
