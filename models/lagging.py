@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sweepstack.models.bpe import SIGN, SPECIAL
+from sweepstack.models.cleaning import clean
 
 SPACE, LETTER, MARK, SINGLE = range(4)  # single: a sign of a script without spaces, each of which is a word
 
@@ -40,12 +41,13 @@ def word_tables(entries: Sequence[str]) -> Tensor:
     rows = []
     for place, entry in enumerate(entries):
         kinds = [_kind(character) for character in entry] if place >= len(SPECIAL) else [SINGLE] * (place > 0)
-        begins = [
-            kind in (LETTER, MARK) and kind != before for before, kind in zip([None, *kinds], kinds, strict=False)
-        ]
-        words = sum(begins) + kinds.count(SINGLE)
-        rows.append((kinds[0], kinds[-1], words) if kinds else (SPACE, SPACE, 0))
+        rows.append((kinds[0], kinds[-1], _words(kinds)) if kinds else (SPACE, SPACE, 0))
     return torch.tensor(rows)
+
+
+def whole_lagging(texts: Sequence[str]) -> tuple[float, ...]:
+    """Of what is written when all of each text has been read: as many words as it has."""
+    return tuple(float(_words([_kind(character) for character in clean(text)])) for text in texts)
 
 
 def last_words(sources: Tensor, tables: Tensor) -> Tensor:
@@ -55,6 +57,12 @@ def last_words(sources: Tensor, tables: Tensor) -> Tensor:
     before = torch.nn.functional.pad(last[:, :-1], (1, 0))
     goes_on = (first == before) & ((first == LETTER) | (first == MARK))
     return (words - goes_on.long()).cumsum(1).sub(1).clamp(min=0)
+
+
+def _words(kinds: Sequence[int]) -> int:
+    before = [None, *kinds]
+    runs = sum(kind in (LETTER, MARK) and kind != other for other, kind in zip(before, kinds, strict=False))
+    return runs + kinds.count(SINGLE)
 
 
 def _kind(character: str) -> int:

@@ -185,8 +185,8 @@ def translate(writer: SimultaneousWriter, memory: Prefixes, most: int, choose: C
 
 def read_and_written(
     writer: SimultaneousWriter, tokenizers: Tokenizers, texts: Sequence[str], choose: Choose, batch: int = 64
-) -> tuple[Candidates, list[float]]:
-    """One text for each, as ``choose`` reads it, and the average lagging of each in words."""
+) -> Candidates:
+    """One text for each, as ``choose`` reads it, and how far it lags behind."""
     sources = torch.from_numpy(tokenizers.encode_sources(texts, writer.shape.max_source))
     lengths = (sources != PADDING).sum(1)
     found, scores, lagging = [""] * len(texts), [0.0] * len(texts), [0.0] * len(texts)
@@ -196,4 +196,4 @@ def read_and_written(
         of_rows = zip(rows.tolist(), made.tokens.tolist(), made.log_probs.tolist(), made.lagging.tolist(), strict=True)
         for row, tokens, score, behind in of_rows:
             found[row], scores[row], lagging[row] = tokenizers.target.decode(tokens), score, behind
-    return Candidates(tuple((text,) for text in found), tuple((score,) for score in scores)), lagging
+    return Candidates(tuple((text,) for text in found), tuple((score,) for score in scores), tuple(lagging))

@@ -17,7 +17,6 @@ from sweepstack.models.second_stage import Optimisation, Reports, so_far
 from sweepstack.models.settings import TrialSettings
 from sweepstack.models.simultaneous import SimultaneousWriter, read_and_written
 from sweepstack.models.simultaneous_player import SimultaneousPlayer
-from sweepstack.models.writing_settings import LAGGING
 from sweepstack.models.writing_stage import RewardOf, WritingControlStage, WritingStage, candidate_metrics
 from sweepstack.models.writing_supervised import log_loss
 
@@ -40,18 +39,11 @@ class SimultaneousStage(WritingStage):
         """What is written for valid, and all that it comes to but the log loss."""
         part = self._data.parts["valid"]
         assert part.references is not None
-        candidates, behind = self._read("valid")
-        metrics = candidate_metrics(
-            candidates, part.inputs, part.references, self._reward, self._data.language, self._tokenizers
-        )
-        metrics[LAGGING] = sum(behind) / len(behind)
-        metrics["reward"] -= self._settings.read_cost * metrics[LAGGING]
-        return candidates, metrics
+        candidates, rest = self._written("valid"), (self._reward, self._data.language, self._tokenizers)
+        cost = self._settings.read_cost
+        return candidates, candidate_metrics(candidates, part.inputs, part.references, *rest, cost=cost)
 
     def _written(self, name: str) -> Candidates:
-        return self._read(name)[0]
-
-    def _read(self, name: str) -> tuple[Candidates, list[float]]:
         inputs = self._data.parts[name].inputs
         return read_and_written(self.reader, self._tokenizers, inputs, self.reader.chooses())
 

@@ -74,7 +74,7 @@ WHILE_READING: dict[str, Any] = {
     "train": {
         "freeze": "encoder",  # the translator: whether to read on is what is learned
         "epochs": 4,
-        "lr": 1e-2,
+        "lr": 3e-2,  # of a head of a few hundred weights, which a rollout moves little
         "batch_size": 64,
         "ppo": {"cross_entropy": 0.0},
     },

@@ -102,10 +102,6 @@ class SimultaneousMember(WriterMember):
     """A writer that translates while it reads: greedily, so it has one text for each."""
 
     def write(self, texts: Sequence[str], n: int = 1) -> Candidates:
-        return self.read_and_write(texts)[0]
-
-    def read_and_write(self, texts: Sequence[str]) -> tuple[Candidates, list[float]]:
-        """The average lagging of each text, too, in words."""
         assert isinstance(self.writer, SimultaneousWriter)
         return read_and_written(self.writer, self.tokenizers, texts, self.writer.chooses())
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sweepstack.models.bpe import SPECIAL
-from sweepstack.models.lagging import average_lagging, last_words, wait_k, word_tables
+from sweepstack.models.lagging import average_lagging, last_words, wait_k, whole_lagging, word_tables
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,7 @@ def test_a_word_ends_where_the_next_one_begins_and_signs_are_words_of_their_own(
     }
     for text, expected in texts.items():
         assert last_words(torch.tensor([[place[each] for each in text] + [0]]), tables)[0, :-1].tolist() == expected
+
+
+def test_who_has_read_everything_lags_by_as_many_words_as_there_are() -> None:
+    assert whole_lagging(["Open the file (%d).", "打开 file", ""]) == (6.0, 3.0, 0.0)

@@ -2,10 +2,12 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from sweepstack.models.bpe import BEGIN, Tokenizers
+from sweepstack.models.candidates import Candidates
 from sweepstack.models.decoding import WriterTokens, greedy
 from sweepstack.models.lagging import wait_k
 from sweepstack.models.settings import Model, Reading
@@ -77,12 +79,12 @@ def test_what_is_written_step_by_step_is_the_likeliest_along_its_path(tokenizers
 
 def test_a_batch_reads_and_writes_as_each_text_alone(tokenizers: Tokenizers) -> None:
     writer = make(tokenizers)
-    together, behind = read_and_written(writer, tokenizers, TEXTS, writer.chooses(), batch=3)
+    together = read_and_written(writer, tokenizers, TEXTS, writer.chooses(), batch=3)
     for place, text in enumerate(TEXTS):
-        alone, lag = read_and_written(writer, tokenizers, [text], writer.chooses())
-        assert alone.best == [together.best[place]]
-        assert lag == pytest.approx([behind[place]])
-    assert read_and_written(writer, tokenizers, [], writer.chooses())[1] == []
+        alone, row = read_and_written(writer, tokenizers, [text], writer.chooses()), together.rows(np.array([place]))
+        assert alone.best == row.best
+        assert alone.lagging == pytest.approx(row.lagging)
+    assert read_and_written(writer, tokenizers, [], writer.chooses()) == Candidates((), (), ())
 
 
 def test_rounds_hold_every_read_and_every_token(tokenizers: Tokenizers) -> None:
