@@ -138,15 +138,17 @@ class Translations:
     tokens: Tensor  # (B, T): 0-padded, END kept
     log_probs: Tensor  # (B,): mean of a token
     lagging: Tensor  # (B,): in words
+    read: Tensor  # (B, T): segments, when each token was written
     observations: Tensor  # (B, I, FEATURES)
     decided: Tensor  # (B, I) bool: the text's turn,
-    free: Tensor  # (B, I) bool: and there was something to read,
+    free: Tensor  # (B, I) bool: and reading was a choice,
     reads: Tensor  # (B, I) bool: and it was read
 
 
 @torch.no_grad()
 def translate(writer: SimultaneousWriter, memory: Prefixes, most: int, choose: Choose) -> Translations:
-    """The likeliest token each time that ``choose`` does not read on, ``most`` at most. The first segment is read."""
+    """The likeliest token each time that ``choose`` does not read on, ``most`` at most. The first segment is read, and
+    before END all are: a text that ended earlier would leave out what it has not read, and gain by it in lagging."""
     count, read, b = memory.count, memory.first, len(memory.states)
     cache, last = writer.begin(memory), torch.full((b,), BEGIN, device=memory.states.device)
     writing = just_read = torch.ones_like(last, dtype=torch.bool)
@@ -157,28 +159,31 @@ def translate(writer: SimultaneousWriter, memory: Prefixes, most: int, choose: C
             states, after = writer.step(cache._replace(mask=memory.sees(read[:, None])[:, None]), last)
             log_probs = writer.logits(states).log_softmax(-1)
             seen = writer.observe(log_probs, read, written, just_read)
-            free = deciding & (read < count)
-            reads = free & choose(seen, read, written)
+            unread, best = deciding & (read < count), log_probs.max(-1)
+            ends = unread & (best.indices == END)
+            free = unread & ~ends
+            reads = ends | (free & choose(seen, read, written))
             rounds.append((seen, deciding, free, reads))
             if not bool(reads.any()):
                 break
             read, deciding, just_read = read + reads, reads, reads
         cache, just_read = after, torch.zeros_like(writing)
-        best = log_probs.max(-1)
         last = best.indices.where(writing, PADDING)
         tokens.append(last)
         gained.append(best.values.where(writing, 0))
-        path.append(torch.minimum(read * writer.reading.segment, memory.words))
+        path.append(read)
         writing = writing & (last != END)
         if not bool(writing.any()):
             break
-    written_tokens = torch.stack(tokens, dim=1)
+    written_tokens, read = torch.stack(tokens, dim=1), torch.stack(path, dim=1)
+    words = torch.minimum(read * writer.reading.segment, memory.words[:, None])
     lengths = (written_tokens != PADDING).sum(1)
     shown = ((written_tokens != PADDING) & (written_tokens != END)).sum(1).clamp(min=1)
     return Translations(
         written_tokens,
         torch.stack(gained, dim=1).sum(1) / lengths,
-        average_lagging(torch.stack(path, dim=1), shown, memory.words),
+        average_lagging(words, shown, memory.words),
+        read,
         *(torch.stack(each, dim=1) for each in zip(*rounds, strict=True)),
     )
 

@@ -1,7 +1,7 @@
 """Episodes of translating while reading: what is decided is whether to read on or to write the likeliest token.
 
 The translator is fixed, so an episode is what it made of a sequence of decisions, and what these were judged from is
-all that learning needs. A decision counts where there was something left to read. The reward comes with the last one:
+all that learning needs. A decision counts where reading was a choice. The reward comes with the last one:
 that of the text as a whole, minus the cost of each word of its average lagging.
 """
 
@@ -75,7 +75,7 @@ class SimultaneousPlayer:
         counts = torch.bincount(row, minlength=len(group))
         step = torch.arange(len(row), device=device) - (counts.cumsum(0) - counts)[row]
         observations, free = made.observations[row, place], made.free[row, place]
-        actions = made.reads[row, place].long()
+        actions = (made.reads & made.free)[row, place].long()
         distribution, values = self._judged(observations, free)
         if not torch.isfinite(values.sum() + observations.sum()):
             raise TrainingError("what the policy says is not a number any more; lower train.lr")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sweepstack.models.bpe import BEGIN, Tokenizers
+from sweepstack.models.bpe import BEGIN, END, Tokenizers
 from sweepstack.models.candidates import Candidates
 from sweepstack.models.decoding import WriterTokens, greedy
 from sweepstack.models.lagging import wait_k
@@ -72,8 +72,10 @@ def test_what_is_written_step_by_step_is_the_likeliest_along_its_path(tokenizers
     made = translate(writer, memory, 8, waits(k))
     inputs = torch.cat([torch.full((4, 1), BEGIN), made.tokens[:, :-1]], dim=1)
     path = wait_k(torch.full((4,), k), inputs.shape[1], memory.count)
-    logits = writer.logits(writer.along(memory, inputs, path))
-    there = made.tokens > 0
+    there, ends = made.tokens > 0, made.tokens == END
+    assert (made.read == path)[there & ~ends].all()
+    assert (made.read == memory.count[:, None])[ends].all(), "before END everything is read"
+    logits = writer.logits(writer.along(memory, inputs, made.read))
     assert logits.argmax(-1)[there].tolist() == made.tokens[there].tolist()
 
 
@@ -94,10 +96,9 @@ def test_rounds_hold_every_read_and_every_token(tokenizers: Tokenizers) -> None:
     made = translate(writer, memory, 8, waits(2))
     assert made.observations.shape == (*made.decided.shape, FEATURES)
     assert ((made.decided & ~made.reads).sum(1) == (made.tokens > 0).sum(1)).all()
-    assert not (made.reads & ~made.free).any()
-    assert not (made.free & ~made.decided).any()
-    lengths = (made.tokens > 0).sum(1)
-    assert made.reads.sum(1).tolist() == (torch.minimum(lengths + 1, memory.count) - 1).tolist()
+    assert not ((made.free | made.reads) & ~made.decided).any()
+    last = (made.tokens > 0).sum(1) - 1
+    assert made.reads.sum(1).tolist() == (made.read[torch.arange(4), last] - 1).tolist()
 
 
 def test_what_stands_behind_the_last_segment_is_not_read(tokenizers: Tokenizers) -> None:
