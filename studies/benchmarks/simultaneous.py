@@ -4,6 +4,11 @@
 
 All translate with the same weights, which were trained by paths drawn at random for EPOCHS (24) epochs; a learned
 policy differs by what a word of lagging costs. Figures are of test, the reward is chrF of a sentence, one thread.
+
+It has not been run at 24 epochs. With a smaller translator (one layer of 128, 14 epochs; valid, 5% of the pairs, one
+seed): BLEU 23.5 at .72 words behind for wait-1, 25.9 at 1.58 for wait-2, 24.9 at 2.23 for wait-3, 26.6 at 3.33 for
+wait-5; a policy to which a word costs .03, two epochs on, 22.5 at .66. It had learned to hurry, and was no better than
+wait-1.
 """
 
 import sys
