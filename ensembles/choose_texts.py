@@ -64,7 +64,10 @@ def choose_texts(
     fewer than two different sources.
     """
     objective = objective.remembering()
-    on_valid = [objective.samples(valid.sources, valid_references, candidates.best) for candidates in valid.candidates]
+    on_valid = [
+        objective.samples(valid.sources, valid_references, candidates.best, candidates.lagging)
+        for candidates in valid.candidates
+    ]
     order = sorted(range(len(on_valid)), key=lambda place: (-on_valid[place][objective.metric].score, place))
     fold = _folds(blend.sources, seed)
     samples: dict[str, dict[str, Sample]] = {}
@@ -84,7 +87,7 @@ def choose_texts(
         if scored is None:
             texts = written_by(combination, valid, "valid", decode).best
             scored = objective.samples(valid.sources, valid_references, texts)
-        samples[name] = objective.samples(blend.sources, blend_references, said.best)
+        samples[name] = objective.samples(blend.sources, blend_references, said.best, said.lagging)
         combinations[name] = combination
         cost = serving(combination.members[0]) if alone else None if measure is None else measure(combination)
         rows.append(
@@ -158,7 +161,7 @@ def score_texts_test(
 
     Call it when the choice stands in the ledger. ``written`` by row name, as of ``TextChoice.write``.
     """
-    samples = {name: objective.samples(sources, references, said.best) for name, said in written.items()}
+    samples = {name: objective.samples(sources, references, said.best, said.lagging) for name, said in written.items()}
     trial = next((row.name for row in choice.rows if row.role == "trial"), None)
     memory = next((row.name for row in choice.rows if row.role == "baseline"), None)
 

@@ -13,6 +13,7 @@ import numpy as np
 from sweepstack.ensembles.comparison import NORMAL_95, Sample, Values, half_width, resampled_means
 from sweepstack.ensembles.utility import pairwise
 from sweepstack.models.text_metrics import score_of, statistics
+from sweepstack.models.writing_settings import LAGGING
 
 Reward = Callable[[Sequence[str], Sequence[str] | None, Sequence[str]], Values]
 CORPUS_METRICS = ("chrf", "bleu")
@@ -29,6 +30,7 @@ class TextObjective:
     metric: str  # chrf, bleu or reward; of all three more is better
     language: str  # of the references, see text_metrics
     reward: Reward | None = None  # (sources, references, texts) → (rows,), as in models/rewards.py
+    cost: float = 0.0  # that a word of lagging takes from the reward
 
     def __post_init__(self) -> None:
         if self.metric not in self.metrics_known:
@@ -43,14 +45,25 @@ class TextObjective:
         """What tells candidates of one row apart: the metric itself where it is BLEU or chrF, else chrF."""
         return self.metric if self.metric in CORPUS_METRICS else "chrf"
 
-    def samples(self, sources: Sequence[str], references: Sequence[str], texts: Sequence[str]) -> dict[str, Sample]:
-        """What each metric is worked out from; the rows of all three are the same."""
+    def samples(
+        self,
+        sources: Sequence[str],
+        references: Sequence[str],
+        texts: Sequence[str],
+        lagging: Sequence[float] | None = None,
+    ) -> dict[str, Sample]:
+        """What each metric is worked out from; the rows of all are the same. ``lagging`` (rows,): in words, of texts
+        that were written while a source was read."""
         found = {}
         for metric in CORPUS_METRICS:
             counts = statistics(texts, references, self.language, metric).astype(np.float64)
             found[metric] = Sample(counts, partial(_of_means, rows=len(counts), metric=metric))
+        behind = None if lagging is None else np.asarray(lagging, dtype=np.float64)
+        if behind is not None:
+            found[LAGGING] = Sample.mean_of(behind)
         if self.reward is not None:
-            found["reward"] = Sample.mean_of(np.asarray(self.reward(sources, references, texts), dtype=np.float64))
+            rewards = np.asarray(self.reward(sources, references, texts), dtype=np.float64)
+            found["reward"] = Sample.mean_of(rewards if behind is None else rewards - self.cost * behind)
         return found
 
     def metrics(self, sources: Sequence[str], references: Sequence[str], texts: Sequence[str]) -> dict[str, float]:

@@ -85,6 +85,11 @@ class Bpe:
         """Number of ids, the special ones included."""
         return len(self._entries)
 
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """By their ids, SPECIAL first."""
+        return self._entries
+
     def encode(self, text: str) -> list[int]:
         """The tokens of the cleaned text, without special ones; UNKNOWN for a character that is in no entry."""
         return self.encode_all([text])[0]

@@ -22,10 +22,13 @@ class Candidates:
 
     texts: tuple[tuple[str, ...], ...]
     scores: tuple[tuple[float, ...], ...]
+    lagging: tuple[float, ...] | None = None  # (rows,): of the best text, in words, where it was written while reading
 
     def __post_init__(self) -> None:
         if [len(row) for row in self.texts] != [len(row) for row in self.scores] or not all(self.texts):
             raise ValueError("every row needs at least one text and a score for each")
+        if self.lagging is not None and len(self.lagging) != len(self.texts):
+            raise ValueError(f"{len(self.texts)} rows need as many laggings, but got {len(self.lagging)}")
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -38,7 +41,8 @@ class Candidates:
     def rows(self, index: NDArray[Any]) -> "Candidates":
         """Those of some rows, by their indices or by a mask."""
         chosen = np.arange(len(self))[index]
-        return Candidates(tuple(self.texts[i] for i in chosen), tuple(self.scores[i] for i in chosen))
+        behind = None if self.lagging is None else tuple(self.lagging[i] for i in chosen)
+        return Candidates(tuple(self.texts[i] for i in chosen), tuple(self.scores[i] for i in chosen), behind)
 
     def save(self, path: Path, rows_hash: str) -> None:
         """Writes them as safetensors; ``rows_hash`` says which rows of which data they belong to."""
@@ -49,6 +53,8 @@ class Candidates:
             "counts": np.array([len(row) for row in self.texts], dtype=np.int64),
             "scores": np.array([score for row in self.scores for score in row], dtype=np.float64),
         }
+        if self.lagging is not None:
+            tensors["lagging"] = np.array(self.lagging, dtype=np.float64)
         write_atomic(path, save(tensors, {"rows_hash": rows_hash}))
 
     @staticmethod
@@ -56,10 +62,12 @@ class Candidates:
         """The candidates and the hash of the rows that they belong to."""
         with safe_open(path, framework="numpy") as file:
             content, ends, counts, scores = (file.get_tensor(name) for name in ("bytes", "ends", "counts", "scores"))
+            behind = file.get_tensor("lagging") if "lagging" in file.keys() else None  # noqa: SIM118  # no mapping
             rows_hash: str = file.metadata()["rows_hash"]
         joined, begins = content.tobytes(), [0, *ends.tolist()]
         texts = [joined[begin:end].decode() for begin, end in zip(begins, ends.tolist(), strict=False)]
         lasts = np.cumsum(counts)
         rows = [slice(last - count, last) for count, last in zip(counts.tolist(), lasts.tolist(), strict=True)]
         of_rows = tuple(tuple(texts[row]) for row in rows)
-        return Candidates(of_rows, tuple(tuple(scores[row].tolist()) for row in rows)), rows_hash
+        lagging = None if behind is None else tuple(behind.tolist())
+        return Candidates(of_rows, tuple(tuple(scores[row].tolist()) for row in rows), lagging), rows_hash

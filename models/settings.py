@@ -320,7 +320,25 @@ class TrialSettings(Settings):
             raise SettingError("reading.unit", f"must be words under task translation, but got {self.reading.unit}")
         if self.reading.interval is not None:
             raise SettingError("reading.cost", "must be one number under task translation, but got an interval")
+        self._can_be_read(self.writing)
         return self
+
+    def _can_be_read(self, writing: Writing) -> None:
+        """What translation does not do while it reads."""
+        given: dict[str, tuple[Any, Any]] = {
+            "writing.decode.beam": (writing.decode.beam, 1),
+            "writing.increments": (writing.increments, False),
+            "train.freeze": (self.train.freeze, "encoder"),
+            "train.dropout": (self.train.dropout, False),
+            "train.ppo.cross_entropy": (self.train.ppo.cross_entropy, 0.0),
+        }
+        for key, (value, only) in given.items():
+            if value != only:
+                raise SettingError(
+                    key,
+                    f"must be {str(only).lower()} where a translation is written while its source is read, but got "
+                    f"{str(value).lower()}; take it out",
+                )
 
     @model_validator(mode="after")
     def _is_used(self) -> Self:

@@ -10,6 +10,8 @@ spread over ``env.copies``: 2,048 decisions a rollout, ten passes of minibatches
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+from pydantic import BaseModel
+
 Family = Literal["classification", "writing", "environment"]
 PREFIX = "gym:"
 WRITING_TASKS = ("translation", "generation")
@@ -65,6 +67,19 @@ DEFAULTS: dict[Family, dict[str, Any]] = {
     },
 }
 """Of a trial's sections."""
+
+WHILE_READING: dict[str, Any] = {
+    "reading": {"segment": 1, "max_segments": 48, "cost": 0.01},
+    "writing": {"decode": {"beam": 1, "candidates": 1}},
+    "train": {
+        "freeze": "encoder",  # the translator: whether to read on is what is learned
+        "epochs": 4,
+        "lr": 3e-2,  # of a head of a few hundred weights, which a rollout moves little
+        "batch_size": 64,
+        "ppo": {"cross_entropy": 0.0},
+    },
+}
+"""Of translation that is written while its source is read, before those of its family."""
 
 SPLITS = {"policy": 0.05, "valid": 0.05, "blend": 0.05}  # most pairs go to the start, which all else builds on
 STUDY_DEFAULTS: dict[str, dict[str, Any]] = {
@@ -174,13 +189,21 @@ def without_foreign(tree: Mapping[str, Any], task: object, prefix: str = "") -> 
 
 def with_defaults(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The raw ``tree`` of a trial's settings, with the defaults of its task where it says nothing."""
-    return _merged(tree, DEFAULTS[family(tree.get("task"))])
+    own = DEFAULTS[family(tree.get("task"))]
+    return _merged(tree, _merged(WHILE_READING, own) if writes_while_reading(tree) else own)
+
+
+def writes_while_reading(tree: Mapping[str, Any]) -> bool:
+    """Whether the raw ``tree`` is of a task that writes and has a ``reading`` that is not off."""
+    return is_writing(tree.get("task")) and isinstance(tree.get("reading"), Mapping | BaseModel)
 
 
 def with_study_defaults(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The raw ``tree`` of a whole study, with the defaults of its task where it says nothing."""
     task = tree.get("task")
     own = STUDY_DEFAULTS.get(task, {}) if isinstance(task, str) else {}
+    if writes_while_reading(tree):
+        own = {**own, "search": {"metric": "reward"}}  # the one that what is read counts in
     if "data" not in tree:  # which is missing, and that is said of it
         own = {section: values for section, values in own.items() if section != "data"}
     elif _named_folds(tree["data"]):  # which take the place of shares, and are spoken of as they are

@@ -24,7 +24,8 @@ from sweepstack.models.pairs import WritingData
 from sweepstack.models.resume import forget_state as forget_state
 from sweepstack.models.resume import holds_state, load_state, read_reports, save_state
 from sweepstack.models.settings import TrialSettings
-from sweepstack.models.writing_stage import RewardOf, WritingControlStage, WritingPolicyStage
+from sweepstack.models.simultaneous_stage import SimultaneousControlStage, SimultaneousPolicyStage
+from sweepstack.models.writing_stage import RewardOf, WritingControlStage, WritingPolicyStage, WritingStage
 
 
 class Stage(Protocol):
@@ -159,7 +160,9 @@ class Trainer:
         assert self._data is not None
         control = self.settings.train.algorithm == "supervised"
         if isinstance(self._data, WritingData):
-            writes = WritingControlStage if control else WritingPolicyStage
+            writes: type[WritingStage] = WritingControlStage if control else WritingPolicyStage
+            if self.settings.reading != "off":
+                writes = SimultaneousControlStage if control else SimultaneousPolicyStage
             return writes(self.settings, self._data, self._starts, self.metric, self._reward_of)
         reads = ControlStage if control else PolicyStage
         return reads(self.settings, self._data, self._starts, self.metric, self._cost)

@@ -98,20 +98,14 @@ class Writer(nn.Module):
 
     def encode(self, sources: Tensor) -> Memory:
         """sources (B, S), 0-padded; one without any token is read as a single UNKNOWN."""
-        sources = sources.long()
-        first = torch.where(sources[:, :1] == PADDING, UNKNOWN, sources[:, :1])
-        sources = torch.cat([first, sources[:, 1:]], dim=1)
+        sources = never_empty(sources)
         there = sources != PADDING
-        transform = compiled(Writer._encode) if self.compiled else Writer._encode
-        with autocast(self.precision, sources.device):
-            return Memory(transform(self, sources, mask_of(there)).float(), there)
+        return Memory(self._encoded(sources, mask_of(there)), there)
 
     def states(self, memory: Memory, targets_in: Tensor) -> Tensor:
         """The decoder's states, in float32, from which tokens come next: targets_in (B, T), beginning with BEGIN →
         (B, T, d). What stands behind a text's end changes nothing before it."""
-        transform = compiled(Writer._decode) if self.compiled else Writer._decode
-        with autocast(self.precision, targets_in.device):
-            return transform(self, targets_in.long(), memory.states, memory.mask()).float()
+        return self._decoded(targets_in, memory.states, memory.mask())
 
     def logits(self, states: Tensor) -> Tensor:
         """Of the next token, in float32: (…, d) → (…, V), NEVER at what is not written: PADDING, UNKNOWN and BEGIN."""
@@ -140,6 +134,18 @@ class Writer(nn.Module):
         x, cache = cache.step(F.embedding(tokens, self.tokens.weight) * self._scale + self.positions[cache.length])
         return F.layer_norm(x, x.shape[1:], self.norm.weight, self.norm.bias, self.norm.eps), cache
 
+    def _encoded(self, sources: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, S), each token of which sees where mask (B, 1 or S, S) is true → (B, S, d), in float32."""
+        transform = compiled(Writer._encode) if self.compiled else Writer._encode
+        with autocast(self.precision, sources.device):
+            return transform(self, sources, mask).float()
+
+    def _decoded(self, targets_in: Tensor, memory: Tensor, sees: Tensor | None) -> Tensor:
+        """As :meth:`states`, of memory (B, S, d), which is seen where ``sees`` (B, 1 or T, S) is true."""
+        transform = compiled(Writer._decode) if self.compiled else Writer._decode
+        with autocast(self.precision, targets_in.device):
+            return transform(self, targets_in.long(), memory, sees).float()
+
     @property
     def _scale(self) -> float:
         return math.sqrt(self.model.d_model)  # an embedding's values are then of the order of one, as positions are
@@ -160,6 +166,13 @@ class Writer(nn.Module):
             x = block(x, None, memory, sees)
         out: Tensor = self.norm(x)
         return out
+
+
+def never_empty(sources: Tensor) -> Tensor:
+    """(B, S) long: a source without any token is a single UNKNOWN."""
+    sources = sources.long()
+    first = torch.where(sources[:, :1] == PADDING, UNKNOWN, sources[:, :1])
+    return torch.cat([first, sources[:, 1:]], dim=1)
 
 
 def sinusoids(length: int, d: int) -> Tensor:

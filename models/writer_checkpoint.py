@@ -20,12 +20,15 @@ from sweepstack.models.checkpoints import pick_device
 from sweepstack.models.decoding import WriterTokens, written
 from sweepstack.models.errors import BundleError
 from sweepstack.models.files import read_json, write_atomic, write_json
-from sweepstack.models.settings import Model
+from sweepstack.models.settings import Model, Reading
+from sweepstack.models.simultaneous import SimultaneousWriter, read_and_written
 from sweepstack.models.writer import Shape, Writer
 from sweepstack.models.writing_settings import Decode
 
 FORMAT = 1
 SCORED = 64  # texts scored at a time
+WRITER, SIMULTANEOUS = "writer", "simultaneous"
+KINDS = (WRITER, SIMULTANEOUS)  # the second writes while it reads
 
 
 class WritingMember(Protocol):
@@ -39,17 +42,17 @@ class WritingMember(Protocol):
 def save_writer(folder: Path, writer: Writer, tokenizers: str, decode: Decode, language: str) -> None:
     """``tokenizers``: their JSON; ``decode``: how its texts are found; ``language``: that it writes."""
     write_atomic(folder / "tokenizer.json", tokenizers)
-    write_json(
-        folder / "config.json",
-        {
-            "format": FORMAT,
-            "kind": "writer",
-            "shape": asdict(writer.shape),
-            "model": writer.model.model_dump(),
-            "decode": decode.model_dump(),
-            "language": language,
-        },
-    )
+    config = {
+        "format": FORMAT,
+        "kind": WRITER,
+        "shape": asdict(writer.shape),
+        "model": writer.model.model_dump(),
+        "decode": decode.model_dump(),
+        "language": language,
+    }
+    if isinstance(writer, SimultaneousWriter):
+        config |= {"kind": SIMULTANEOUS, "reading": writer.reading.model_dump(), "wait": writer.wait}
+    write_json(folder / "config.json", config)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in writer.state_dict().items()}
     write_atomic(folder / "weights.safetensors", save(weights))
 
@@ -58,9 +61,14 @@ def load_writer(folder: Path, device: torch.device) -> tuple[Writer, dict[str, A
     """The writer, evaluating, and its config; raises BundleError where ``folder`` holds none."""
     try:
         config = read_json(folder / "config.json")
-        if config["format"] != FORMAT or config["kind"] != "writer":
+        if config["format"] != FORMAT or config["kind"] not in KINDS:
             raise ValueError(f"format {config['format']!r} of kind {config['kind']!r} is not known")
-        writer = Writer(Shape(**config["shape"]), Model.model_validate(config["model"]))
+        shape, model = Shape(**config["shape"]), Model.model_validate(config["model"])
+        if config["kind"] == WRITER:
+            writer = Writer(shape, model)
+        else:
+            writer = SimultaneousWriter(shape, model, Reading.model_validate(config["reading"]))
+            writer.wait = None if config["wait"] is None else int(config["wait"])
         writer.load_state_dict(load_file(folder / "weights.safetensors"))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
@@ -90,16 +98,24 @@ class WriterMember:
         return written(WriterTokens(self.writer), self.tokenizers, texts, decode)
 
 
+class SimultaneousMember(WriterMember):
+    """A writer that translates while it reads: greedily, so it has one text for each."""
+
+    def write(self, texts: Sequence[str], n: int = 1) -> Candidates:
+        assert isinstance(self.writer, SimultaneousWriter)
+        return read_and_written(self.writer, self.tokenizers, texts, self.writer.chooses())
+
+
 def load_writing_member(folder: Path, device: str = "auto") -> WritingMember:
     """A writer or a translation memory, by its config.json; raises BundleError."""
     try:
         kind = read_json(folder / "config.json")["kind"]
-        if kind not in ("writer", "memory"):
+        if kind not in (*KINDS, "memory"):
             raise ValueError(f"a checkpoint of kind {kind!r} writes nothing")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{folder} holds nothing that writes ({error}); copy or export it again") from error
-    if kind == "writer":
-        return WriterMember(folder, device)
+    if kind in KINDS:
+        return WriterMember(folder, device) if kind == WRITER else SimultaneousMember(folder, device)
     from sweepstack.models.translation_memory import TranslationMemory  # brings scikit-learn, which a writer needs not
 
     return TranslationMemory.load(folder)
@@ -108,7 +124,7 @@ def load_writing_member(folder: Path, device: str = "auto") -> WritingMember:
 def tokenizers_digest(folder: Path) -> str | None:
     """Of a writer's checkpoint, without its weights; None of one that has no tokens. Raises BundleError."""
     try:
-        if read_json(folder / "config.json")["kind"] != "writer":
+        if read_json(folder / "config.json")["kind"] not in KINDS:
             return None
         return Tokenizers.from_json((folder / "tokenizer.json").read_text(encoding="utf-8")).digest
     except (OSError, ValueError, KeyError, TypeError) as error:

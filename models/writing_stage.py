@@ -20,7 +20,6 @@ from sweepstack.models.bpe import Tokenizers
 from sweepstack.models.candidates import Candidates
 from sweepstack.models.checkpoints import pick_device
 from sweepstack.models.decoding import WriterTokens, written
-from sweepstack.models.errors import StudyError
 from sweepstack.models.gradient_noise import logged
 from sweepstack.models.optimizers import make_optimizer
 from sweepstack.models.pairs import WritingData
@@ -33,6 +32,7 @@ from sweepstack.models.text_metrics import corpus_scores
 from sweepstack.models.writer import Writer
 from sweepstack.models.writer_checkpoint import load_writer, save_writer
 from sweepstack.models.writing_player import Play, WritingPlayer
+from sweepstack.models.writing_settings import LAGGING
 from sweepstack.models.writing_supervised import (
     batches_of_texts,
     ensure_writing_start,
@@ -54,17 +54,23 @@ def candidate_metrics(
     reward: Reward,
     language: str,
     tokenizers: Tokenizers,
+    cost: float = 0.0,
 ) -> dict[str, float]:
     """Of the best candidates: mean reward, corpus BLEU and chrF (0 to 100), and mean length in tokens, END included.
 
-    All of WRITING_METRICS but the log loss, which only a writer has.
+    All of WRITING_METRICS but the log loss, which only a writer has. Where they were written while a source was read,
+    also LAGGING, each word of which takes ``cost`` from the reward.
     """
     texts = candidates.best
-    return {
+    metrics = {
         "reward": float(np.mean(reward(sources, references, texts))),
         **corpus_scores(texts, references, language),
         "length": float(np.mean([len(tokenizers.target.encode(text)) + 1 for text in texts])),
     }
+    if candidates.lagging is not None:
+        metrics[LAGGING] = float(np.mean(candidates.lagging))
+        metrics["reward"] -= cost * metrics[LAGGING]
+    return metrics
 
 
 class WritingStage(ABC):
@@ -81,8 +87,6 @@ class WritingStage(ABC):
         metric: str,
         reward_of: RewardOf | None = None,
     ) -> None:
-        if settings.reading != "off":
-            raise StudyError("reading must be off: writing while a source is read is not available in this version")
         self._settings = settings = writing_precision(settings, data, starts)
         assert settings.writing is not None
         self._data, self._metric, self._writing = data, metric, settings.writing

@@ -23,6 +23,7 @@ from sweepstack.models.precision import Calibration, Precision, calibrate, suppo
 from sweepstack.models.schedules import lr_factors
 from sweepstack.models.seeds import derive_seed
 from sweepstack.models.settings import Descent, TrialSettings, WarmStart
+from sweepstack.models.simultaneous import SimultaneousWriter
 from sweepstack.models.starts import decided_precision, ensure, hash_of
 from sweepstack.models.supervised import descend_epoch, mean_loss, noise_over_rows
 from sweepstack.models.token_loss import states_before, token_losses
@@ -104,6 +105,7 @@ def writing_start_hash(settings: TrialSettings, data: WritingData) -> str:
             settings.train.warm_start.model_dump(),
             settings.precision,
             settings.compile,
+            *([] if settings.reading == "off" else [settings.reading.model_dump(exclude={"cost"})]),
         ]
     )
 
@@ -162,7 +164,12 @@ def new_writer(settings: TrialSettings, data: WritingData, seed: int) -> Writer:
     )
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        writer = Writer(shape, settings.model)  # on the CPU, so that weights are the same everywhere
+        # On the CPU, so that weights are the same everywhere.
+        if settings.reading == "off":
+            writer = Writer(shape, settings.model)
+        else:
+            writer = SimultaneousWriter(shape, settings.model, settings.reading)
+            writer.know(tokenizers)
     return prepared_writer(writer.to(pick_device(settings.device)), settings)
 
 

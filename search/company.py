@@ -8,6 +8,7 @@ the trials, whose second stage is spent on more supervised training.
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from sweepstack.models.costs import Costs
 from sweepstack.models.data import Dataset
 from sweepstack.models.files import read_json, write_json
 from sweepstack.models.folds import forget_folds, put_together, unfinished
+from sweepstack.models.lagging import whole_lagging
 from sweepstack.models.linear import LinearBaseline
 from sweepstack.models.pairs import PairDataset, WritingData
 from sweepstack.models.pipelines import PIPELINES
@@ -76,7 +78,12 @@ def _fit(name: str, dataset: Dataset, reading: Reading | Literal["off"], folder:
 
 
 def fit_memory(
-    pairs: PairDataset, data: WritingData, writing: Writing, reward_of: RewardOf, folder: Path
+    pairs: PairDataset,
+    data: WritingData,
+    writing: Writing,
+    reward_of: RewardOf,
+    folder: Path,
+    reading: Reading | Literal["off"] = "off",
 ) -> dict[str, Any]:
     """Fits and keeps the translation memory as a member in ``folder``, with what it proposes for valid, blend and test;
     returns its valid metrics and the seconds it took. What was done before a kill is not done again."""
@@ -91,12 +98,19 @@ def fit_memory(
         for name in PREDICTED
         if name in data.parts
     }
+    if reading != "off":  # a memory looks for the whole source
+        proposed = {
+            name: replace(each, lagging=whole_lagging(data.parts[name].inputs)) for name, each in proposed.items()
+        }
     for name, candidates in proposed.items():
         candidates.save(folder / "predictions" / f"{name}.safetensors", data.hashes[name])
     valid, tokenizers = data.parts["valid"], Tokenizers.from_json(data.tokenizers)
     assert valid.references is not None
     reward = reward_of(data.language)
-    metrics = candidate_metrics(proposed["valid"], valid.inputs, valid.references, reward, data.language, tokenizers)
+    cost = 0.0 if reading == "off" else reading.score_cost
+    metrics = candidate_metrics(
+        proposed["valid"], valid.inputs, valid.references, reward, data.language, tokenizers, cost
+    )
     result = {"valid": metrics, "seconds": time.monotonic() - began}
     write_json(done, result)
     return result

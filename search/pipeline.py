@@ -233,7 +233,7 @@ def _begin_baseline(session: Session) -> Task | None:
     submit, share = session.cluster.submit, session.cluster.share
     if session.study.writing is not None:
         texts = share(session.pairs), share(session.encoded)
-        return submit(fit_memory, *texts, session.study.writing, session.reward_of, folder)
+        return submit(fit_memory, *texts, session.study.writing, session.reward_of, folder, session.study.reading)
     return submit(fit_linear, share(session.dataset), session.settings.reading, session.cost, folder)
 
 

@@ -191,7 +191,7 @@ def tiles(contents: Contents) -> list[tuple[str, str, str]]:
         found.append((f"{part} {fmt.metric_name(shown)}, exported", fmt.metric(shown, values.get(shown)), remark))
         if results.study.writes:
             found += [(f"{part} {each}, exported", fmt.metric(each, values.get(each)), "") for each in results.beside]
-        if results.study.reading != "off" and metric != "accuracy":
+        elif results.study.reading != "off" and metric != "accuracy":
             after = f"after {values['segments']:.1f} of {results.study.reading.max_segments} segments"
             found.append((f"{part} accuracy", fmt.score(values["accuracy"]), after))
     if results.best is not None:

@@ -37,8 +37,9 @@ from sweepstack.models.task_settings import (
     say_foreign,
     with_study_defaults,
     without_foreign,
+    writes_while_reading,
 )
-from sweepstack.models.writing_settings import WRITING_METRICS, Writing
+from sweepstack.models.writing_settings import LAGGING, WRITING_METRICS, Writing
 from sweepstack.search.axes import Axis, Choice
 from sweepstack.search.ensemble_settings import Builder, Ensembles, writing_defaults
 from sweepstack.search.refusals import fail, refusal, refuse_later, shown
@@ -74,6 +75,7 @@ WRITING_SPACE: dict[str, Any] = {
     "train.gae_lambda": {"near_one": [0.5, 0.999]},
     "train.warm_start.seed": [0, 1],  # a start takes minutes, and two of them err differently enough
 }
+READING_SPACE = {**WRITING_SPACE, "train.lr": {"log": [3e-3, 1e-1]}}  # of a small head, where a writer reads
 SPACES: dict[Family, dict[str, Any]] = {
     "classification": DEFAULT_SPACE,
     "writing": WRITING_SPACE,
@@ -136,10 +138,11 @@ class Study(Settings):
         task = tree.get("task")
         for path in given_foreign(tree):
             raise SettingError(path, say_foreign(path, task))
-        tree = {"space": SPACES[family(task)], **tree}
+        reads = writes_while_reading(tree)
+        tree = {"space": READING_SPACE if reads else SPACES[family(task)], **tree}
         given = tree.get("ensembles", {})
         if is_writing(task) and isinstance(given, dict):
-            tree["ensembles"] = {**writing_defaults(), **given}
+            tree["ensembles"] = {**writing_defaults(), **({"builders": []} if reads else {}), **given}
         return with_study_defaults(tree)
 
     @model_validator(mode="after")
@@ -245,7 +248,7 @@ class Study(Settings):
     def metrics(self) -> tuple[str, ...]:
         """What a trial is scored by after each epoch."""
         if self.writes:
-            return WRITING_METRICS
+            return WRITING_METRICS if self.reading == "off" else (*WRITING_METRICS, LAGGING)
         if self.environment is not None:
             return METRICS
         from sweepstack.models.predictions import DIRECTION  # brings numpy

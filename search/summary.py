@@ -26,7 +26,7 @@ FRONT = 12  # trials of a front that are printed
 NAMES = {"chrf": "chrF", "bleu": "BLEU"}
 BOLD, DIM, GOOD = "1", "2", "1;32"  # SGR codes
 RIVALS = {"baseline": "the baseline", "memory": "the memory", "trial": "the best trial"}
-OF_TEXTS = ("chrf", "bleu")  # what a writer is measured by beside its objective, where there are references
+OF_TEXTS = ("chrf", "bleu", "lagging")  # what a writer is measured by beside its objective, where there are references
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,9 @@ def _ensembles(results: Results, width: int) -> list[tuple[str, str]]:
     if not results.rows:
         return []
     metric = results.metric
-    wanted = ensemble_columns(results.rows, metric, results.study.reading != "off", results.beside)
+    wanted = ensemble_columns(
+        results.rows, metric, results.study.reading != "off" and not results.study.writes, results.beside
+    )
     columns, gap = fit(wanted, width, indent=2)
     head = line(columns, gap, {c.name: c.name for c in columns if c.name not in ("name", "mark")}, indent=2)
     lines = [("Ensembles" + head[len("Ensembles") :], BOLD)]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from sweepstack.models.writing_settings import LAGGING
 from sweepstack.search import format as fmt
 from sweepstack.search.axes import Interval
 from sweepstack.search.leaderboard import best_metrics
@@ -86,12 +87,12 @@ class TrialTable:
         self.metric, self.objectives = study.search.objective, study.search.objectives
         self.epochs, self.parts = study.train.epochs, study.parts
         self.part = "fold" if study.folds > 1 else "seeds"
-        self.max_segments = None if study.reading == "off" else study.reading.max_segments
+        self.max_segments = None if study.reading == "off" or study.writes else study.reading.max_segments
         self.axes = axes_by_path(space.axes)
         self.names = fmt.short_names(self.axes)
         shown = ["accuracy", "log_loss"] if self.max_segments is None else ["reward", "accuracy", "segments"]
         if study.writes:
-            shown = ["chrf", "bleu", "reward"]
+            shown = ["chrf", "bleu", "reward", *(name for name in study.metrics if name == LAGGING)]
         if study.environment is not None:
             shown = list(study.metrics)
         narrow = 5 if study.environment is None else 7  # returns have any size

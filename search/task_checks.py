@@ -4,9 +4,24 @@ from typing import TYPE_CHECKING
 
 from sweepstack.models.base_settings import SettingError
 from sweepstack.search.ensemble_settings import refuse_for_answers, refuse_for_writing
+from sweepstack.search.space import Space
 
 if TYPE_CHECKING:
     from sweepstack.search.study import Study
+
+
+def check_reading(study: "Study") -> None:
+    """Of a translation that is written while its source is read: by one member, at one cost."""
+    if study.ensembles.builders:
+        raise SettingError(
+            "ensembles.builders",
+            "must be [] where a source is read word by word, as texts that were read differently are not combined",
+        )
+    for path in Space.parse(study.space, study.trial_settings()).paths():
+        if path.startswith(("reading", "writing.decode")):
+            raise SettingError(
+                f"space.{path}", "cannot be searched where a translation is written while its source is read"
+            )
 
 
 def check_task(study: "Study") -> None:
@@ -19,7 +34,7 @@ def check_task(study: "Study") -> None:
         return
     task, search = study.task, study.search
     if study.reading != "off":
-        raise SettingError("reading", f"must be off under task {task}: a text is read whole before one is written")
+        check_reading(study)
     if search.looks_for_gain:
         raise SettingError(
             "search.metric", f"ensemble_gain is for labels; use one of {', '.join(study.metrics)} under task {task}"

@@ -32,6 +32,9 @@ def writing_words(study: "Study", languages: tuple[str, str] | None) -> str:
     assert study.writing is not None
     source, target = languages or ("source", "target")
     task = f"translates {source} → {target}" if study.task == "translation" else "writes a response"
+    if study.reading != "off":
+        words = "1 word" if study.reading.segment == 1 else f"{study.reading.segment} words"
+        task += f" while it reads {words} at a time"
     return f"{task}  rewarded by {', '.join(term.name for term in study.writing.rewards)}"
 
 

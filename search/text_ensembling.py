@@ -72,7 +72,8 @@ def _objective(session: Session) -> TextObjective:
     """What texts can be judged by: a study that searches for another metric gets the nearest that they have."""
     metric = judged_by(session.study.search.objective)
     language, reward = session.written.language, reward_of(session.study)
-    return TextObjective(metric, language, reward(language) if reward and metric == "reward" else None)
+    worth = reward(language) if reward and metric == "reward" else None
+    return TextObjective(metric, language, worth, cost=session.settings.read_cost)
 
 
 def _members(session: Session, trials: Sequence[TrialRecord]) -> list[Member]:

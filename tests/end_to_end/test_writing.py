@@ -187,3 +187,24 @@ def test_several_runs_that_write_are_not_combined(finished: Path) -> None:
     refused = sweepstack("ensemble", "runs/commands", "runs/commands/", "--out", "both", cwd=finished)
     assert refused.returncode == 2
     assert "only runs of classification can be combined" in refused.stderr
+
+
+def test_a_source_may_be_read_word_by_word(finished: Path, tmp_path: Path) -> None:
+    """Trials, control and memory are compared by what lagging leaves of the reward."""
+    tree = {**STUDY, "name": "reads", "reading": {"segment": 1, "max_segments": 8, "cost": 0.02}}
+    tree["writing"] = {**STUDY["writing"], "decode": {"beam": 1, "candidates": 1}}
+    tree |= {"space": {"train.lr": {"log": [1e-3, 3e-2]}}, "search": {"trials": 2}}
+    (tmp_path / "reads.yaml").write_text(json.dumps(tree), encoding="utf-8")
+    shutil.copy(finished / "commands.jsonl", tmp_path)
+    done = sweepstack("run", "reads.yaml", cwd=tmp_path, timeout=400)
+    assert done.returncode == 0, done.stderr
+    header, heading = done.stdout.splitlines()[:2]
+    assert "translates source → zh while it reads 1 word at a time" in header
+    assert heading.split() == ["trial", "lr", "epoch", "reward", "chrf", "bleu", "lagging", "state"]
+    rows = {row["role"]: row for row in table(tmp_path / "runs" / "reads" / "ensembles.csv")}
+    assert set(rows) == {"trial", "baseline", "control"}
+    words = float(rows["baseline"]["test_lagging"])
+    assert 0 < float(rows["trial"]["test_lagging"]) <= words
+    assert "lagging" in (tmp_path / "runs" / "reads" / "report.html").read_text(encoding="utf-8")
+    said = sweepstack("predict", "runs/reads/bundle", "-", cwd=tmp_path, stdin="open file")
+    assert json.loads(said.stdout)["text"]

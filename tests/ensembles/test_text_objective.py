@@ -29,6 +29,17 @@ def test_figures_are_those_of_sacrebleu() -> None:
     assert TextObjective("bleu", "en").score(SOURCES, REFERENCES, TEXTS) == pytest.approx(found["bleu"])
 
 
+def test_a_word_of_lagging_costs_what_the_study_says() -> None:
+    objective = TextObjective("reward", "en", lengths, cost=0.5)
+    found = objective.samples(SOURCES, REFERENCES, TEXTS, (1.0, 2.0, 3.0, 6.0))
+    plain = objective.metrics(SOURCES, REFERENCES, TEXTS)
+    assert found["lagging"].score == 3.0
+    assert found["reward"].score == pytest.approx(plain["reward"] - 1.5)
+    assert found["chrf"].score == plain["chrf"]
+    assert "lagging" not in plain
+    assert {"lagging", "reward"} < set(half_widths(found))
+
+
 def test_a_resample_is_scored_as_if_it_were_the_part(writing: SimpleNamespace) -> None:
     """The bootstrap by counts against sacrebleu on the very rows that were drawn."""
     library, references = writing.library([0.3], rows=30)

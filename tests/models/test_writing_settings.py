@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from sweepstack.models.base_settings import SettingError
 from sweepstack.models.reward_settings import KINDS, PATH, parse_reward
-from sweepstack.models.settings import TrialSettings
+from sweepstack.models.settings import Reading, TrialSettings
 from sweepstack.models.writing_settings import Writing
 
 TRANSLATION = TrialSettings(task="translation")
@@ -83,6 +83,15 @@ def test_one_vocabulary_or_two() -> None:
         ({"reading": {"unit": "tokens"}}, "reading.unit", "must be words under task translation, but got tokens"),
         ({"reading": {"cost": {"condition": [0.0, 0.1]}}}, "reading.cost", "must be one number"),
         ({"task": "generation", "reading": {}}, "reading", "must be off under task generation"),
+        (
+            {"reading": {}, "writing": {"decode": {"beam": 4}}},
+            "writing.decode.beam",
+            "must be 1 where a translation is",
+        ),
+        ({"reading": {}, "writing": {"increments": True}}, "writing.increments", "must be false where"),
+        ({"reading": {}, "train": {"freeze": "none"}}, "train.freeze", "must be encoder where"),
+        ({"reading": {}, "train": {"dropout": True}}, "train.dropout", "must be false where"),
+        ({"reading": {}, "train": {"ppo": {"cross_entropy": 0.3}}}, "train.ppo.cross_entropy", "must be 0.0 where"),
     ],
 )
 def test_what_no_writer_can_do_is_refused(tree: dict[str, Any], path: str, line: str) -> None:
@@ -92,7 +101,12 @@ def test_what_no_writer_can_do_is_refused(tree: dict[str, Any], path: str, line:
 
 
 def test_what_a_writer_can_do_is_not() -> None:
-    TrialSettings.model_validate({"task": "translation", "reading": {"segment": 1}})
+    reads = TrialSettings.model_validate({"task": "translation", "reading": {"cost": 0.02}})
+    assert reads.reading == Reading(unit="words", segment=1, max_segments=48, cost=0.02)
+    assert (reads.train.freeze, reads.train.ppo.cross_entropy, reads.writing and reads.writing.decode.beam) == (
+        "encoder", 0.0, 1,
+    )  # fmt: skip
+    assert TrialSettings.model_validate(reads.model_dump()) == reads
     TRANSLATION.with_values({"train.freeze": "encoder", "train.dropout": True, "train.ppo.cross_entropy": 0.3})
 
 

@@ -16,9 +16,8 @@ from safetensors.torch import load_file
 
 from sweepstack.models.bpe import Tokenizers
 from sweepstack.models.candidates import Candidates
-from sweepstack.models.errors import StudyError, TrainingError
+from sweepstack.models.errors import TrainingError
 from sweepstack.models.rewards import make_reward
-from sweepstack.models.settings import TrialSettings
 from sweepstack.models.trainer import Parent, Trainer
 from sweepstack.models.writer_checkpoint import WriterMember
 from sweepstack.models.writing_settings import WRITING_METRICS
@@ -202,9 +201,3 @@ def test_policies_that_cannot_write_the_same_are_not_compared(writing: SimpleNam
     writing.settings.with_values({**values, "writing.sample.temperature": 0.5})
     with pytest.raises(ValidationError, match="must leave every token possible"):
         writing.settings.with_values({**values, "writing.sample.top_k": 3})
-
-
-def test_writing_while_reading_is_refused(writing: SimpleNamespace, tmp_path: Path) -> None:
-    reads = TrialSettings.model_validate({**writing.settings.model_dump(), "reading": {"unit": "words"}})
-    with pytest.raises(StudyError, match="reading must be off"):
-        Trainer(reads, writing.data, writing.starts, tmp_path, "chrf").step()

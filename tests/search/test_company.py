@@ -181,6 +181,18 @@ def test_the_memory_is_a_member_with_what_it_proposes_for_every_held_out_part(tm
     assert set(read_json(tmp_path / "result.json")) == {"valid", "seconds"}
 
 
+def test_a_memory_lags_by_all_words_where_a_study_reads(tmp_path: Path) -> None:
+    pairs, data, writing, reward = pairs_dataset(), pairs_data(), SMALL.writing, RewardOf("chrf")
+    assert writing is not None
+    plain = fit_memory(pairs, data, writing, reward, tmp_path / "off")["valid"]
+    found = fit_memory(pairs, data, writing, reward, tmp_path / "on", Reading(segment=1, cost=0.1))["valid"]
+    words = [len(text.split()) for text in pairs.parts["valid"].inputs]
+    assert found["lagging"] == pytest.approx(sum(words) / len(words))
+    assert found["reward"] == pytest.approx(plain["reward"] - 0.1 * found["lagging"])
+    stored, _ = Candidates.load(tmp_path / "on" / "predictions" / "valid.safetensors")
+    assert stored.lagging == tuple(map(float, words))
+
+
 def test_a_memory_whose_fit_was_killed_is_fitted_again(tmp_path: Path) -> None:
     writing = SMALL.writing
     assert writing is not None

@@ -20,7 +20,9 @@ def refused(**changes: Any) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("changes", "key", "line"),
     [
-        ({"reading": {"segment": 2}}, "reading", "must be off under task translation"),
+        ({"reading": {}, "ensembles": {"builders": ["average"]}}, "ensembles.builders", "must be [] where a source"),
+        ({"reading": {}, "space": {"reading.cost": [0.1, 0.2]}}, "space.reading.cost", "cannot be searched where"),
+        ({"reading": {"unit": "characters"}}, "reading.unit", "must be words under task translation"),
         ({"task": "generation", "reading": {"segment": 2}}, "reading", "must be off under task generation"),
         ({"search": {"metric": "ensemble_gain"}}, "search.metric", "ensemble_gain is for labels; use one of reward, "),
         ({"search": {"metric": "accuracy"}}, "search.metric", "must be one of reward, bleu, chrf, log_loss, length"),
@@ -53,3 +55,11 @@ def test_what_is_for_another_task_is_refused(changes: dict[str, Any], key: str, 
 @pytest.mark.parametrize("packing", ["auto", "off"])
 def test_trials_of_writers_are_trained_one_by_one(packing: str) -> None:
     assert Study.model_validate({**BASE, "search": {"packing": packing}}).search.packing == packing
+
+
+def test_translation_may_read_and_is_then_searched_by_what_reading_leaves_of_the_reward() -> None:
+    study = Study.model_validate({**BASE, "reading": {"cost": 0.02}})
+    assert (study.search.metric, study.ensembles.builders, study.metrics[-1]) == ("reward", [], "lagging")
+    assert study.space["train.lr"] == {"log": [3e-3, 1e-1]}
+    assert Study.model_validate(study.model_dump()) == study
+    assert Study.model_validate(BASE).metrics[-1] != "lagging"

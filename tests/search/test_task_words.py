@@ -23,6 +23,11 @@ def test_what_is_read_at_a_time(make_study: Callable[..., Study]) -> None:
 def test_what_is_written_and_for_what() -> None:
     assert writing_words(written(), ("en", "zh")) == "translates en → zh  rewarded by chrf"
     assert writing_words(written(), None) == "translates source → target  rewarded by chrf"
+    reads = written(reading={"segment": 1}), written(reading={"segment": 3})
+    assert [writing_words(study, ("en", "zh")) for study in reads] == [
+        "translates en → zh while it reads 1 word at a time  rewarded by chrf",
+        "translates en → zh while it reads 3 words at a time  rewarded by chrf",
+    ]
     rewards = {"length": {"low": 2, "high": 9}, "repetition": 0.5}
     study = written("generation", writing={"reward": rewards})
     assert writing_words(study, None) == "writes a response  rewarded by length, repetition"

@@ -1,0 +1,74 @@
+"""How far a translation that is written while its source is read stays behind it: words, lagging and reading paths.
+
+Average lagging (Ma et al. 2019, arXiv 1810.08398) is the mean number of words by which a reader is ahead of one who
+would read evenly, so many words a token that both texts end together. It counts up to the first token that was written
+when everything had been read: what follows is not held up by reading any more.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sweepstack.models.bpe import SIGN, SPECIAL
+from sweepstack.models.cleaning import clean
+
+SPACE, LETTER, MARK, SINGLE = range(4)  # single: a sign of a script without spaces, each of which is a word
+
+
+def average_lagging(read: Tensor, lengths: Tensor, words: Tensor) -> Tensor:
+    """(B,), in words: read (B, T) of them when each token was written, lengths (B,) tokens written, at least 1, and
+    words (B,) of each source."""
+    step = torch.arange(read.shape[1], device=read.device)
+    here = step < lengths[:, None]
+    whole = here & (read >= words[:, None])
+    last = torch.where(whole.any(1), whole.int().argmax(1), lengths - 1)  # a text may end before everything is read
+    counted = step <= last[:, None]
+    ahead = read - step * (words / lengths)[:, None]
+    return (ahead * counted).sum(1) / (last + 1)
+
+
+def wait_k(k: Tensor, steps: int, segments: Tensor) -> Tensor:
+    """(B, steps): segments read when each token is written, where ``k`` (B,) are read first and then one a token, of
+    ``segments`` (B,)."""
+    return torch.minimum(k[:, None] + torch.arange(steps, device=k.device), segments[:, None])
+
+
+def word_tables(entries: Sequence[str]) -> Tensor:
+    """(V, 3) of a byte-pair encoding's entries: the kinds of the first and the last character, and how many words of
+    models/text.py one has: runs of letters, runs of other marks, and single signs."""
+    rows = []
+    for place, entry in enumerate(entries):
+        kinds = [_kind(character) for character in entry] if place >= len(SPECIAL) else [SINGLE] * (place > 0)
+        rows.append((kinds[0], kinds[-1], _words(kinds)) if kinds else (SPACE, SPACE, 0))
+    return torch.tensor(rows)
+
+
+def whole_lagging(texts: Sequence[str]) -> tuple[float, ...]:
+    """Of what is written when all of each text has been read: as many words as it has."""
+    return tuple(float(_words([_kind(character) for character in clean(text)])) for text in texts)
+
+
+def last_words(sources: Tensor, tables: Tensor) -> Tensor:
+    """(B, S): the 0-based word in which each token ends; a token that goes on with a word is of the same one, and
+    padding of the last. ``tables``: see :func:`word_tables`."""
+    first, last, words = tables[sources].unbind(-1)
+    before = torch.nn.functional.pad(last[:, :-1], (1, 0))
+    goes_on = (first == before) & ((first == LETTER) | (first == MARK))
+    return (words - goes_on.long()).cumsum(1).sub(1).clamp(min=0)
+
+
+def _words(kinds: Sequence[int]) -> int:
+    before = [None, *kinds]
+    runs = sum(kind in (LETTER, MARK) and kind != other for other, kind in zip(before, kinds, strict=False))
+    return runs + kinds.count(SINGLE)
+
+
+def _kind(character: str) -> int:
+    if SIGN.match(character):
+        return SINGLE
+    category = unicodedata.category(character)
+    if category[0] in "LM" or category in ("Nd", "Pc"):
+        return LETTER
+    return SPACE if character.isspace() else MARK

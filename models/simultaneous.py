@@ -1,0 +1,204 @@
+"""A writer that translates while it reads: before each token it reads on, segment by segment, or writes.
+
+A source is read some words at a time. Its encoder is causal over segments, so one pass gives what every prefix of the
+source comes to, and a token is written from the segments that had been read by then. Training draws how many are read
+ahead for every text, so that one writer knows all paths (Elbayad et al. 2020, arXiv 2005.08595); with everything read
+it is a writer like others, and is decoded as they are. What READ is decided by is how sure it is of the next token.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from sweepstack.models.bpe import BEGIN, END, PADDING, Tokenizers
+from sweepstack.models.candidates import Candidates
+from sweepstack.models.lagging import average_lagging, last_words, wait_k, word_tables
+from sweepstack.models.policy import MOST_ODDS, ODDS_SCALE, initialise, log_odds
+from sweepstack.models.settings import Model, Reading
+from sweepstack.models.writer import Memory, Shape, Writer, never_empty
+
+FEATURES = 8
+CONFIDENT = 1.0  # log-odds of the next token at which an untrained head is as likely to write it as to read on
+
+
+Choose = Callable[[Tensor, Tensor, int], Tensor]
+"""What is seen (B, FEATURES), segments read (B,) and the number of tokens written → (B,) bool: whether to read on."""
+
+
+@dataclass(frozen=True)
+class Prefixes(Memory):
+    """An encoded source, and in which segment each of its tokens (B, S) ends."""
+
+    segments: Tensor  # (B, S)
+    words: Tensor  # (B,): that can be read
+
+    @property
+    def first(self) -> Tensor:
+        """(B,): segments after which there is a token to see."""
+        return self.segments[:, 0] + 1
+
+    @property
+    def count(self) -> Tensor:
+        """(B,): segments that can be read."""
+        return self.segments.where(self.there, 0).amax(1) + 1
+
+    def select(self, rows: Tensor) -> "Prefixes":
+        return Prefixes(self.states[rows], self.there[rows], self.segments[rows], self.words[rows])
+
+    def sees(self, read: Tensor) -> Tensor:
+        """(B, T, S): what is seen where so many segments (B, T) have been read."""
+        read = torch.maximum(read, self.first[:, None])
+        return (self.segments[:, None] < read[..., None]) & self.there[:, None]
+
+
+class SimultaneousWriter(Writer):
+    """``wait``: segments that are read before the first token, and then one a token; None: as its head decides."""
+
+    wait: int | None = None
+    tables: Tensor  # (V, 3): see lagging.word_tables
+
+    def __init__(self, shape: Shape, model: Model, reading: Reading) -> None:
+        super().__init__(shape, model)
+        self.reading = reading
+        self.register_buffer("tables", torch.zeros((shape.source_vocab, 3), dtype=torch.long))
+        self.read_head, self.value_head = (
+            nn.Sequential(nn.Linear(FEATURES, 32), nn.Tanh(), nn.Linear(32, 1)) for _ in range(2)
+        )
+        for head in (self.read_head, self.value_head):
+            initialise(head, model)
+            nn.init.zeros_(head[-1].weight)  # type: ignore[arg-type]  # nn.Sequential does not say what it holds
+
+    def know(self, tokenizers: Tokenizers) -> None:
+        """Tells it where the words of its source vocabulary begin and end."""
+        self.tables.copy_(word_tables(tokenizers.source.entries))
+
+    def head_parameters(self) -> list[Parameter]:
+        """Of READ and of the value, all that policy optimisation trains."""
+        return [*self.read_head.parameters(), *self.value_head.parameters()]
+
+    def encode(self, sources: Tensor) -> Prefixes:
+        """As Writer.encode; what stands behind the last segment that may be read is not there."""
+        sources = never_empty(sources)
+        segment, most = self.reading.segment, self.reading.max_segments
+        word = last_words(sources, self.tables)
+        segments = word // segment
+        # A token longer than everything that may be read is read all the same: there has to be one.
+        there = (sources != PADDING) & ((segments < most) | (segments <= segments[:, :1]))
+        mask = (segments[:, None] <= segments[..., None]) & there[:, None]  # (B, S, S)
+        words = word.where(there, 0).amax(1) + 1
+        return Prefixes(self._encoded(sources, mask), there, segments, words)
+
+    def states(self, memory: Memory, targets_in: Tensor) -> Tensor:
+        """As Writer.states, everything being read; in training each text by a path of its own."""
+        if not self.training:
+            return super().states(memory, targets_in)
+        assert isinstance(memory, Prefixes)
+        count = memory.count
+        k = 1 + (torch.rand(len(count), device=count.device) * count).long()
+        return self.along(memory, targets_in, wait_k(k, targets_in.shape[1], count))
+
+    def along(self, memory: Prefixes, targets_in: Tensor, read: Tensor) -> Tensor:
+        """As :meth:`states`, where so many segments (B, T) are read when each token is written."""
+        return self._decoded(targets_in, memory.states, memory.sees(read))
+
+    def observe(self, log_probs: Tensor, read: Tensor, written: int, just_read: Tensor) -> Tensor:
+        """What READ and value are judged from, (B, FEATURES), of the order of one: log-odds and probability of the next
+        token, the entropy, the gap to the second, the log-odds of END, the shares of the segments that may be read
+        which were, and by which reading is ahead of writing, and whether the last action was READ (B,)."""
+        top = log_probs.topk(2, dim=-1).values
+        entropy = -(log_probs.exp() * log_probs).sum(-1)
+        gap = (top[:, 0] - top[:, 1]).clamp(max=MOST_ODDS) * ODDS_SCALE
+        most, end = self.reading.max_segments, log_odds(log_probs[:, END])
+        shares = [read / most, (read - written) / most]
+        return torch.stack(
+            [log_odds(top[:, 0]), top[:, 0].exp(), entropy, gap, end, *shares, just_read.float()], dim=-1
+        )
+
+    def judge(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """(…, FEATURES) → READ logits and values, each (…): untrained, a soft threshold on confidence."""
+        read = self.read_head(observations).squeeze(-1) - observations[..., 0] / ODDS_SCALE + CONFIDENT
+        return read, self.value_head(observations).squeeze(-1)
+
+    def chooses(self) -> Choose:
+        """How it reads where it is not learning: by ``wait``, or READ where that is likelier than not."""
+        return waits(self.wait) if self.wait is not None else lambda seen, read, written: self.judge(seen)[0] > 0
+
+
+def waits(k: int) -> Choose:
+    return lambda seen, read, written: read < k + written
+
+
+@dataclass(frozen=True)
+class Translations:
+    """B texts, and the I rounds of decisions that they came from: in each, one reads on, writes or waits for others."""
+
+    tokens: Tensor  # (B, T): 0-padded, END kept
+    log_probs: Tensor  # (B,): mean of a token
+    lagging: Tensor  # (B,): in words
+    read: Tensor  # (B, T): segments, when each token was written
+    observations: Tensor  # (B, I, FEATURES)
+    decided: Tensor  # (B, I) bool: the text's turn,
+    free: Tensor  # (B, I) bool: and reading was a choice,
+    reads: Tensor  # (B, I) bool: and it was read
+
+
+@torch.no_grad()
+def translate(writer: SimultaneousWriter, memory: Prefixes, most: int, choose: Choose) -> Translations:
+    """The likeliest token each time that ``choose`` does not read on, ``most`` at most. The first segment is read, and
+    before END all are: a text that ended earlier would leave out what it has not read, and gain by it in lagging."""
+    count, read, b = memory.count, memory.first, len(memory.states)
+    cache, last = writer.begin(memory), torch.full((b,), BEGIN, device=memory.states.device)
+    writing = just_read = torch.ones_like(last, dtype=torch.bool)
+    tokens, gained, path, rounds = [], [], [], []
+    for written in range(most):
+        deciding = writing
+        while True:
+            states, after = writer.step(cache._replace(mask=memory.sees(read[:, None])[:, None]), last)
+            log_probs = writer.logits(states).log_softmax(-1)
+            seen = writer.observe(log_probs, read, written, just_read)
+            unread, best = deciding & (read < count), log_probs.max(-1)
+            ends = unread & (best.indices == END)
+            free = unread & ~ends
+            reads = ends | (free & choose(seen, read, written))
+            rounds.append((seen, deciding, free, reads))
+            if not bool(reads.any()):
+                break
+            read, deciding, just_read = read + reads, reads, reads
+        cache, just_read = after, torch.zeros_like(writing)
+        last = best.indices.where(writing, PADDING)
+        tokens.append(last)
+        gained.append(best.values.where(writing, 0))
+        path.append(read)
+        writing = writing & (last != END)
+        if not bool(writing.any()):
+            break
+    written_tokens, read = torch.stack(tokens, dim=1), torch.stack(path, dim=1)
+    words = torch.minimum(read * writer.reading.segment, memory.words[:, None])
+    lengths = (written_tokens != PADDING).sum(1)
+    shown = ((written_tokens != PADDING) & (written_tokens != END)).sum(1).clamp(min=1)
+    return Translations(
+        written_tokens,
+        torch.stack(gained, dim=1).sum(1) / lengths,
+        average_lagging(words, shown, memory.words),
+        read,
+        *(torch.stack(each, dim=1) for each in zip(*rounds, strict=True)),
+    )
+
+
+def read_and_written(
+    writer: SimultaneousWriter, tokenizers: Tokenizers, texts: Sequence[str], choose: Choose, batch: int = 64
+) -> Candidates:
+    """One text for each, as ``choose`` reads it, and how far it lags behind."""
+    sources = torch.from_numpy(tokenizers.encode_sources(texts, writer.shape.max_source))
+    lengths = (sources != PADDING).sum(1)
+    found, scores, lagging = [""] * len(texts), [0.0] * len(texts), [0.0] * len(texts)
+    for rows in torch.split(lengths.argsort(stable=True), batch) if len(texts) else ():
+        memory = writer.encode(sources[rows, : int(lengths[rows].max())].to(writer.positions.device))
+        made = translate(writer, memory, writer.shape.max_target, choose)
+        of_rows = zip(rows.tolist(), made.tokens.tolist(), made.log_probs.tolist(), made.lagging.tolist(), strict=True)
+        for row, tokens, score, behind in of_rows:
+            found[row], scores[row], lagging[row] = tokenizers.target.decode(tokens), score, behind
+    return Candidates(tuple((text,) for text in found), tuple((score,) for score in scores), tuple(lagging))

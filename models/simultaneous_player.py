@@ -1,0 +1,138 @@
+"""Episodes of translating while reading: what is decided is whether to read on or to write the likeliest token.
+
+The translator is fixed, so an episode is what it made of a sequence of decisions, and what these were judged from is
+all that learning needs. A decision counts where reading was a choice. The reward comes with the last one:
+that of the text as a whole, minus the cost of each word of its average lagging.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Categorical
+from torch.nn import Parameter
+
+from sweepstack.models.bpe import Bpe
+from sweepstack.models.episodes import Evaluation, Rollout, minibatches_of_groups
+from sweepstack.models.errors import TrainingError
+from sweepstack.models.pairs import EncodedPairs
+from sweepstack.models.rewards import Reward
+from sweepstack.models.simultaneous import SimultaneousWriter, translate
+from sweepstack.models.writer import NEVER
+from sweepstack.models.writing_supervised import cut_to_longest
+
+
+@dataclass(frozen=True)
+class LaggingRollout(Rollout):
+    observations: Tensor  # (N, FEATURES)
+
+
+class SimultaneousPlayer:
+    """Texts of the policy part are its units; see episodes.Player. ``constant``: every episode is worth 1."""
+
+    def __init__(
+        self,
+        writer: SimultaneousWriter,
+        part: EncodedPairs,
+        reward: Reward,
+        vocabulary: Bpe,
+        cost: float,
+        constant: bool = False,
+    ) -> None:
+        self._writer, self._part, self._reward = writer, part, reward
+        self._vocabulary, self._cost, self._constant = vocabulary, cost, constant
+        self._earned: list[Tensor] = []
+
+    @property
+    def earned(self) -> Tensor:
+        """(episodes,): of this epoch, also where the control that is rewarded for nothing was told otherwise."""
+        return torch.cat(self._earned) if self._earned else torch.zeros(0)
+
+    def batches(self, size: int, random: torch.Generator) -> Iterator[Tensor]:
+        self._earned = []
+        yield from torch.split(torch.randperm(len(self._part), generator=random, device=random.device), size)
+
+    def sizes(self, size: int) -> list[int]:
+        full, rest = divmod(len(self._part), size)
+        return [size] * full + ([rest] if rest else [])
+
+    @torch.no_grad()
+    def roll_out(self, batch: Tensor, samples: int, random: torch.Generator) -> LaggingRollout:
+        writer, device = self._writer, batch.device
+
+        def draw(seen: Tensor, read: Tensor, written: int) -> Tensor:
+            uniform = torch.rand(len(seen), generator=random, device=device)
+            return uniform < torch.sigmoid(writer.judge(seen)[0])
+
+        group = torch.arange(len(batch), device=device).repeat_interleave(samples)
+        memory = writer.encode(cut_to_longest(self._part.sources, batch.cpu().numpy(), device)).select(group)
+        made = translate(writer, memory, writer.shape.max_target, draw)
+        first = torch.zeros_like(made.decided)
+        first[:, 0] = True  # an episode has a decision, also where there is nothing to decide
+        row, place = (made.decided & (made.free | first)).nonzero(as_tuple=True)
+        counts = torch.bincount(row, minlength=len(group))
+        step = torch.arange(len(row), device=device) - (counts.cumsum(0) - counts)[row]
+        observations, free = made.observations[row, place], made.free[row, place]
+        actions = (made.reads & made.free)[row, place].long()
+        distribution, values = self._judged(observations, free)
+        if not torch.isfinite(values.sum() + observations.sum()):
+            raise TrainingError("what the policy says is not a number any more; lower train.lr")
+        shape = len(group), int(counts.max())
+        rewards, table = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
+        taken = torch.arange(shape[1], device=device) < counts[:, None]
+        table[row, step] = values
+        worth = self._worth(batch[group], made.tokens) - self._cost * made.lagging
+        self._earned.append(worth.cpu())
+        rewards[torch.arange(len(group), device=device), counts - 1] = 1.0 if self._constant else worth
+        return LaggingRollout(
+            rewards=rewards,
+            values=table,
+            taken=taken,
+            ends=None,
+            bootstrap=None,
+            group=group,
+            row=row,
+            step=step,
+            actions=actions,
+            log_probs=distribution.log_prob(actions),  # type: ignore[no-untyped-call]
+            counted=free,
+            observations=observations,
+        )
+
+    def minibatches(self, rollout: Rollout, size: int, random: torch.Generator) -> Iterator[Tensor]:
+        return minibatches_of_groups(rollout, size, random)
+
+    def pieces(self, rollout: Rollout, index: Tensor) -> Sequence[Tensor]:
+        return [index]
+
+    def evaluate(self, rollout: Rollout, index: Tensor) -> Evaluation:
+        assert isinstance(rollout, LaggingRollout)
+        return Evaluation(*self._judged(rollout.observations[index], rollout.counted[index]))
+
+    def decisions(self, rollout: Rollout, index: Tensor) -> int:
+        return len(index)
+
+    def value_parameters(self) -> Sequence[Parameter]:
+        return list(self._writer.value_head.parameters())
+
+    def _judged(self, observations: Tensor, free: Tensor) -> tuple[Categorical, Tensor]:
+        """Of N decisions: to write, 0, or to read on, 1, and their values (N,)."""
+        read, values = self._writer.judge(observations)
+        read = read.where(free, NEVER)
+        return Categorical(logits=torch.stack([torch.zeros_like(read), read], dim=-1), validate_args=False), values
+
+    def _worth(self, rows: Tensor, tokens: Tensor) -> Tensor:
+        """(B,): the reward of what was written for ``rows`` (B,) of the part."""
+        part, index = self._part, rows.tolist()
+        texts = [self._vocabulary.decode(of_row) for of_row in tokens.tolist()]
+        references = None if part.references is None else [part.references[row] for row in index]
+        worth = np.asarray(self._reward([part.inputs[row] for row in index], references, texts), dtype=np.float64)
+        if not np.isfinite(worth).all():
+            wrong = int((~np.isfinite(worth)).argmax())
+            raise TrainingError(
+                f"the reward of {texts[wrong]!r} is not a number ({worth[wrong]}); mend the function that "
+                "writing.reward names"
+            )
+        return torch.from_numpy(worth).float().to(rows.device)

@@ -1,0 +1,99 @@
+"""The second stage of a writer that translates while it reads: when to read on is learned, or is a rule.
+
+Policy optimisation leaves the translator as its start is and trains what decides between READ and WRITE. The control
+goes on training the translator, and reads by the wait-k rule (Ma et al. 2019) that earns most on valid. Both are scored
+by texts written greedily: their reward minus what their average lagging costs.
+"""
+
+import copy
+from pathlib import Path
+
+from sweepstack.models.actors import PLAYED
+from sweepstack.models.algorithms import needs_reference
+from sweepstack.models.candidates import Candidates
+from sweepstack.models.optimizers import make_optimizer
+from sweepstack.models.pairs import WritingData
+from sweepstack.models.second_stage import Optimisation, Reports, so_far
+from sweepstack.models.settings import TrialSettings
+from sweepstack.models.simultaneous import SimultaneousWriter, read_and_written
+from sweepstack.models.simultaneous_player import SimultaneousPlayer
+from sweepstack.models.writing_stage import RewardOf, WritingControlStage, WritingStage, candidate_metrics
+from sweepstack.models.writing_supervised import log_loss
+
+WAITS = (1, 2, 3, 5, 8, 12, 20)
+
+
+class SimultaneousStage(WritingStage):
+    """What both have in common. The log loss is that of references when everything has been read."""
+
+    @property
+    def reader(self) -> SimultaneousWriter:
+        assert isinstance(self._writer, SimultaneousWriter)
+        return self._writer
+
+    def score(self) -> dict[str, float]:
+        self._valid, metrics = self._scored()
+        return {**metrics, "log_loss": log_loss(self._writer, self._data.parts["valid"])}
+
+    def _scored(self) -> tuple[Candidates, dict[str, float]]:
+        """What is written for valid, and all that it comes to but the log loss."""
+        part = self._data.parts["valid"]
+        assert part.references is not None
+        candidates, rest = self._written("valid"), (self._reward, self._data.language, self._tokenizers)
+        cost = self._settings.read_cost
+        return candidates, candidate_metrics(candidates, part.inputs, part.references, *rest, cost=cost)
+
+    def _written(self, name: str) -> Candidates:
+        inputs = self._data.parts[name].inputs
+        return read_and_written(self.reader, self._tokenizers, inputs, self.reader.chooses())
+
+
+class SimultaneousControlStage(SimultaneousStage, WritingControlStage):
+    """More supervised training, by paths drawn at random as in the start."""
+
+    def score(self) -> dict[str, float]:
+        scored = {}
+        for self.reader.wait in (k for k in WAITS if k <= max(self.reader.reading.max_segments, WAITS[0])):
+            scored[self.reader.wait] = self._scored()
+        best = max(scored, key=lambda k: scored[k][1]["reward"])
+        self.reader.wait = best
+        self._valid, metrics = scored[best]
+        return {**metrics, "log_loss": log_loss(self._writer, self._data.parts["valid"]), "wait": float(best)}
+
+
+class SimultaneousPolicyStage(SimultaneousStage):
+    """Policy optimisation by the algorithm of the settings."""
+
+    def __init__(
+        self,
+        settings: TrialSettings,
+        data: WritingData,
+        starts: Path,
+        metric: str,
+        reward_of: RewardOf | None = None,
+    ) -> None:
+        super().__init__(settings, data, starts, metric, reward_of)
+        train = settings.train
+        self._player = self._at_play(self.reader)
+        reference: SimultaneousPlayer | None = None
+        if needs_reference(train):
+            reference = self._at_play(copy.deepcopy(self.reader).requires_grad_(False))
+        self.reader.requires_grad_(False)
+        for parameter in self.reader.head_parameters():
+            parameter.requires_grad_(True)
+        self.trained = {name: p for name, p in self.reader.named_parameters() if p.requires_grad}
+        self.optimizer = make_optimizer(train, self.trained.values(), supervised=False)
+        self.optimisation = Optimisation(train, self._player, list(self.trained.values()), self.optimizer, reference)
+
+    def train(self, epoch: int, reports: Reports) -> dict[str, float]:
+        """What is logged as ``train_reward`` is of episodes of the policy part that were drawn."""
+        logs = self.optimisation.epoch(epoch, reports, self._metric)
+        earned = self._player.earned
+        return {**logs, "train_reward": float(earned.mean()), **so_far(reports, episodes=len(earned))}
+
+    def _at_play(self, reader: SimultaneousWriter) -> SimultaneousPlayer:
+        settings, part = self._settings, self._data.parts[PLAYED]
+        constant = settings.train.reward == "constant"
+        return SimultaneousPlayer(
+            reader, part, self._reward, self._tokenizers.target, settings.read_cost, constant=constant
+        )

@@ -1,0 +1,133 @@
+"""A trial that translates while it reads: it learns when to read on, goes on exactly, and keeps what it reports."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch.distributions import Categorical
+
+from sweepstack.models.bpe import Tokenizers
+from sweepstack.models.candidates import Candidates
+from sweepstack.models.rewards import make_reward
+from sweepstack.models.settings import TrialSettings
+from sweepstack.models.simultaneous import SimultaneousWriter, waits
+from sweepstack.models.simultaneous_player import SimultaneousPlayer
+from sweepstack.models.text_metrics import corpus_scores
+from sweepstack.models.trainer import Trainer
+from sweepstack.models.writer_checkpoint import SimultaneousMember, load_writer, load_writing_member
+from sweepstack.models.writing_settings import LAGGING, WRITING_METRICS
+from sweepstack.models.writing_supervised import ensure_writing_start, writing_start_hash
+
+READING = {"unit": "words", "segment": 1, "max_segments": 6, "cost": 0.02}
+
+
+@pytest.fixture(scope="module")
+def settings(writing: SimpleNamespace) -> TrialSettings:
+    tree = writing.settings.model_dump()
+    tree["writing"]["decode"] = {"beam": 1, "candidates": 1}
+    tree["train"] |= {"freeze": "encoder", "lr": 3e-2, "epochs": 2}
+    tree["train"]["ppo"]["cross_entropy"] = 0.0
+    return TrialSettings.model_validate({**tree, "reading": READING})
+
+
+def trial(writing: SimpleNamespace, settings: TrialSettings, folder: Path, **values: Any) -> Trainer:
+    named = {path.replace("__", "."): value for path, value in values.items()}
+    return Trainer(settings.with_values(named), writing.data, writing.starts, folder, "reward")
+
+
+def finish(trainer: Trainer) -> list[dict[str, float]]:
+    while len(trainer.reports) < trainer.settings.train.epochs:
+        trainer.step()
+    return [{name: value for name, value in report.items() if name != "seconds"} for report in trainer.reports]
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "rloo", "reinforce", "a2c", "trpo", "supervised"])
+def test_a_trial_goes_on_exactly_and_keeps_what_it_reports(
+    writing: SimpleNamespace, settings: TrialSettings, tmp_path: Path, algorithm: str
+) -> None:
+    whole = trial(writing, settings, tmp_path / "whole", train__algorithm=algorithm)
+    whole.step()
+    shutil.copytree(tmp_path / "whole", tmp_path / "again")
+    reports = finish(whole)
+    torch.rand(3)
+    assert finish(trial(writing, settings, tmp_path / "again", train__algorithm=algorithm)) == reports
+    assert {*WRITING_METRICS, LAGGING} <= reports[0].keys()
+    best = max(reports, key=lambda report: report["reward"])
+    member, part = load_writing_member(tmp_path / "whole" / "checkpoint", "cpu"), writing.data.parts["valid"]
+    assert isinstance(member, SimultaneousMember)
+    candidates = member.write(part.inputs, 3)
+    kept, _ = Candidates.load(tmp_path / "whole" / "predictions" / "valid.safetensors")
+    assert candidates == kept
+    assert candidates.lagging is not None
+    assert sum(candidates.lagging) / len(candidates) == pytest.approx(best[LAGGING])
+    assert corpus_scores(candidates.best, part.references, "zh")["chrf"] == pytest.approx(best["chrf"])
+    worth = make_reward("chrf", "zh", None)(part.inputs, part.references, candidates.best).mean()
+    assert worth - 0.02 * best[LAGGING] == pytest.approx(best["reward"])
+    assert member.writer.wait == (best["wait"] if algorithm == "supervised" else None)  # type: ignore[union-attr]
+
+
+def test_only_when_to_read_is_learned(writing: SimpleNamespace, settings: TrialSettings, tmp_path: Path) -> None:
+    finish(trial(writing, settings, tmp_path))
+    start = load_writer(ensure_writing_start(settings, writing.data, writing.starts), torch.device("cpu"))[0]
+    after = load_writer(tmp_path / "checkpoint", torch.device("cpu"))[0]
+    changed = {
+        name.split(".")[0]
+        for (name, a), b in zip(start.named_parameters(), after.parameters(), strict=True)
+        if not torch.equal(a, b)
+    }
+    assert changed == {"read_head", "value_head"}
+
+
+def test_a_dear_word_makes_it_read_less_ahead(
+    writing: SimpleNamespace, settings: TrialSettings, tmp_path: Path
+) -> None:
+    """Of words that are signs one for one, wait-1 is all that is needed."""
+    values = {"train__epochs": 6, "train__ppo__epochs": 4}
+    free = finish(trial(writing, settings, tmp_path / "free", reading__cost=0.0, **values))
+    dear = finish(trial(writing, settings, tmp_path / "dear", reading__cost=0.5, **values))
+    assert dear[-1][LAGGING] < free[-1][LAGGING]
+
+
+def test_starts_are_shared_whatever_reading_costs(writing: SimpleNamespace, settings: TrialSettings) -> None:
+    own = writing_start_hash(settings, writing.data)
+    assert own == writing_start_hash(settings.with_values({"reading.cost": 1.0}), writing.data)
+    assert own != writing_start_hash(settings.with_values({"reading.segment": 2}), writing.data)
+    off = settings.with_values({"reading": "off"})
+    assert own != writing_start_hash(off, writing.data)
+    folder = ensure_writing_start(settings, writing.data, writing.starts)
+    writer, config = load_writer(folder, torch.device("cpu"))
+    assert isinstance(writer, SimultaneousWriter)
+    assert (config["kind"], writer.reading.max_segments, writer.wait) == ("simultaneous", 6, None)
+
+
+def test_an_episode_is_what_was_decided_and_its_reward_comes_last(
+    writing: SimpleNamespace, settings: TrialSettings
+) -> None:
+    writer = load_writer(ensure_writing_start(settings, writing.data, writing.starts), torch.device("cpu"))[0]
+    assert isinstance(writer, SimultaneousWriter)
+    tokenizers, part = Tokenizers.from_json(writing.data.tokenizers), writing.data.parts["policy"]
+    player = SimultaneousPlayer(writer, part, make_reward("chrf", "zh", None), tokenizers.target, cost=0.1)
+    rollout = player.roll_out(torch.arange(10), 2, torch.Generator().manual_seed(0))
+    assert rollout.group.tolist() == [i for i in range(10) for _ in range(2)]
+    last = rollout.taken.sum(1) - 1
+    assert (rollout.rewards != 0).sum(1).max() == 1
+    torch.testing.assert_close(rollout.rewards[torch.arange(20), last], player.earned)
+    assert len(rollout.actions) == int(rollout.taken.sum())
+    assert not rollout.actions[~rollout.counted].any()
+    now = player.evaluate(rollout, torch.arange(len(rollout.actions)))
+    assert isinstance(now.distribution, Categorical)
+    torch.testing.assert_close(now.distribution.log_prob(rollout.actions), rollout.log_probs)  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(now.values, rollout.at(rollout.values))
+    assert torch.allclose(rollout.log_probs[~rollout.counted], torch.zeros(1))
+    reads = torch.zeros(20).index_add(0, rollout.row, rollout.actions.float())
+    words = torch.tensor([len(part.inputs[i].split()) for i in rollout.group.tolist()])
+    assert (reads <= words - 1).all()
+    assert reads.max() > 0
+    constant = SimultaneousPlayer(writer, part, make_reward("chrf", "zh", None), tokenizers.target, 0.1, constant=True)
+    again = constant.roll_out(torch.arange(10), 2, torch.Generator().manual_seed(0))
+    assert again.rewards.sum(1).tolist() == [1.0] * 20
+    torch.testing.assert_close(constant.earned, player.earned)
+    assert waits(2)(torch.zeros(1), torch.tensor([2, 3]), 1).tolist() == [True, False]
