@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 import numpy as np
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 KINDS = ("greedy", "uniform")
 MOST = 16  # ingredients
+J = TypeVar("J", bound="SoupFolder")
 
 
 @dataclass(frozen=True)
@@ -115,15 +116,15 @@ def soup_digest(
 
 
 @dataclass(frozen=True)
-class SoupResult:
-    job: SoupJob
+class SoupResult(Generic[J]):
+    job: J
     ingredients: tuple[tuple[str, ...], ...]  # the names of those that were taken, for each fold
     valid: dict[str, float]
     seconds: float
     error: str | None = None  # why it came to nothing
 
 
-def cook(job: SoupJob, data: "TaskData") -> SoupResult:
+def cook(job: SoupJob, data: "TaskData") -> SoupResult[SoupJob]:
     """Makes one soup and its predictions, in whatever process it is called; what was made is not made again."""
     if not job.marker.exists():
         from sweepstack.models.folds import forget_folds, put_together, unfinished
@@ -155,7 +156,7 @@ def cook(job: SoupJob, data: "TaskData") -> SoupResult:
     return read_result(job)
 
 
-def read_result(job: SoupJob) -> SoupResult:
+def read_result(job: J) -> SoupResult[J]:
     state = read_json(job.marker)
     taken = tuple(tuple(names) for names in state["ingredients"])
     return SoupResult(job, taken, dict(state["valid"]), state["seconds"], state["error"])

@@ -12,12 +12,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from sweepstack.ensembles.candidate_library import CandidateLibrary
-from sweepstack.ensembles.soup import KINDS, MOST, Ingredient, SoupFolder, greedily, mean_weights, soup_digest
+from sweepstack.ensembles.soup import (
+    KINDS,
+    MOST,
+    Ingredient,
+    SoupFolder,
+    SoupResult,
+    greedily,
+    mean_weights,
+    read_result,
+    soup_digest,
+)
 from sweepstack.ensembles.store import Kind
 from sweepstack.ensembles.text_builder import TextBuilder
 from sweepstack.ensembles.text_combination import TextCombination, single
 from sweepstack.ensembles.text_objective import TextObjective
-from sweepstack.models.files import read_json, write_json
+from sweepstack.models.files import write_json
 
 if TYPE_CHECKING:
     from sweepstack.models.candidates import Candidates
@@ -71,16 +81,7 @@ class WriterSoupJob(SoupFolder):
         return WriterSoupJob(kind, ingredients, objective, soups / digest, device)
 
 
-@dataclass(frozen=True)
-class WriterSoupResult:
-    job: WriterSoupJob
-    ingredients: tuple[tuple[str, ...], ...]  # the names of those that were taken; of one soup, unless there was none
-    valid: dict[str, float]
-    seconds: float
-    error: str | None = None  # why it came to nothing
-
-
-def cook_writer(job: WriterSoupJob, data: "WritingData") -> WriterSoupResult:
+def cook_writer(job: WriterSoupJob, data: "WritingData") -> SoupResult[WriterSoupJob]:
     """Makes one soup and what it writes, in whatever process it is called; what was made is not made again."""
     if not job.marker.exists():
         began = time.monotonic()
@@ -89,16 +90,10 @@ def cook_writer(job: WriterSoupJob, data: "WritingData") -> WriterSoupResult:
             names, valid = _cooked(job, data)
         except ValueError as error:
             write_json(job.marker, {"ingredients": [], "valid": {}, "seconds": 0.0, "error": str(error)})
-            return read_writer_result(job)
+            return read_result(job)
         seconds = time.monotonic() - began
         write_json(job.marker, {"ingredients": [names], "valid": valid, "seconds": seconds, "error": None})
-    return read_writer_result(job)
-
-
-def read_writer_result(job: WriterSoupJob) -> WriterSoupResult:
-    state = read_json(job.marker)
-    taken = tuple(tuple(names) for names in state["ingredients"])
-    return WriterSoupResult(job, taken, dict(state["valid"]), state["seconds"], state["error"])
+    return read_result(job)
 
 
 def _cooked(job: WriterSoupJob, data: "WritingData") -> tuple[list[str], dict[str, float]]:

@@ -89,6 +89,17 @@ def policy_parameters(player: Player, parameters: Sequence[Parameter]) -> list[P
     return [p for p in parameters if id(p) not in of_value]
 
 
+def batches_of(units: int, size: int, random: torch.Generator) -> Iterator[Tensor]:
+    """All of so many units once, ``size`` at a time, in random order: Player.batches where a text is a unit."""
+    yield from torch.split(torch.randperm(units, generator=random, device=random.device), size)
+
+
+def sizes_of(units: int, size: int) -> list[int]:
+    """How many each of :func:`batches_of` has."""
+    full, rest = divmod(units, size)
+    return [size] * full + ([rest] if rest else [])
+
+
 def minibatches_of_groups(rollout: Rollout, size: int, random: torch.Generator) -> Iterator[Tensor]:
     """All decisions once, those of ``size`` groups at a time, in random order: Learning.minibatches where a group is a
     unit."""

@@ -17,7 +17,7 @@ from torch.distributions import Categorical
 from torch.nn import Parameter
 
 from sweepstack.models.batching import micro_batches
-from sweepstack.models.episodes import Evaluation, Rollout, minibatches_of_groups
+from sweepstack.models.episodes import Evaluation, Rollout, batches_of, minibatches_of_groups, sizes_of
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.policy import PolicyOutput
 
@@ -81,12 +81,10 @@ class ReadingPlayer:
         self._actor, self._texts, self._gamma = actor, texts, gamma
 
     def batches(self, size: int, random: torch.Generator) -> Iterator[Tensor]:
-        order = torch.randperm(len(self._texts.labels), generator=random, device=self._texts.labels.device)
-        yield from torch.split(order, size)
+        return batches_of(len(self._texts.labels), size, random)
 
     def sizes(self, size: int) -> list[int]:
-        full, rest = divmod(len(self._texts.labels), size)
-        return [size] * full + ([rest] if rest else [])
+        return sizes_of(len(self._texts.labels), size)
 
     @torch.no_grad()
     def roll_out(self, batch: Tensor, samples: int, random: torch.Generator) -> ReadingRollout:

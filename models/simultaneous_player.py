@@ -8,19 +8,19 @@ that of the text as a whole, minus the cost of each word of its average lagging.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Categorical
 from torch.nn import Parameter
 
 from sweepstack.models.bpe import Bpe
-from sweepstack.models.episodes import Evaluation, Rollout, minibatches_of_groups
+from sweepstack.models.episodes import Evaluation, Rollout, batches_of, minibatches_of_groups, sizes_of
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.pairs import EncodedPairs
 from sweepstack.models.rewards import Reward
 from sweepstack.models.simultaneous import SimultaneousWriter, translate
 from sweepstack.models.writer import NEVER
+from sweepstack.models.writing_player import worth_of
 from sweepstack.models.writing_supervised import cut_to_longest
 
 
@@ -52,11 +52,10 @@ class SimultaneousPlayer:
 
     def batches(self, size: int, random: torch.Generator) -> Iterator[Tensor]:
         self._earned = []
-        yield from torch.split(torch.randperm(len(self._part), generator=random, device=random.device), size)
+        return batches_of(len(self._part), size, random)
 
     def sizes(self, size: int) -> list[int]:
-        full, rest = divmod(len(self._part), size)
-        return [size] * full + ([rest] if rest else [])
+        return sizes_of(len(self._part), size)
 
     @torch.no_grad()
     def roll_out(self, batch: Tensor, samples: int, random: torch.Generator) -> LaggingRollout:
@@ -125,14 +124,6 @@ class SimultaneousPlayer:
 
     def _worth(self, rows: Tensor, tokens: Tensor) -> Tensor:
         """(B,): the reward of what was written for ``rows`` (B,) of the part."""
-        part, index = self._part, rows.tolist()
-        texts = [self._vocabulary.decode(of_row) for of_row in tokens.tolist()]
-        references = None if part.references is None else [part.references[row] for row in index]
-        worth = np.asarray(self._reward([part.inputs[row] for row in index], references, texts), dtype=np.float64)
-        if not np.isfinite(worth).all():
-            wrong = int((~np.isfinite(worth)).argmax())
-            raise TrainingError(
-                f"the reward of {texts[wrong]!r} is not a number ({worth[wrong]}); mend the function that "
-                "writing.reward names"
-            )
+        index, written = rows.cpu().numpy(), tokens.cpu().numpy()
+        worth = worth_of(self._reward, self._vocabulary, self._part, index, list(written))
         return torch.from_numpy(worth).float().to(rows.device)

@@ -19,7 +19,7 @@ from torch.nn import Parameter
 from sweepstack.models.batching import micro_batches
 from sweepstack.models.bpe import BEGIN, END, PADDING, Bpe
 from sweepstack.models.decoding import WriterTokens, filtered, sample
-from sweepstack.models.episodes import Evaluation, Rollout, minibatches_of_groups
+from sweepstack.models.episodes import Evaluation, Rollout, batches_of, minibatches_of_groups, sizes_of
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.pairs import EncodedPairs
 from sweepstack.models.rewards import Reward
@@ -69,12 +69,10 @@ class WritingPlayer:
 
     def batches(self, size: int, random: torch.Generator) -> Iterator[Tensor]:
         self._earned = []
-        order = torch.randperm(len(self._part), generator=random, device=random.device)
-        yield from torch.split(order, size)
+        return batches_of(len(self._part), size, random)
 
     def sizes(self, size: int) -> list[int]:
-        full, rest = divmod(len(self._part), size)
-        return [size] * full + ([rest] if rest else [])
+        return sizes_of(len(self._part), size)
 
     @torch.no_grad()
     def roll_out(self, batch: Tensor, samples: int, random: torch.Generator) -> WritingRollout:
@@ -189,17 +187,26 @@ class WritingPlayer:
 
     def _worth(self, rows: NDArray[np.int64], written: list[NDArray[np.int64]]) -> NDArray[np.float64]:
         """(n,): the reward of tokens that were written for ``rows`` (n,), whether they end or not."""
-        part, play = self._part, self._play
-        texts = [play.vocabulary.decode([int(token) for token in tokens if token > END]) for tokens in written]
-        references = None if part.references is None else [part.references[row] for row in rows]
-        worth = np.asarray(play.reward([part.inputs[row] for row in rows], references, texts), dtype=np.float64)
-        if not np.isfinite(worth).all():
-            wrong = int((~np.isfinite(worth)).argmax())
-            raise TrainingError(
-                f"the reward of {texts[wrong]!r} is not a number ({worth[wrong]}); mend the function that "
-                "writing.reward names"
-            )
-        return worth
+        return worth_of(self._play.reward, self._play.vocabulary, self._part, rows, written)
+
+
+def worth_of(
+    reward: Reward, vocabulary: Bpe, part: EncodedPairs, rows: NDArray[np.int64], written: Sequence[NDArray[np.int64]]
+) -> NDArray[np.float64]:
+    """(n,): the reward of tokens that were written for ``rows`` (n,) of the part, whether they end or not.
+
+    Raises TrainingError where it is not a number.
+    """
+    texts = [vocabulary.decode([int(token) for token in tokens if token > END]) for tokens in written]
+    references = None if part.references is None else [part.references[row] for row in rows]
+    worth = np.asarray(reward([part.inputs[row] for row in rows], references, texts), dtype=np.float64)
+    if not np.isfinite(worth).all():
+        wrong = int((~np.isfinite(worth)).argmax())
+        raise TrainingError(
+            f"the reward of {texts[wrong]!r} is not a number ({worth[wrong]}); mend the function that "
+            "writing.reward names"
+        )
+    return worth
 
 
 def _cut(tokens: Tensor) -> Tensor:

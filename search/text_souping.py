@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from sweepstack.ensembles.soup import Ingredient
+from sweepstack.ensembles.soup import Ingredient, read_result
 from sweepstack.ensembles.text_builder import TextBuilder
 from sweepstack.ensembles.text_objective import TextObjective
-from sweepstack.ensembles.writer_soup import WriterSoup, WriterSoupJob, cook_writer, read_writer_result
+from sweepstack.ensembles.writer_soup import WriterSoup, WriterSoupJob, cook_writer
 from sweepstack.models.writing_supervised import writing_start_hash
 from sweepstack.search.repetitions import settings_of_repetition
 from sweepstack.search.session import Session
@@ -28,5 +28,5 @@ def souped(
         folder, device = session.folder.soups, session.study.device
         return WriterSoupJob.of(kind, ingredients, objective, session.hashes, folder, device)
 
-    recipe = Recipe(WriterSoup, start_of, job_of, cook_writer, session.written, read_writer_result)
+    recipe = Recipe(WriterSoup, start_of, job_of, cook_writer, session.written, read_result)
     return by_recipe(session, usable, builders, recipe)

@@ -52,7 +52,9 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     return SimpleNamespace(data=data, ingredients=ingredients)
 
 
-def made(trials: Any, numbers: list[int], kind: str, soups: Path, objective: Objective = OBJECTIVE) -> SoupResult:
+def made(
+    trials: Any, numbers: list[int], kind: str, soups: Path, objective: Objective = OBJECTIVE
+) -> SoupResult[SoupJob]:
     ingredients = [trials.ingredients[n] for n in numbers]
     return cook(SoupJob.of(kind, ingredients, objective, trials.data.hashes, soups, "cpu"), trials.data)
 

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import torch
 
-from sweepstack.ensembles.soup import Ingredient
+from sweepstack.ensembles.soup import Ingredient, SoupResult
 from sweepstack.ensembles.text_objective import TextObjective
-from sweepstack.ensembles.writer_soup import WriterSoupJob, WriterSoupResult, cook_writer
+from sweepstack.ensembles.writer_soup import WriterSoupJob, cook_writer
 from sweepstack.models.bpe import SPECIAL, Bpe, Tokenizers
 from sweepstack.models.candidates import Candidates
 from sweepstack.models.settings import Model
@@ -17,7 +17,7 @@ from sweepstack.models.writer_checkpoint import WriterMember, load_writer, save_
 OBJECTIVE = TextObjective("chrf", "zh")
 
 
-def made(made_of: SimpleNamespace, kind: str, numbers: list[int], soups: Path) -> WriterSoupResult:
+def made(made_of: SimpleNamespace, kind: str, numbers: list[int], soups: Path) -> SoupResult[WriterSoupJob]:
     ingredients = [Ingredient(made_of.members[n].name, made_of.members[n].checkpoint) for n in numbers]
     job = WriterSoupJob.of(kind, ingredients, OBJECTIVE, made_of.data.hashes, soups, "cpu")
     return cook_writer(job, made_of.data)
