@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import command, marked, processes_of, sweepstack
+from command_line import command, marked, processes_of, sweepstack, write_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -208,3 +208,37 @@ def test_a_source_may_be_read_word_by_word(finished: Path, tmp_path: Path) -> No
     assert "lagging" in (tmp_path / "runs" / "reads" / "report.html").read_text(encoding="utf-8")
     said = sweepstack("predict", "runs/reads/bundle", "-", cwd=tmp_path, stdin="open file")
     assert json.loads(said.stdout)["text"]
+
+
+def test_a_bundle_of_ones_own_may_reward_what_is_written(phrases: str, tmp_path: Path) -> None:
+    """Responses in four languages, whatever is asked, and a classifier that wants German: policy optimisation writes
+    more of it, which more supervised training on the same responses cannot."""
+    (tmp_path / "phrases.jsonl").write_text(phrases, encoding="utf-8")
+    classify = write_study(tmp_path, search={"trials": 1}, ensembles={"builders": []})
+    done = sweepstack("run", classify, cwd=tmp_path, timeout=400)
+    assert done.returncode == 0, done.stderr
+    draw = random.Random(2)
+    said = [json.loads(line)["text"] for line in phrases.splitlines()]
+    pairs = [(f"{draw.choice(['say', 'tell', 'name'])} {number}", draw.choice(said)) for number in range(400)]
+    lines = (json.dumps({"prompt": prompt, "response": response}) for prompt, response in pairs)
+    (tmp_path / "talk.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    tree = {**STUDY, "name": "talk", "task": "generation"}
+    tree["data"] = {**STUDY["data"], "train": "talk.jsonl"}
+    tree["writing"] = {
+        "vocabulary": 150,
+        "max_source": 12,
+        "max_target": 16,
+        "reward": {"classifier": {"bundle": "runs/small/bundle", "label": "de"}},
+        "decode": {"beam": 2, "candidates": 2},
+    }
+    tree["train"] = {**STUDY["train"], "algorithm": "rloo", "epochs": 4, "lr": 3e-3, "batch_size": 16}
+    tree |= {"space": {"train.lr": {"log": [2e-3, 5e-3]}}, "search": {"trials": 1, "metric": "reward"}}
+    (tmp_path / "talk.yaml").write_text(json.dumps(tree), encoding="utf-8")
+    unknown = sweepstack("run", "talk.yaml", "--set", "writing.reward.classifier.label=xx", cwd=tmp_path)
+    assert (unknown.returncode, unknown.stdout, unknown.stderr.count("\n")) == (2, "", 1)
+    assert "runs/small/bundle has the labels de, fr, it, tr, but got 'xx'" in unknown.stderr
+    assert not (tmp_path / "runs" / "talk").exists()
+    done = sweepstack("search", "talk.yaml", cwd=tmp_path, timeout=400)
+    assert done.returncode == 0, done.stderr
+    rows = {row["role"]: float(row["reward"]) for row in table(tmp_path / "runs" / "talk" / "leaderboard.csv")}
+    assert rows["trial"] > rows["control"] + 0.2
