@@ -212,7 +212,7 @@ def paired(row: "Row") -> list["Gain"]:
 
 def flattery(contents: Contents) -> str:
     """How much the best of K trials on n rows may owe to luck, σ·√(2 ln K), where the metric is a share of the rows, or
-    a mean over n episodes."""
+    a mean over n episodes. What texts are worth is neither: nothing is said of it."""
     study, best = contents.results.study, contents.results.best
     sizes = contents.provenance.get("data", {}).get("rows", {})
     rows = sizes.get("valid") or sizes.get(OUT_OF_FOLD)
@@ -228,7 +228,7 @@ def flattery(contents: Contents) -> str:
             f"The best of {trials} trials on {held_out(contents.results)} may owe up to about "
             f"{fmt.metric('reward', luck)} of its reward to having been chosen; play its checkpoint again elsewhere."
         )
-    if not rows or study.search.objective not in ("reward", "accuracy", "accuracy_full"):
+    if not rows or study.writes or study.search.objective not in ("reward", "accuracy", "accuracy_full"):
         return ""
     part, accuracy = "valid" if study.folds == 1 else "out-of-fold", at.get("accuracy", 0.5)
     luck = math.sqrt(accuracy * (1 - accuracy) / rows) * chance

@@ -279,6 +279,9 @@ def test_a_study_that_writes_shows_rows_of_test_side_by_side(of_texts: Contents)
     assert "+4.4 [3.5, 5.3] over the best trial" in exported
     assert "Its utility, chrF, is the metric it is measured by: BLEU +4.0 [3.1, 4.9] over the best trial" in exported
     assert "References of test have been scored once" in page.sections["data"]
+    search = of_texts.results.study.search.model_copy(update={"metric": "reward"})
+    rewarded = of_texts.results.study.model_copy(update={"search": search})
+    assert flattery(replace(of_texts, results=replace(of_texts.results, study=rewarded))) == "", "no share of rows"
 
 
 def test_texts_without_references_have_no_column_for_them(of_texts: Contents) -> None:
