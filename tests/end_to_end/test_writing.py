@@ -232,13 +232,16 @@ def test_a_bundle_of_ones_own_may_reward_what_is_written(phrases: str, tmp_path:
         "decode": {"beam": 2, "candidates": 2},
     }
     tree["train"] = {**STUDY["train"], "algorithm": "rloo", "epochs": 4, "lr": 3e-3, "batch_size": 16}
-    tree |= {"space": {"train.lr": {"log": [2e-3, 5e-3]}}, "search": {"trials": 1, "metric": "reward"}}
+    tree |= {"space": {"train.lr": {"log": [2e-3, 5e-3]}}, "search": {"trials": 2, "metric": "reward"}}
+    tree["ensembles"] = {"builders": ["soup", "minimum_bayes_risk"]}
     (tmp_path / "talk.yaml").write_text(json.dumps(tree), encoding="utf-8")
     unknown = sweepstack("run", "talk.yaml", "--set", "writing.reward.classifier.label=xx", cwd=tmp_path)
     assert (unknown.returncode, unknown.stdout, unknown.stderr.count("\n")) == (2, "", 1)
     assert "runs/small/bundle has the labels de, fr, it, tr, but got 'xx'" in unknown.stderr
     assert not (tmp_path / "runs" / "talk").exists()
-    done = sweepstack("search", "talk.yaml", cwd=tmp_path, timeout=400)
+    done = sweepstack("run", "talk.yaml", cwd=tmp_path, timeout=400)
     assert done.returncode == 0, done.stderr
-    rows = {row["role"]: float(row["reward"]) for row in table(tmp_path / "runs" / "talk" / "leaderboard.csv")}
+    scored = table(tmp_path / "runs" / "talk" / "ensembles.csv")
+    assert "soup" in {row["name"] for row in scored}
+    rows = {row["role"]: float(row["test_reward"]) for row in scored}
     assert rows["trial"] > rows["control"] + 0.2
