@@ -85,6 +85,8 @@ def differing(
         *[row for row in unlike if gains[row] < 0][: MOST // 2],
     }
     shown.update([row for row in unlike if row not in shown][: MOST - len(shown)])
+    if not unlike:  # what is written is worth seeing all the same
+        shown.update(range(min(MOST, len(gains))))
     rows = tuple(
         Example(sources[row], references[row], theirs[row], ours[row], float(of_theirs[row]), float(of_ours[row]))
         for row in order

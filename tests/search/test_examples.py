@@ -63,6 +63,14 @@ def test_at_most_so_many_are_kept_and_the_largest_differences(choice: TextChoice
     assert (shown.better, shown.equal) == (many - 2, 2)
 
 
+def test_where_nothing_differs_the_first_rows_show_what_is_written(choice: TextChoice) -> None:
+    same = {**WRITTEN, "trial-3": WRITTEN["minimum_bayes_risk"]}
+    shown = differing(choice, same, SOURCES, REFERENCES, OBJECTIVE, "")
+    assert shown is not None
+    assert (shown.better, shown.worse, shown.equal) == (0, 0, 4)
+    assert tuple(sorted(row.source for row in shown.rows)) == tuple(sorted(SOURCES))
+
+
 def test_half_are_rows_that_became_worse_however_little(choice: TextChoice) -> None:
     many = 3 * MOST
     whole, cut = "abcdefgh", ["abcdefg", "ab"]  # ours lose a letter in even rows, theirs six in odd ones

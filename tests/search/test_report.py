@@ -291,4 +291,8 @@ def test_texts_without_references_have_no_column_for_them(of_texts: Contents) ->
     page = Page(render(replace(of_texts, examples=examples), NOW))
     assert "reference" not in page.sections["examples"]
     assert "differ most in the reward" in page.sections["examples"]
+    same = replace(examples, rows=tuple(replace(row, ensemble=row.trial) for row in rows))
+    alike = Page(render(replace(of_texts, examples=same), NOW)).sections["examples"]
+    assert "the best trial, trial-3, write the same" in alike
+    assert "differ most" not in alike
     assert "examples" not in Page(render(replace(of_texts, examples=None), NOW)).sections
