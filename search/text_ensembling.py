@@ -27,6 +27,7 @@ from sweepstack.search.exporting import export
 from sweepstack.search.leaderboard import best
 from sweepstack.search.library import allowed, usable
 from sweepstack.search.planning import BUILDERS, text_builders_of
+from sweepstack.search.refitting import refitted
 from sweepstack.search.session import Session
 from sweepstack.search.text_decoding import Decoder
 from sweepstack.search.text_record import BuiltTexts
@@ -39,22 +40,23 @@ MEMORY = "memory"
 
 
 def build(session: Session) -> None:
-    """From soups to the bundle and MLflow's runs; raises StorageError where there is nothing to combine."""
+    """From refits and soups to the bundle and MLflow's runs; raises StorageError where there is nothing to combine."""
     objective = _objective(session)
     trials = usable(session, session.trial_records())
     if not trials:
         raise StorageError(
             f"{session.folder.root} has no trial that could be a member; see the reasons in leaderboard.csv"
         )
-    soups = souped(session, trials, text_builders_of(session.study), objective)
-    members, builders = [*_members(session, trials), *soups.members], list(soups.builders)
+    refits = refitted(session, trials, text_builders_of(session.study), objective)
+    soups = souped(session, trials, refits.builders, objective)
+    members, builders = [*_members(session, trials), *refits.members, *soups.members], list(soups.builders)
     session.clock.keep()
     began = session.clock.here
     digest = _digest(session, members, builders)
     built = BuiltTexts.read(session.ledger, session.folder.root)
     if built is None or built.digest != digest:
         session.display.stage("ensembles")
-        choice = soups.on(_choice(session, members, builders, objective))
+        choice = soups.on(refits.on(_choice(session, members, builders, objective)))
         built = BuiltTexts(digest, tuple(members), choice, scored=False)
         built.write(session.ledger, session.folder.root)
         session.display.stage("ensembles", 1, 1)

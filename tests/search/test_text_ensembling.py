@@ -13,7 +13,7 @@ import pytest
 from killing import Killed, killed
 
 from sweepstack import ensembles, search
-from sweepstack.ensembles import choose_texts, load, writer_soup
+from sweepstack.ensembles import choose_texts, load, refits, writer_soup
 from sweepstack.ensembles.text_objective import TextObjective
 from sweepstack.ensembles.writing_bundle import WritingBundle
 from sweepstack.models.errors import StorageError
@@ -168,6 +168,27 @@ def test_other_builders_build_anew_within_the_budget(writing_run: Path) -> None:
     assert bounded.digest != first.digest
     assert all("size_mb" in row.over_budget for row in bounded.choice.rows if row.role != "control")
     assert "cheapest" in bounded.choice.reason
+
+
+def test_snapshots_are_trained_by_the_best_trials_settings_and_only_once(
+    writing_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = "ensembles.builders=[{snapshots: {cycles: 2}}]"
+    first = build(writing_run, named)
+    row = first.row("snapshots")
+    trained = {f"refit-{folder.name}" for folder in (writing_run / "refits").iterdir()}
+    assert len(trained) == 2
+    assert (set(row.members), row.role) == (trained, "ensemble")
+    assert row.test is not None
+    Result.open(writing_run).ensemble("snapshots").export(writing_run / "theirs")
+    bundle = load(writing_run / "theirs")
+    assert isinstance(bundle, WritingBundle)
+    test = pairs_of(writing_run).parts["test"]
+    said = [each.text for each in bundle.write(test.inputs)]
+    assert corpus_scores(said, test.references, "zh")["chrf"] == pytest.approx(row.test["chrf"], abs=1e-6)
+    monkeypatch.setattr(refits, "_prepared", killed)
+    again = build(writing_run, "ensembles.builders=[{snapshots: {cycles: 2}}, minimum_bayes_risk]")
+    assert (again.row("snapshots").members, again.row("snapshots").test) == (row.members, row.test)
 
 
 def test_a_search_for_what_texts_do_not_tell_is_judged_by_chrf(writing_run: Path) -> None:
