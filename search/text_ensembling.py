@@ -26,6 +26,7 @@ from sweepstack.search.examples import differing
 from sweepstack.search.exporting import export
 from sweepstack.search.leaderboard import best
 from sweepstack.search.library import allowed, usable
+from sweepstack.search.paying import controls_among
 from sweepstack.search.planning import BUILDERS, text_builders_of
 from sweepstack.search.refitting import refitted
 from sweepstack.search.session import Session
@@ -122,6 +123,7 @@ def _choice(
         allowed=allowed(study.ensembles.library),
         measure=TextMeter(members, parts["blend"].inputs[:LATENCY_TEXTS], load_writing_member),
         budget=Budget(**study.ensembles.budget.model_dump()),
+        controls=controls_among(study, session.trial_records(), {member.name for member in members}),
     )
     searched = study.search.objective
     if objective.metric == searched:
