@@ -14,6 +14,7 @@ from killing import Killed, killed
 
 from sweepstack import ensembles, search
 from sweepstack.ensembles import choose_texts, load, refits, writer_soup
+from sweepstack.ensembles.store import Member
 from sweepstack.ensembles.text_objective import TextObjective
 from sweepstack.ensembles.writing_bundle import WritingBundle
 from sweepstack.models.errors import StorageError
@@ -22,6 +23,7 @@ from sweepstack.models.pairs import PairDataset, load_pairs
 from sweepstack.models.text_metrics import corpus_scores
 from sweepstack.search import ensembling, text_decoding, text_ensembling
 from sweepstack.search.examples import read_examples
+from sweepstack.search.library import singles
 from sweepstack.search.record import Built
 from sweepstack.search.result import Result
 from sweepstack.search.session import Session
@@ -200,7 +202,8 @@ def test_a_search_for_what_texts_do_not_tell_is_judged_by_chrf(writing_run: Path
         session.study = study.model_copy(update={"search": searched}).in_folder(writing_run)
         objective = text_ensembling._objective(session)
         assert objective == TextObjective("chrf", "zh")
-        members = text_ensembling._members(session, session.trial_records())
+        memory = Member("memory", "baseline", session.memory)
+        members = singles(session, session.trial_records(), memory)
         choice = text_ensembling._choice(session, members[:4], [], objective)
     assert "texts are chosen by chrf, as log_loss cannot be worked out of a text" in choice.notes
 
