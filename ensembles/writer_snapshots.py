@@ -3,6 +3,9 @@
 They are trained as those of a classifier are, see snapshots.py, and averaged as trials are, see token_average.py. All
 are of one tokeniser and have equal votes: the first ones, which know least, are what makes them differ. A single one
 that came to something writes alone.
+
+They do not pay where a start is short, since a cycle has but a part of it. Measured once, English to Chinese with half
+the usual width and 12 epochs of the start: on valid the best trial has a chrF of 9.3, two cycles 5.6, four 4.0.
 """
 
 from collections.abc import Sequence
