@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sweepstack.ensembles.budget import Budget
 from sweepstack.ensembles.comparison import Sample, chance_better
 from sweepstack.ensembles.optimism import Optimism, optimism
-from sweepstack.models.metric_directions import direction
+from sweepstack.models.metric_directions import POINTS, direction
 
 if TYPE_CHECKING:
     from sweepstack.ensembles.choose import Row
@@ -74,7 +74,7 @@ def verdict(
         chosen, reason = decide(ensembles, rivals, samples, metric, seed)
     flattery = optimism([samples[name] for name in dict.fromkeys([*ensembles, *rivals])], seed)
     if flattery.candidates > 1:
-        reason = f"{reason.removesuffix('.')}; {flattery}."
+        reason = f"{reason.removesuffix('.')}; {flattery.words(metric)}."
     return chosen, reason, flattery
 
 
@@ -91,8 +91,9 @@ def decide(
         return rival, f"{rival} is exported: there is no ensemble."
     best = ensembles[0]
     chance = chance_better(samples[best], samples[rival], seed)
-    sign = direction(metric)
-    means = f"blend {metric} {sign * samples[best].score:.3f} against {sign * samples[rival].score:.3f}"
+    sign, digits = direction(metric), 1 if metric in POINTS else 3
+    of_best, of_rival = (f"{sign * samples[name].score:.{digits}f}" for name in (best, rival))
+    means = f"blend {metric} {of_best} against {of_rival}"
     if chance >= LIKELY:
         return best, f"{best} is exported: it beats {rival} with a chance of {chance:.0%} ({means})."
     return rival, (

@@ -38,6 +38,7 @@ STUDY: dict[str, Any] = {
         "train.warm_start.seed": [0, 1],
     },
     "search": {"sampler": "random", "stopper": "none", "trials": 4},
+    "ensembles": {"builders": ["average", "minimum_bayes_risk", "reranker", "soup", {"snapshots": {"cycles": 2}}]},
 }
 
 
@@ -111,7 +112,8 @@ def test_the_tables_have_trials_company_and_every_ensemble(finished: Path) -> No
     assert sum(bool(row["number"]) for row in board) == 4
     assert {row["role"] for row in board} == {"trial", "baseline", "control"}
     rows = {row["name"]: row for row in table(run / "ensembles.csv")}
-    assert {"average", "minimum_bayes_risk", "memory"} <= set(rows)
+    assert {"average", "minimum_bayes_risk", "snapshots", "memory"} <= set(rows)
+    assert len(rows["snapshots"]["members"].split()) == len(list((run / "refits").iterdir())) == 2
     assert all(0 <= float(row["test_chrf"]) <= 100 for row in rows.values())
     assert sum(row["exported"] == "True" for row in rows.values()) == 1
     assert len(list((run / "starts").glob("[!.]*"))) == 2, "one supervised start for each seed in the space"
@@ -193,7 +195,7 @@ def test_a_source_may_be_read_word_by_word(finished: Path, tmp_path: Path) -> No
     """Trials, control and memory are compared by what lagging leaves of the reward."""
     tree = {**STUDY, "name": "reads", "reading": {"segment": 1, "max_segments": 8, "cost": 0.02}}
     tree["writing"] = {**STUDY["writing"], "decode": {"beam": 1, "candidates": 1}}
-    tree |= {"space": {"train.lr": {"log": [1e-3, 3e-2]}}, "search": {"trials": 2}}
+    tree |= {"space": {"train.lr": {"log": [1e-3, 3e-2]}}, "search": {"trials": 2}, "ensembles": {}}
     (tmp_path / "reads.yaml").write_text(json.dumps(tree), encoding="utf-8")
     shutil.copy(finished / "commands.jsonl", tmp_path)
     done = sweepstack("run", "reads.yaml", cwd=tmp_path, timeout=400)

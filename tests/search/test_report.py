@@ -161,6 +161,22 @@ def test_other_metrics_and_a_plain_classifier(
     assert f"best {metric.replace('_', ' ')}" in page.sections[""]
 
 
+def test_luck_is_said_in_points_where_texts_are_written(
+    writing_study: Study, writing_rows: tuple[Row, ...], make_record: Make, tmp_path: Path
+) -> None:
+    # σ on 400 rows of blend: 1.06 / 1.96 = .541; on 100 of valid twice that; four trials: √(2·ln 4) = 1.665
+    sizes = {"data": {"rows": {"valid": 100, "blend": 400}}}
+    records = [make_record(n, [0.4]) for n in range(4)]
+    results = Results(writing_study, tmp_path, records[3], writing_rows)
+    space = Space.of(writing_study.space, writing_study.trial_settings())[0]
+    contents = Contents(results, space, records, provenance=sizes)
+    assert flattery(contents) == (
+        "The best of 4 trials on 100 valid rows may owe up to about 1.8 of its valid score to having been chosen; "
+        "quote test instead."
+    )
+    assert flattery(replace(contents, results=replace(results, rows=()))) == "", "nobody knows its spread yet"
+
+
 def test_luck_and_few_trials_are_said(contents: Contents) -> None:
     # σ of a share: √(.907·.093/750) = .0106; nine trials: √(2·ln 9) = 2.096
     assert "best of 9 trials on 750 valid rows may owe up to about .022" in flattery(contents)
