@@ -87,12 +87,12 @@ def decide(
     if not rivals:
         return ensembles[0], f"{ensembles[0]} is exported: there is no single trial or baseline to compare it with."
     rival = max(rivals, key=lambda name: samples[name].score)
+    value = {name: f"{direction(metric) * each.score:.3f}" for name, each in samples.items()}
     if not ensembles:
-        return rival, f"{rival} is exported: there is no ensemble."
+        return rival, f"{rival} is exported: nothing was combined, and it has the best blend {metric}, {value[rival]}."
     best = ensembles[0]
     chance = chance_better(samples[best], samples[rival], seed)
-    sign = direction(metric)
-    means = f"blend {metric} {sign * samples[best].score:.3f} against {sign * samples[rival].score:.3f}"
+    means = f"blend {metric} {value[best]} against {value[rival]}"
     if chance >= LIKELY:
         return best, f"{best} is exported: it beats {rival} with a chance of {chance:.0%} ({means})."
     return rival, (
