@@ -5,7 +5,6 @@ no space, no permission) in one line and leaves nothing half-written. Closing ke
 running.
 """
 
-import logging
 import re
 import shutil
 import time
@@ -26,16 +25,14 @@ from sweepstack.models.settings import PRECISION_FILE, TrialSettings
 from sweepstack.search.capacity import slots
 from sweepstack.search.chatter import Chatter
 from sweepstack.search.company import control_search, control_space
-from sweepstack.search.confirmation import Confirmation, new_seeds, search_of, sweep_name
+from sweepstack.search.confirmation import new_seeds, search_of, sweep_name
 from sweepstack.search.display import Display
 from sweepstack.search.ensemble_gain import EnsembleGain
 from sweepstack.search.executor import Packing
 from sweepstack.search.extending import check_extends
 from sweepstack.search.folder import RunFolder
-from sweepstack.search.leaderboard import best, front
 from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.live_ensemble import LiveEnsemble
-from sweepstack.search.mirror import parent_state, trial_state
 from sweepstack.search.packing import packing_of
 from sweepstack.search.planning import (
     Plan,
@@ -53,6 +50,7 @@ from sweepstack.search.requests import DONE, IN_FORCE, Inbox
 from sweepstack.search.retention import Keeper
 from sweepstack.search.runtime import Cluster, check_address
 from sweepstack.search.search_settings import Search
+from sweepstack.search.session_tracker import SessionTracker
 from sweepstack.search.shared_starts import shared_starts
 from sweepstack.search.space import Space, with_candidates
 from sweepstack.search.starting import best_points
@@ -60,15 +58,13 @@ from sweepstack.search.study import Study
 from sweepstack.search.study_data import HoldsTexts, encode_texts, load_texts
 from sweepstack.search.sweep import Sweep
 from sweepstack.search.task_words import languages_of
-from sweepstack.search.tracking import Tracker, check_tracking
-from sweepstack.search.tracking_mirror import Status
-from sweepstack.search.trial_record import CONTROL, MLFLOW_RUN, Adopted, TrialRecord
+from sweepstack.search.tracking import check_tracking
+from sweepstack.search.trial_record import CONTROL, Adopted, TrialRecord
 from sweepstack.search.unlabelled import unlabelled
 from sweepstack.search.writing_reward import RewardOf, check_reward, reward_of
 
 BEGINNING = "beginning"  # the attribute that holds the points a search begins with
 NEEDED_MB = 200  # free disk to start with: weights and predictions of a small sweep
-TRACKER_SECONDS = {True: 120.0, False: 4.0}  # how long to wait for MLflow at a good end, and at any other
 
 
 class Session(HoldsTexts):
@@ -167,9 +163,8 @@ class Session(HoldsTexts):
         self.adopted = Adopted()
         self._address = address
         self._json = json
-        self._tracker: Tracker | None = None
+        self.tracker = SessionTracker(study, self.ledger, folder, lambda: self.sweeps)
         self._live: LiveEnsemble | None = None
-        self._began = time.time()
 
     def decided(self) -> TrialSettings:
         """The settings with what trials have found out: the precision, which then stands in provenance.json, too, as
@@ -246,29 +241,6 @@ class Session(HoldsTexts):
         """Those that were begun or adopted."""
         return [sweep for sweep in (self.trials, self.control, self.confirmed) if sweep is not None]
 
-    @property
-    def tracker(self) -> Tracker:
-        """Started when it is first needed: a run that has nothing to add does not wait for MLflow."""
-        if self._tracker is None:
-            log = logging.getLogger("sweepstack.tracking")
-            self._tracker = Tracker(
-                self.study.tracking_uri, self.study.name, self.ledger.attribute("sweep_id"), self._recorded, log.warning
-            )
-            self._tracker.put(parent_state(self.study, "running", self._began, None))
-            for record in [each for sweep in self.sweeps for each in sweep.trials()]:
-                self.track(record)
-        return self._tracker
-
-    def _recorded(self, key: str, run_id: str) -> None:
-        """Keeps the id of an MLflow run with its trial, or, where it is no trial's, with the whole run."""
-        name, _, number = key.rpartition("-")
-        sweep = next((each for each in self.sweeps if each.name == name), None)
-        if sweep is not None:
-            if sweep.record(int(number)).attributes.get(MLFLOW_RUN) != run_id:
-                sweep.set_trial_attribute(int(number), MLFLOW_RUN, run_id)
-        elif self.ledger.attribute(f"{MLFLOW_RUN}:{key}") != run_id:
-            self.ledger.set_attribute(f"{MLFLOW_RUN}:{key}", run_id)
-
     def _in_use(self) -> set[int]:
         """The trials that are members of the ensembles which were built last."""
         built = read_built(self.ledger, self.folder.root, writes=self.study.writes)
@@ -292,15 +264,10 @@ class Session(HoldsTexts):
         """The folder of the translation memory, the baseline of tasks that write."""
         return RunFolder(self.adopted.company or self.folder.root).memory
 
-    def track(self, record: TrialRecord, *, interrupted: bool = False) -> None:
-        if record.state == "waiting":  # its run begins with it
-            return
-        self.tracker.put(trial_state(record, self.folder.of(record), interrupted=interrupted))
-
     def changed(self, record: TrialRecord) -> None:
         """A trial has changed in the ledger: the screen and MLflow follow."""
         self.display.trial(record)
-        self.track(record)
+        self.tracker.trial(record)
         if record.has_ended and record.sweep == MAIN:
             if self._live is not None:
                 self._live.ended(record)
@@ -382,7 +349,10 @@ class Session(HoldsTexts):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._close_tracker(good=kind is None)
+            good = kind is None
+            if not self.tracker.close(self.trials.trials(), self.confirmed, good=good) and good:
+                uri = self.study.tracking_uri
+                self.display.note(f"MLflow at {uri} did not take everything; the same command again records the rest")
         finally:
             with suppress(StorageError):  # a full disk has been heard of
                 if kind is None:
@@ -391,25 +361,6 @@ class Session(HoldsTexts):
             shutil.rmtree(self.scratch, ignore_errors=True)
             self.display.finish()
             self._open.close()
-
-    def _close_tracker(self, *, good: bool) -> None:
-        if self._tracker is None:
-            return
-        for record in [each for sweep in self.sweeps for each in sweep.trials()]:
-            if record.state == "running":
-                self.track(record, interrupted=True)
-        status: Status = "finished" if good else "killed"
-        search, records = self.study.search, self.trials.trials()
-        leader = best(records, search.objective)
-        confirmed = None
-        if leader is not None and self.confirmed is not None:
-            confirmed = Confirmation.of(leader, self.confirmed.trials(), search.objective)
-        pareto = front(records, search.objectives) if len(search.objectives) > 1 else ()
-        self._tracker.put(parent_state(self.study, status, self._began, leader, confirmed, pareto))
-        if not self._tracker.close(TRACKER_SECONDS[good]) and good:
-            self.display.note(
-                f"MLflow at {self.study.tracking_uri} did not take everything; the same command again records the rest"
-            )
 
 
 def check_space(folder: Path) -> None:

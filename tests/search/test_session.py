@@ -16,6 +16,7 @@ from sweepstack.models.files import read_json, write_json
 from sweepstack.search import session as sessions
 from sweepstack.search.result import Result
 from sweepstack.search.session import Session, check_space
+from sweepstack.search.session_tracker import PATIENCE
 from sweepstack.search.study import Study
 from sweepstack.search.tracking_store import open_client
 
@@ -255,8 +256,9 @@ def test_a_session_that_cannot_be_entered_gives_terminal_signals_and_folder_back
 
 
 def test_what_happens_is_mirrored_and_an_interruption_leaves_no_run_running(
-    small: Callable[..., Study], searched_run: Path, tmp_path: Path
+    small: Callable[..., Study], searched_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(PATIENCE, False, 60.0)  # a busy machine's MLflow may need more than a user would wait
     shutil.copytree(searched_run, tmp_path / "run")
     study = small(search={"sampler": "random", "stopper": "none", "trials": 5}, name="interrupted")
     (tmp_path / "run" / "study.yaml").write_text(study.dump())

@@ -1,0 +1,81 @@
+"""What MLflow is told of a run while it is worked on: each trial as it changes, and how the run ended.
+
+The tracker behind it is started when it is first needed, so a run that has nothing to add does not wait for MLflow; the
+ids that MLflow gives are kept in the ledger, where the next driver finds them.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from sweepstack.search.confirmation import Confirmation
+from sweepstack.search.folder import RunFolder
+from sweepstack.search.leaderboard import best, front
+from sweepstack.search.ledger import Ledger
+from sweepstack.search.mirror import parent_state, trial_state
+from sweepstack.search.study import Study
+from sweepstack.search.sweep import Sweep
+from sweepstack.search.tracking import Tracker
+from sweepstack.search.tracking_mirror import RunState, Status
+from sweepstack.search.trial_record import MLFLOW_RUN, TrialRecord
+
+PATIENCE = {True: 120.0, False: 4.0}  # seconds to wait for MLflow at a good end, and at any other
+
+
+class SessionTracker:
+    """``sweeps`` gives those that were begun or adopted so far."""
+
+    def __init__(self, study: Study, ledger: Ledger, folder: RunFolder, sweeps: Callable[[], Sequence[Sweep]]) -> None:
+        self._study, self._ledger, self._folder, self._sweeps = study, ledger, folder, sweeps
+        self._began = time.time()
+        self._started: Tracker | None = None
+
+    def put(self, state: RunState) -> None:
+        """Takes the state of any run, and returns at once."""
+        self._tracker.put(state)
+
+    def trial(self, record: TrialRecord, *, interrupted: bool = False) -> None:
+        if record.state == "waiting":  # its run begins with it
+            return
+        self.put(trial_state(record, self._folder.of(record), interrupted=interrupted))
+
+    def close(self, trials: Sequence[TrialRecord], confirmed: Sweep | None, *, good: bool) -> bool:
+        """Says how the run ended; whether MLflow has taken everything. ``trials`` are those of the search."""
+        if self._started is None:
+            return True
+        for record in self._records():
+            if record.state == "running":
+                self.trial(record, interrupted=True)
+        status: Status = "finished" if good else "killed"
+        search = self._study.search
+        leader = best(trials, search.objective)
+        worth = None
+        if leader is not None and confirmed is not None:
+            worth = Confirmation.of(leader, confirmed.trials(), search.objective)
+        pareto = front(trials, search.objectives) if len(search.objectives) > 1 else ()
+        self.put(parent_state(self._study, status, self._began, leader, worth, pareto))
+        return self._started.close(PATIENCE[good])
+
+    @property
+    def _tracker(self) -> Tracker:
+        if self._started is None:
+            log = logging.getLogger("sweepstack.tracking")
+            sweep_id = self._ledger.attribute("sweep_id")
+            self._started = Tracker(self._study.tracking_uri, self._study.name, sweep_id, self._recorded, log.warning)
+            self.put(parent_state(self._study, "running", self._began, None))
+            for record in self._records():
+                self.trial(record)
+        return self._started
+
+    def _records(self) -> list[TrialRecord]:
+        return [record for sweep in self._sweeps() for record in sweep.trials()]
+
+    def _recorded(self, key: str, run_id: str) -> None:
+        """Keeps the id of an MLflow run with its trial, or, where it is no trial's, with the whole run."""
+        name, _, number = key.rpartition("-")
+        sweep = next((each for each in self._sweeps() if each.name == name), None)
+        if sweep is not None:
+            if sweep.record(int(number)).attributes.get(MLFLOW_RUN) != run_id:
+                sweep.set_trial_attribute(int(number), MLFLOW_RUN, run_id)
+        elif self._ledger.attribute(f"{MLFLOW_RUN}:{key}") != run_id:
+            self._ledger.set_attribute(f"{MLFLOW_RUN}:{key}", run_id)
