@@ -26,6 +26,7 @@ from sweepstack.models.writing_stage import RewardOf, WritingControlStage, Writi
 from sweepstack.models.writing_supervised import log_loss
 
 WAITS = (1, 2, 3, 5, 8, 12, 20)
+TRANSLATOR_LR = 1 / 300  # of a head's rate: of the defaults it makes what other translators have, 1e-4
 LEADS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
 
 
@@ -55,7 +56,19 @@ class SimultaneousStage(WritingStage):
 
 
 class SimultaneousControlStage(SimultaneousStage, WritingControlStage):
-    """More supervised training, by paths drawn at random as in the start."""
+    """More supervised training, by paths drawn at random as in the start. ``train.lr`` is that of a head, and what is
+    right for one would undo a translator: its rate is a share of it."""
+
+    def __init__(
+        self,
+        settings: TrialSettings,
+        data: WritingData,
+        starts: Path,
+        metric: str,
+        reward_of: RewardOf | None = None,
+    ) -> None:
+        of_translator = settings.with_values({"train.lr": settings.train.lr * TRANSLATOR_LR})
+        super().__init__(of_translator, data, starts, metric, reward_of)
 
     def score(self) -> dict[str, float]:
         scored = {}

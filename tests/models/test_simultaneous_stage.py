@@ -82,6 +82,18 @@ def test_only_when_to_read_is_learned(writing: SimpleNamespace, settings: TrialS
     assert changed == {"rule", "read_head", "value_head"}
 
 
+def test_the_rate_of_a_head_does_not_undo_the_controls_translator(
+    writing: SimpleNamespace, settings: TrialSettings, tmp_path: Path
+) -> None:
+    stage = trial(writing, settings, tmp_path, train__algorithm="supervised").another()
+    before = stage.score()
+    stage.train(0, [])
+    assert stage.optimizer.param_groups[0]["lr"] <= 3e-2 / 300
+    after = stage.score()
+    assert after["log_loss"] < before["log_loss"] + 0.1
+    assert after["chrf"] > before["chrf"] - 10
+
+
 def test_it_learns_that_waiting_for_one_word_is_enough(
     writing: SimpleNamespace, settings: TrialSettings, tmp_path: Path
 ) -> None:
