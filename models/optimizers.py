@@ -4,7 +4,7 @@ The schedule-free one trains at one point and is to be used at another, the aver
 :func:`evaluating`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -12,12 +12,14 @@ from schedulefree import AdamWScheduleFree
 from torch import Tensor
 from torch.nn import Parameter
 
-from sweepstack.models.settings import Descent
+from sweepstack.models.settings import Descent, Train
 
 MOMENTUM = 0.9  # of sgd
 WEIGHT_DECAY = 0.05  # of supervised training, where it was measured to help
 LBFGS_ITERATIONS = 10  # in one optimiser step, each with a line search; curvature of another batch is soon stale
 LBFGS_HISTORY = 10
+VALUE = "value_head."  # what the names of its parameters begin with
+LR_RATIO = "lr_ratio"  # of a group of parameters: its rate over that of the others
 
 
 class LBFGS(torch.optim.LBFGS):
@@ -77,9 +79,22 @@ def make_optimizer(descent: Descent, parameters: Iterable[Parameter], *, supervi
             return LBFGS(parameters, lr, decay)
 
 
+def make_policy_optimizer(train: Train, trained: Mapping[str, Parameter]) -> torch.optim.Optimizer:
+    """Of policy optimisation of a writer's ``trained`` parameters, by name; those of its value, which come last, have
+    the rate ``value_lr``, if that is given."""
+    if train.value_lr is None:
+        return make_optimizer(train, trained.values(), supervised=False)
+    value = [p for name, p in trained.items() if name.startswith(VALUE)]
+    policy = [p for name, p in trained.items() if not name.startswith(VALUE)]
+    optimizer = make_optimizer(train, policy, supervised=False)
+    optimizer.add_param_group({"params": value, LR_RATIO: train.value_lr / train.lr})
+    to_training(optimizer)
+    return optimizer
+
+
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get(LR_RATIO, 1.0)
 
 
 def to_evaluation(optimizer: torch.optim.Optimizer) -> None:

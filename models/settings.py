@@ -220,6 +220,7 @@ class Train(Descent):
     value_lambda: UnitInterval = 1.0  # of the targets that the value learns
     lambda_alpha: Positive | None = None  # α: λ becomes 1 − 1/(α·length) of each episode, instead of gae_lambda
     value_loss: Literal["mse", "huber"] = "mse"
+    value_lr: Positive | None = None  # of the weights of the value alone, by the same schedule; null: lr
     dropout: bool = False  # also while playing and learning from it: probability ratios are then noisy
     reinforce: Reinforce = Reinforce()
     rloo: RLOO = RLOO()

@@ -16,7 +16,7 @@ from torch import Tensor
 from sweepstack.models.actors import PLAYED
 from sweepstack.models.algorithms import needs_reference
 from sweepstack.models.candidates import Candidates
-from sweepstack.models.optimizers import make_optimizer
+from sweepstack.models.optimizers import make_policy_optimizer
 from sweepstack.models.pairs import WritingData
 from sweepstack.models.second_stage import Optimisation, Reports, so_far
 from sweepstack.models.settings import TrialSettings
@@ -101,7 +101,7 @@ class SimultaneousPolicyStage(SimultaneousStage):
         for parameter in self.reader.head_parameters():
             parameter.requires_grad_(True)
         self.trained = {name: p for name, p in self.reader.named_parameters() if p.requires_grad}
-        self.optimizer = make_optimizer(train, self.trained.values(), supervised=False)
+        self.optimizer = make_policy_optimizer(train, self.trained)
         self.optimisation = Optimisation(train, self._player, list(self.trained.values()), self.optimizer, reference)
 
     def train(self, epoch: int, reports: Reports) -> dict[str, float]:

@@ -41,7 +41,8 @@ DEFAULTS: dict[Family, dict[str, Any]] = {
             },
             "freeze": "none",
             "epochs": 4,
-            "lr": 1e-4,  # at three times as much policy optimisation takes away what the start has learned
+            "lr": 1e-4,  # at three times as much policy optimisation takes away what the start has learned,
+            "value_lr": 3e-3,  # and a value that no start has learned explains nothing
             "batch_size": 64,
             "label_smoothing": 0.1,
             "ppo": {"cross_entropy": 0.3},  # the share that was best in Wu et al. 2018, arXiv 1808.08866
@@ -75,6 +76,7 @@ WHILE_READING: dict[str, Any] = {
         "freeze": "encoder",  # the translator: whether to read on is what is learned
         "epochs": 4,
         "lr": 3e-2,  # of a head of a few hundred weights, which a rollout moves little
+        "value_lr": None,
         "batch_size": 64,
         "ppo": {"cross_entropy": 0.0},
     },
@@ -93,7 +95,7 @@ METRICS = ("reward", "reward_std", "length")
 decisions."""
 
 OF_ENVIRONMENTS = ("train.env",)
-OF_WRITERS = ("writing",)
+OF_WRITERS = ("writing", "train.value_lr")
 OF_CLASSIFIERS = (
     "data.costs",
     "data.text",
@@ -120,6 +122,7 @@ OF_TEXTS = (
     "train.class_weights",
     "train.token_budget",
     "train.rloo",
+    "train.value_lr",
     "train.ppo.cross_entropy",
     "precision",
     "compile",

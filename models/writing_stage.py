@@ -21,7 +21,7 @@ from sweepstack.models.candidates import Candidates
 from sweepstack.models.checkpoints import pick_device
 from sweepstack.models.decoding import WriterTokens, written
 from sweepstack.models.gradient_noise import logged
-from sweepstack.models.optimizers import make_optimizer
+from sweepstack.models.optimizers import make_optimizer, make_policy_optimizer
 from sweepstack.models.pairs import WritingData
 from sweepstack.models.rewards import Reward, make_reward
 from sweepstack.models.second_stage import Optimisation, Reports, batch_size_of, rates, so_far
@@ -188,7 +188,7 @@ class WritingPolicyStage(WritingStage):
             for parameter in self._writer.encoder_parameters():
                 parameter.requires_grad_(False)
         self.trained = _trained(self._writer)
-        self.optimizer = make_optimizer(train, self.trained.values(), supervised=False)
+        self.optimizer = make_policy_optimizer(train, self.trained)
         self.optimisation = Optimisation(train, self._player, list(self.trained.values()), self.optimizer, reference)
 
     def train(self, epoch: int, reports: Reports) -> dict[str, float]:

@@ -49,10 +49,17 @@ DIVIDES = (("model.d_model", "model.heads"), ("train.batch_size", "train.env.cop
 """The second must divide the first."""
 OWN = {name: f"train.{name}." for name in ("reinforce", "rloo", "a2c", "ppo", "trpo")}
 """Settings of one algorithm, void under the others."""
-VALUE = ("train.gae_lambda", "train.value_lambda", "train.lambda_alpha", "train.value_loss")
+VALUE = ("train.gae_lambda", "train.value_lambda", "train.lambda_alpha", "train.value_loss", "train.value_lr")
 """Void where no value is learned."""
 VOID = {
-    "supervised": (*ONE_DECISION, "train.value_loss", "train.reward", "train.freeze", "train.dropout"),
+    "supervised": (
+        *ONE_DECISION,
+        "train.value_loss",
+        "train.value_lr",
+        "train.reward",
+        "train.freeze",
+        "train.dropout",
+    ),
     "exact": VALUE,
     "reinforce": ("train.gae_lambda", "train.lambda_alpha"),
     "rloo": VALUE,

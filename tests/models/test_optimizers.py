@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch.nn import Parameter
 
-from sweepstack.models.optimizers import WEIGHT_DECAY, evaluating, make_optimizer, set_lr, to_evaluation, to_training
+from sweepstack.models.optimizers import (
+    WEIGHT_DECAY,
+    evaluating,
+    make_optimizer,
+    make_policy_optimizer,
+    set_lr,
+    to_evaluation,
+    to_training,
+)
 from sweepstack.models.settings import Descent, Optimizer, Train, WarmStart
 
 NAMES: tuple[Optimizer, ...] = get_args(Optimizer)
@@ -153,3 +161,21 @@ def test_what_has_ended_is_left_at_its_average() -> None:
     assert not optimizer.param_groups[0]["train_mode"]
     to_training(optimizer)
     assert optimizer.param_groups[0]["train_mode"]
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "rmsprop", "schedule_free"])
+def test_the_value_of_a_writer_has_a_rate_of_its_own(name: Any) -> None:
+    trained = {"norm.weight": Parameter(torch.ones(1)), "value_head.0.weight": Parameter(torch.ones(1))}
+    train = Train(optimizer=name, lr=1e-3, value_lr=2e-2, weight_decay=0.0)
+    optimizer = make_policy_optimizer(train, trained)
+    assert [group["params"] for group in optimizer.param_groups] == [[p] for p in trained.values()]
+    set_lr(optimizer, 5e-4)  # half of it, by a schedule
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([5e-4, 1e-2])
+    before = {key: p.detach().clone() for key, p in trained.items()}
+    for p in trained.values():
+        p.grad = torch.ones(1)
+    optimizer.step()
+    policy, value = (float((p.detach() - before[key]).abs()) for key, p in trained.items())
+    assert value / policy == pytest.approx(20, rel=1e-3)
+    [group] = make_policy_optimizer(train.model_copy(update={"value_lr": None}), trained).param_groups
+    assert group["params"] == list(trained.values())
