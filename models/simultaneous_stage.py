@@ -16,7 +16,7 @@ from torch import Tensor
 from sweepstack.models.actors import PLAYED
 from sweepstack.models.algorithms import needs_reference
 from sweepstack.models.candidates import Candidates
-from sweepstack.models.optimizers import make_policy_optimizer
+from sweepstack.models.optimizers import VALUE, make_policy_optimizer
 from sweepstack.models.pairs import WritingData
 from sweepstack.models.second_stage import Optimisation, Reports, so_far
 from sweepstack.models.settings import TrialSettings
@@ -100,7 +100,8 @@ class SimultaneousPolicyStage(SimultaneousStage):
         self.reader.requires_grad_(False)
         for parameter in self.reader.head_parameters():
             parameter.requires_grad_(True)
-        self.trained = {name: p for name, p in self.reader.named_parameters() if p.requires_grad}
+        trained = [(name, p) for name, p in self.reader.named_parameters() if p.requires_grad]
+        self.trained = dict(sorted(trained, key=lambda each: each[0].startswith(VALUE)))  # what the optimiser counts on
         self.optimizer = make_policy_optimizer(train, self.trained)
         self.optimisation = Optimisation(train, self._player, list(self.trained.values()), self.optimizer, reference)
 
