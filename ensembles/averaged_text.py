@@ -39,12 +39,17 @@ class AveragedText(TextBuilder):
     def fit(
         self, blend: CandidateLibrary, members: Sequence[int], references: Sequence[str], objective: TextObjective
     ) -> TextCombination:
-        path = blend.members[members[0]].checkpoint / "config.json"
-        try:
-            decode = read_json(path)["decode"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise TrainingError(f"{path} does not say how to decode ({error})") from error
-        return TextCombination("token_average", tuple(members), {"mean": self.mean, "decode": decode})
+        return averaged_by(self.mean, blend, members)
+
+
+def averaged_by(mean: str, library: CandidateLibrary, members: Sequence[int]) -> TextCombination:
+    """Of these members of one tokeniser, decoded as the first of them says. Raises TrainingError where it does not."""
+    path = library.members[members[0]].checkpoint / "config.json"
+    try:
+        decode = read_json(path)["decode"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(f"{path} does not say how to decode ({error})") from error
+    return TextCombination("token_average", tuple(members), {"mean": mean, "decode": decode})
 
 
 def tokenizer_hash(member: Member) -> str | None:

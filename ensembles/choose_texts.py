@@ -30,6 +30,7 @@ Decode = Callable[[TextCombination, str], Candidates]
 """What a combination that has to be decoded writes for a part, by the part's name."""
 Measure = Callable[[TextCombination], Serving]
 METHODS = {"trial": "trial", "baseline": "memory", "control": "supervised"}
+NO_CONTROLS: Mapping[str, str] = {}
 LEFT_OUT = (StudyError, TrainingError)
 
 
@@ -55,13 +56,15 @@ def choose_texts(
     allowed: frozenset[Kind] = frozenset(get_args(Kind)),
     measure: Measure | None = None,
     budget: Budget = UNBOUNDED,
+    controls: Mapping[str, str] = NO_CONTROLS,
 ) -> TextChoice:
     """Fits all builders and decides.
 
     Both libraries hold the same members in the same order. ``decode`` writes what cannot be picked from stored
     candidates. ``allowed``: the kinds of members that a study lets builders use; the others only stand in the table.
-    ``measure`` says what a combination costs to serve, and ``budget`` what it may. Raises DataError where blend has
-    fewer than two different sources.
+    ``measure`` says what a combination costs to serve, and ``budget`` what it may. ``controls``: the method, by name,
+    of trials that are not optimised by the reward; the best of each method has a row, too. Raises DataError where blend
+    has fewer than two different sources.
     """
     objective = objective.remembering()
     on_valid = [
@@ -140,6 +143,11 @@ def choose_texts(
             add(blend.members[place].name, METHODS[kind], role, single(blend, place), blend.candidates[place])
         if over is not None:
             cheapest.append((over, blend.members[shown[-1][0]].name))
+    for method in dict.fromkeys(controls.values()):
+        place = next(place for place in order if controls.get(blend.members[place].name) == method)
+        name = blend.members[place].name
+        if name not in combinations:  # as the best trial
+            add(name, method, "control", single(blend, place), blend.candidates[place])
 
     by_metric = {name: each[objective.metric] for name, each in samples.items()}
     chosen, reason, flattery = verdict(rows, by_metric, objective.metric, cheapest, budget, seed)

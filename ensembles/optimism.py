@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sweepstack.ensembles.comparison import Sample, resampled_means
+from sweepstack.models.metric_directions import POINTS
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,10 @@ class Optimism:
     flattered: float  # by how much the winner's score is too good, in the metric's own units; at least 0
     at_most: float  # σ·√(2 ln K): the same if all were equal, σ of their differences
 
-    def __str__(self) -> str:
-        return f"chosen among {self.candidates}, which flatters the best by about {_shown(self.flattered)}"
+    def words(self, metric: str) -> str:
+        """In the units of ``metric``, which candidates were compared by."""
+        shown = f"{self.flattered:.1f}" if metric in POINTS else f"{self.flattered:.3f}".removeprefix("0")
+        return f"chosen among {self.candidates}, which flatters the best by about {shown}"
 
 
 def optimism(samples: Sequence[Sample], seed: int) -> Optimism:
@@ -41,7 +44,3 @@ def optimism(samples: Sequence[Sample], seed: int) -> Optimism:
     apart = luck - luck.mean(axis=0)  # what all have in common decides nothing
     sigma = math.sqrt(float((apart**2).mean()) * count / (count - 1))
     return Optimism(count, max(0.0, math.sqrt(2) * own), sigma * math.sqrt(2 * math.log(count)))
-
-
-def _shown(value: float) -> str:
-    return f"{value:.3f}".removeprefix("0")

@@ -26,7 +26,9 @@ from sweepstack.models.settings import TrialSettings
 
 if TYPE_CHECKING:
     from sweepstack.models.encoding import TaskData
+    from sweepstack.models.pairs import WritingData
     from sweepstack.models.parts import TrainerLike
+    from sweepstack.models.writing_stage import RewardOf
 
 FORMAT = 2
 FITTED = "fitted"  # the predictions of all rows of warm and policy, those of one fold after the other
@@ -129,23 +131,34 @@ def checkpoint_hash(checkpoint: Path) -> str:
     return digest.hexdigest()
 
 
-def refit(job: RefitJob, data: "TaskData", metric: str) -> RefitResult:
-    """Trains one refit to its end, in whatever process it is called; a training that breaks down is a result too."""
+def refit(
+    job: RefitJob, data: "TaskData | WritingData", metric: str, reward_of: "RewardOf | None" = None
+) -> RefitResult:
+    """Trains one refit to its end, in whatever process it is called; a training that breaks down is a result too.
+
+    ``reward_of``: of a writer, see :class:`Trainer`; it has no sample and no threshold.
+    """
     if job.marker.exists():
         return read_result(job)
     from sweepstack.models.folds import make_trainer
+    from sweepstack.models.pairs import WritingData
 
+    labelled = None if isinstance(data, WritingData) else data
     starts = job.folder / "starts"
     trainer: TrainerLike | None = None
     error = None
     try:
         settings, rows = _prepared(job, data, starts)
-        trainer = make_trainer(settings, rows, starts, job.folder, metric, chosen=job.chosen, until=job.until)
-        while len(trainer.reports) < (job.until or settings.train.epochs) * max(1, len(data.folds)):
+        trainer = make_trainer(
+            settings, rows, starts, job.folder, metric, chosen=job.chosen, until=job.until, reward_of=reward_of
+        )
+        parts = len(labelled.folds) if labelled is not None and labelled.folds else 1
+        while len(trainer.reports) < (job.until or settings.train.epochs) * parts:
             trainer.step()
-        _keep_threshold(job, data)
-        if job.sample is not None:
-            _predict_fitted(job, data)
+        if labelled is not None:
+            _keep_threshold(job, labelled)
+            if job.sample is not None:
+                _predict_fitted(job, labelled)
     except TrainingError as raised:
         error = str(raised)
     reports = [] if trainer is None else [dict(report) for report in trainer.reports]
@@ -156,12 +169,21 @@ def refit(job: RefitJob, data: "TaskData", metric: str) -> RefitResult:
     return read_result(job)
 
 
-def _prepared(job: RefitJob, data: "TaskData", starts: Path) -> tuple[TrialSettings, "TaskData"]:
+def _prepared(
+    job: RefitJob, data: "TaskData | WritingData", starts: Path
+) -> "tuple[TrialSettings, TaskData | WritingData]":
     """The settings, their precision decided, and the rows; a start that begins at a checkpoint is trained already."""
     from sweepstack.models.checkpoints import fold_folders
     from sweepstack.models.encoding import resample
+    from sweepstack.models.pairs import WritingData
     from sweepstack.models.supervised import ensure_start, with_precision
 
+    if isinstance(data, WritingData):
+        from sweepstack.models.writing_supervised import ensure_writing_start, writing_precision
+
+        settings = writing_precision(job.settings, data, starts)
+        ensure_writing_start(settings, data, starts, job.initial)
+        return settings, data
     rows = data if job.sample is None else resample(data, job.sample.seed, job.sample.weights)
     if job.initial is None:
         return job.settings, rows
@@ -216,24 +238,29 @@ def read_result(job: RefitJob) -> RefitResult:
     return RefitResult(job, tuple(state["reports"]), state["error"])
 
 
-def refits(jobs: Sequence[RefitJob], data: Any, metric: str, executor: Executor) -> Iterator[RefitResult]:
+def refits(
+    jobs: Sequence[RefitJob], data: Any, metric: str, executor: Executor, reward_of: "RewardOf | None" = None
+) -> Iterator[RefitResult]:
     """The results in the order of ``jobs``, as they come; those that are done already cost nothing.
 
-    ``data`` is a TaskData, or whatever the executor turns into one (a Ray object reference). All jobs are submitted
-    before the first result is waited for.
+    ``data`` and ``reward_of`` are those of :func:`refit`, or whatever the executor turns into them (a Ray object
+    reference). All jobs are submitted before the first result is waited for.
     """
-    running = {job.folder: executor.submit(refit, job, data, metric) for job in jobs if not job.marker.exists()}
+    missing = [job for job in jobs if not job.marker.exists()]
+    running = {job.folder: executor.submit(refit, job, data, metric, reward_of) for job in missing}
     for job in jobs:
         yield running[job.folder].result() if job.folder in running else read_result(job)
 
 
-def follow(chains: Sequence[Chain], data: Any, metric: str, executor: Executor) -> Iterator[tuple[int, RefitResult]]:
+def follow(
+    chains: Sequence[Chain], data: Any, metric: str, executor: Executor, reward_of: "RewardOf | None" = None
+) -> Iterator[tuple[int, RefitResult]]:
     """The results of several chains, each with the place of its chain, round by round: those of a round at once."""
     results: list[list[RefitResult]] = [[] for _ in chains]
     going = list(range(len(chains)))
     while going:
         jobs = {i: job for i in going if (job := chains[i](results[i])) is not None}
-        for i, result in zip(jobs, refits(list(jobs.values()), data, metric, executor), strict=True):
+        for i, result in zip(jobs, refits(list(jobs.values()), data, metric, executor, reward_of), strict=True):
             results[i].append(result)
             yield i, result
         going = [i for i in jobs if results[i][-1].error is None]

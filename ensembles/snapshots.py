@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from sweepstack.ensembles.builder import finished
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.objective import Objective
-from sweepstack.ensembles.refit_builder import Grounds, Origin, RefitBuilder
+from sweepstack.ensembles.refit_builder import Origin, RefitBuilder, TrainedOn, TrainsMembers
 from sweepstack.ensembles.refits import Chain, RefitJob, RefitResult
 from sweepstack.ensembles.store import Stack
 from sweepstack.models.predictions import Ints
@@ -24,7 +24,9 @@ from sweepstack.models.settings import TrialSettings
 
 
 @dataclass(frozen=True)
-class Snapshots(RefitBuilder):
+class Cycles(TrainsMembers):
+    """How snapshots are trained, whatever they answer with."""
+
     name: ClassVar[str] = "snapshots"
     each: ClassVar[str] = "cycles"
     cycles: int = 4
@@ -33,10 +35,10 @@ class Snapshots(RefitBuilder):
     def trainings(self) -> tuple[int, int]:
         return self.top, 1
 
-    def chains(self, origins: Sequence[Origin], grounds: Grounds) -> list[Chain]:
+    def chains(self, origins: Sequence[Origin], grounds: TrainedOn) -> list[Chain]:
         return [self._chain(origin, place, grounds) for place, origin in enumerate(origins[: self.top])]
 
-    def _chain(self, origin: Origin, place: int, grounds: Grounds) -> Chain:
+    def _chain(self, origin: Origin, place: int, grounds: TrainedOn) -> Chain:
         def following(results: Sequence[RefitResult]) -> RefitJob | None:
             if len(results) == self.cycles:
                 return None
@@ -46,6 +48,11 @@ class Snapshots(RefitBuilder):
             return RefitJob.of(grounds.folder, grounds.data.hashes, settings, initial=initial, chosen=False)
 
         return following
+
+
+@dataclass(frozen=True)
+class Snapshots(Cycles, RefitBuilder):
+    """Of a classifier."""
 
     def fit(self, stack: Stack, labels: Ints, objective: Objective) -> Combination:
         return finished(range(len(stack)), stack, labels, objective)

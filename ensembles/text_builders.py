@@ -8,10 +8,11 @@ from sweepstack.ensembles.builders import make_of
 from sweepstack.ensembles.minimum_bayes_risk import MinimumBayesRisk
 from sweepstack.ensembles.reranker import Reranker
 from sweepstack.ensembles.text_builder import TextBuilder
+from sweepstack.ensembles.writer_snapshots import WriterSnapshots
 from sweepstack.ensembles.writer_soup import WriterSoup
 
 TEXT_BUILDERS: dict[str, type[TextBuilder]] = {
-    each.name: each for each in (AveragedText, MinimumBayesRisk, Reranker, WriterSoup)
+    each.name: each for each in (AveragedText, MinimumBayesRisk, Reranker, WriterSnapshots, WriterSoup)
 }
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sweepstack.ensembles.budget import Budget
 from sweepstack.ensembles.comparison import Sample, chance_better
 from sweepstack.ensembles.optimism import Optimism, optimism
-from sweepstack.models.metric_directions import direction
+from sweepstack.models.metric_directions import POINTS, direction
 
 if TYPE_CHECKING:
     from sweepstack.ensembles.choose import Row
@@ -74,7 +74,7 @@ def verdict(
         chosen, reason = decide(ensembles, rivals, samples, metric, seed)
     flattery = optimism([samples[name] for name in dict.fromkeys([*ensembles, *rivals])], seed)
     if flattery.candidates > 1:
-        reason = f"{reason.removesuffix('.')}; {flattery}."
+        reason = f"{reason.removesuffix('.')}; {flattery.words(metric)}."
     return chosen, reason, flattery
 
 
@@ -87,7 +87,8 @@ def decide(
     if not rivals:
         return ensembles[0], f"{ensembles[0]} is exported: there is no single trial or baseline to compare it with."
     rival = max(rivals, key=lambda name: samples[name].score)
-    value = {name: f"{direction(metric) * each.score:.3f}" for name, each in samples.items()}
+    sign, digits = direction(metric), 1 if metric in POINTS else 3
+    value = {name: f"{sign * each.score:.{digits}f}" for name, each in samples.items()}
     if not ensembles:
         return rival, f"{rival} is exported: nothing was combined, and it has the best blend {metric}, {value[rival]}."
     best = ensembles[0]

@@ -86,7 +86,7 @@ def emoji_zh() -> tuple[Rows, Rows | None]:
 
 
 def dialogues() -> tuple[Rows, Rows | None]:
-    """About 1,600 pairs, each once; turns of one conversation are a group. Always the same rows."""
+    """About 1,200 pairs, each once; turns of one conversation are a group. Always the same rows."""
     try:
         distribution = importlib.metadata.distribution(DIALOGUES_PACKAGE)
     except importlib.metadata.PackageNotFoundError as error:
@@ -112,11 +112,13 @@ def dialogues() -> tuple[Rows, Rows | None]:
 
 
 def _conversations(path: Path) -> list[list[object]]:
+    """Of one file; a conversation that is no list of turns is left out: its letters would be taken for turns."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
-        return list(YAML(typ="safe").load(path.read_text(encoding="utf-8"))["conversations"])
+        found = YAML(typ="safe").load(path.read_text(encoding="utf-8"))["conversations"]
+        return [turns for turns in found if isinstance(turns, list)]
     except (OSError, YAMLError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(

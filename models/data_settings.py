@@ -108,7 +108,8 @@ class Data(Settings):
         if is_writing(task) and isinstance(self.splits, Folds):
             raise SettingError(
                 "data.splits.folds",
-                f"is not available under task {task}, but got {self.splits.folds}; take shares, valid and blend",
+                f"is not available under task {task}, but got {self.splits.folds}; take shares of the rows, as in "
+                "splits: {policy: 0.1, valid: 0.05, blend: 0.05}",
             )
 
     @property

@@ -19,6 +19,7 @@ from sweepstack.models.costs import Costs
 from sweepstack.models.data import OUT_OF_FOLD
 from sweepstack.models.encoding import TaskData, labels_of
 from sweepstack.models.files import read_json, write_json
+from sweepstack.models.pairs import WritingData
 from sweepstack.models.parts import PartsTrainer, TrainerLike
 from sweepstack.models.predictions import (
     Ints,
@@ -31,22 +32,24 @@ from sweepstack.models.predictions import (
 )
 from sweepstack.models.settings import TrialSettings
 from sweepstack.models.trainer import Trainer
+from sweepstack.models.writing_stage import RewardOf
 
 
 def make_trainer(
     settings: TrialSettings,
-    data: TaskData | None,
+    data: TaskData | WritingData | None,
     starts: Path,
     folder: Path,
     metric: str,
     cost: float | None = None,
     chosen: bool = True,
     until: int | None = None,
+    reward_of: RewardOf | None = None,
 ) -> TrainerLike:
     """A trainer of one trial, see :class:`Trainer`; under folds its epochs are those of one fold after the other, and
     the last epoch of each is kept."""
-    if data is None or not data.folds:
-        return Trainer(settings, data, starts, folder, metric, cost, chosen, until=until)
+    if not isinstance(data, TaskData) or not data.folds:
+        return Trainer(settings, data, starts, folder, metric, cost, chosen, until=until, reward_of=reward_of)
     folds = data.folds
 
     def of_fold(k: int) -> Trainer:

@@ -28,7 +28,7 @@ from sweepstack.models.starts import decided_precision, ensure, hash_of
 from sweepstack.models.supervised import descend_epoch, mean_loss, noise_over_rows
 from sweepstack.models.token_loss import states_before, token_losses
 from sweepstack.models.writer import Shape, Writer
-from sweepstack.models.writer_checkpoint import save_writer
+from sweepstack.models.writer_checkpoint import load_writer, save_writer
 
 Rows = NDArray[np.int64]
 
@@ -110,13 +110,19 @@ def writing_start_hash(settings: TrialSettings, data: WritingData) -> str:
     )
 
 
-def ensure_writing_start(settings: TrialSettings, data: WritingData, starts: Path) -> Path:
-    """The folder of the supervised start, trained now if nobody has; waits while somebody else trains it."""
+def ensure_writing_start(settings: TrialSettings, data: WritingData, starts: Path, initial: Path | None = None) -> Path:
+    """The folder of the supervised start, trained now if nobody has; waits while somebody else trains it.
+
+    ``initial``: see :func:`train_writing_start`. A start's name does not tell it, so such starts need a folder of
+    their own.
+    """
     writing = settings.writing
     assert writing is not None
 
     def train(folder: Path) -> None:
-        save_writer(folder, train_writing_start(settings, data), data.tokenizers, writing.decode, data.language)
+        save_writer(
+            folder, train_writing_start(settings, data, initial), data.tokenizers, writing.decode, data.language
+        )
 
     return ensure(starts, writing_start_hash(settings, data), train)
 
@@ -126,9 +132,14 @@ def writing_precision(settings: TrialSettings, data: WritingData, starts: Path) 
     return decided_precision(settings, starts, lambda settings: calibrate_writing(settings, data))
 
 
-def train_writing_start(settings: TrialSettings, data: WritingData) -> Writer:
+def train_writing_start(settings: TrialSettings, data: WritingData, initial: Path | None = None) -> Writer:
+    """``initial``: the checkpoint of a writer for the same data and settings, whose weights it begins with; without it
+    they are drawn."""
     start, part = settings.train.warm_start, data.parts["warm"]
-    writer = new_writer(settings, data, derive_seed(start.seed, "initial weights"))
+    if initial is None:
+        writer = new_writer(settings, data, derive_seed(start.seed, "initial weights"))
+    else:
+        writer = prepared_writer(load_writer(initial, pick_device(settings.device))[0], settings)
     optimizer = make_optimizer(start, writer.parameters(), supervised=True)
     for group in optimizer.param_groups:
         if "betas" in group:

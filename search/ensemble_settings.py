@@ -29,6 +29,7 @@ WRITING_OPTIONS: dict[str, dict[str, type]] = {  # the same of those that combin
     "average": {"top": int, "mean": str},
     "minimum_bayes_risk": {"top": int, "utility": str},
     "reranker": {"top": int},
+    "snapshots": {"top": int, "cycles": int},
     "soup": {"kind": str},
 }
 WRITING_BUILDERS = ("average", "minimum_bayes_risk", "reranker", "soup")

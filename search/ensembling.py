@@ -7,7 +7,6 @@ which goes on repeats nothing, and a study that was extended builds anew.
 
 import hashlib
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,13 +24,18 @@ from sweepstack.ensembles.trust import examine
 from sweepstack.models.checkpoints import load_member
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import OUT_OF_FOLD, Dataset
-from sweepstack.models.errors import StorageError
 from sweepstack.models.files import write_json
 from sweepstack.search.distilling import distilled
 from sweepstack.search.exporting import export
 from sweepstack.search.last_refits import has_refits, refit_on_all
-from sweepstack.search.leaderboard import best
-from sweepstack.search.library import allowed, begin_pipelines, keep_pipelines, named, usable
+from sweepstack.search.library import (
+    allowed,
+    begin_pipelines,
+    keep_pipelines,
+    named,
+    singles,
+    to_combine,
+)
 from sweepstack.search.planning import BUILDERS, builders_of
 from sweepstack.search.record import BuiltEnsembles
 from sweepstack.search.refitting import refitted
@@ -53,11 +57,7 @@ def build(session: Session) -> None:
         return
     objective = Objective(session.study.search.objective, Costs(session.cost, session.data.costs))
     builders = builders_of(session.study)
-    trials = usable(session, session.trial_records())
-    if not trials:
-        raise StorageError(
-            f"{session.folder.root} has no trial that could be a member; see the reasons in leaderboard.csv"
-        )
+    trials = to_combine(session)
     keep_pipelines(session, begin_pipelines(session))
     refits = refitted(session, trials, builders, objective)
     soups = souped(session, trials, refits.builders, objective)
@@ -88,14 +88,9 @@ def build(session: Session) -> None:
 
 
 def _members(session: Session, trials: Sequence[TrialRecord]) -> list[Member]:
-    """Every trial that came to a result, then the company, in a fixed order."""
-    members = [Member(r.member_name, "trial", session.folder.of(r)) for r in trials]
-    members.append(Member("linear", "baseline", session.linear))
-    control = best(usable(session, session.control_records()), session.study.search.objective)
-    if control is not None:
-        members.append(Member(control.member_name, "control", session.folder.of(control)))
-    members += [Member(name, "pipeline", session.folder.pipeline(name)) for name in named(session)]
-    return members
+    """See :func:`singles`; then the pipelines that the study names."""
+    pipelines = [Member(name, "pipeline", session.folder.pipeline(name)) for name in named(session)]
+    return [*singles(session, trials, Member("linear", "baseline", session.linear)), *pipelines]
 
 
 def _digest(session: Session, members: Sequence[Member], builders: Sequence[Builder]) -> str:
@@ -154,11 +149,7 @@ def _meter(session: Session, members: Sequence[Member]) -> Meter:
 def _scored(session: Session, built: BuiltEnsembles, objective: Objective) -> BuiltEnsembles:
     """The rows with test. The choice stands in the ledger already; the scoring is put on record."""
     test = Library.load(built.members, "test", session.data.hashes["test"])
-    scorings = session.ledger.attribute("test_scorings") or []
-    session.ledger.set_attribute(
-        "test_scorings",
-        [*scorings, {"digest": built.digest, "when": time.time(), "rows": [r.name for r in built.choice.rows]}],
-    )
+    built.put_scoring_on_record(session.ledger)
     part, classes = session.dataset.parts["test"], session.dataset.classes
     rows = score_test(built.choice, built.choice.predict(test), part.labels, objective)
     trust = examine(built.choice, test, part.inputs, part.labels, classes, objective.costs, built.digest)

@@ -1,6 +1,6 @@
 """What the exported ensemble and the best trial write for the same sources of test, where they differ most.
 
-Either way: the rows that the ensemble has made worse stand beside those that it has made better. Chosen when test is
+Half of the rows are among those that the ensemble has made worse, as far as there are so many. Chosen when test is
 scored, by the difference of a score of each text, and kept for the report.
 """
 
@@ -79,10 +79,18 @@ def differing(
     of_ours, of_theirs = scored(ours), scored(theirs)
     gains = of_ours - of_theirs
     order = sorted(range(len(gains)), key=lambda row: (-abs(gains[row]), row))
-    taken = [row for row in order if ours[row] != theirs[row]][:MOST]
+    unlike = [row for row in order if ours[row] != theirs[row]]
+    shown = {
+        *[row for row in unlike if gains[row] > 0][: MOST // 2],
+        *[row for row in unlike if gains[row] < 0][: MOST // 2],
+    }
+    shown.update([row for row in unlike if row not in shown][: MOST - len(shown)])
+    if not unlike:  # what is written is worth seeing all the same
+        shown.update(range(min(MOST, len(gains))))
     rows = tuple(
         Example(sources[row], references[row], theirs[row], ours[row], float(of_theirs[row]), float(of_ours[row]))
-        for row in taken
+        for row in order
+        if row in shown
     )
     better, worse = int((gains > SAME).sum()), int((gains < -SAME).sum())
     return Examples(digest, ensemble, trial, name, better, worse, len(gains) - better - worse, rows)

@@ -8,6 +8,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from sweepstack.models.metric_directions import POINTS
+
 if TYPE_CHECKING:
     from sweepstack.ensembles.comparison import Gain
 
@@ -30,7 +32,6 @@ SHORT = {
 """Names for columns and sentences; any other setting goes by the last part of its path."""
 
 NEAR_ONE = {"gamma": 4, "gae_lambda": 3}  # decimals in a column
-POINTS = ("bleu", "chrf")  # metrics from 0 to 100
 TENTHS = ("segments", "length", "lagging", "seconds")
 BARE = {"lr_schedule", "optimizer", "activation", "algorithm"}  # in a sentence these values speak for themselves
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from sweepstack.ensembles.bagging import alone
 from sweepstack.ensembles.latency import Meter
-from sweepstack.ensembles.refit_builder import Grounds, Origin, RefitBuilder
+from sweepstack.ensembles.refit_builder import Origin, TrainedOn, TrainsMembers
 from sweepstack.ensembles.refits import Chain, RefitJob, RefitResult, checkpoint_hash
 from sweepstack.ensembles.store import Member
 from sweepstack.models.all_but_test import all_but_test
@@ -49,7 +49,7 @@ def has_refits(built: BuiltEnsembles) -> bool:
 
 
 def refit_on_all(
-    session: Session, built: BuiltEnsembles, usable: Sequence[TrialRecord], refits: Refitted, meter: Any = Meter
+    session: Session, built: BuiltEnsembles, usable: Sequence[TrialRecord], refits: Refitted[Any], meter: Any = Meter
 ) -> BuiltEnsembles:
     """What was built, with the row of the refitted ensemble, which is then the chosen one; only notes where no member
     could be trained again."""
@@ -100,7 +100,7 @@ def _with(calibration: Mapping[str, Any], chosen: str) -> dict[str, Any]:
 
 
 def _trained_again(
-    session: Session, members: Sequence[Member], usable: Sequence[TrialRecord], refits: Refitted
+    session: Session, members: Sequence[Member], usable: Sequence[TrialRecord], refits: Refitted[Any]
 ) -> _Again:
     last = _Last(session, refits)
     origins = origins_of(session, usable)[: max((builder.top for builder, _ in refits.results), default=0)]
@@ -126,10 +126,10 @@ def _trained_again(
 class _Last:
     """The last trainings of a run: single ones first, since a chain may begin at what one of them comes to."""
 
-    def __init__(self, session: Session, refits: Refitted) -> None:
+    def __init__(self, session: Session, refits: Refitted[Any]) -> None:
         self._session, self._dataset = session, all_but_test(session.dataset)
         data = encode(self._dataset, session.settings.reading)
-        self._grounds = Grounds(session.folder.refits, data, session.study.search.seed, refits.objective)
+        self._grounds = replace(refits.grounds, data=data)
         self._jobs: dict[str, RefitJob] = {}  # by the name of the member that is trained again
         self._origins: list[RefitJob] = []
         self._failed: dict[Path, str] = {}  # by a job's folder
@@ -179,7 +179,7 @@ class _Last:
             else:
                 self.found[name] = job.member
 
-    def follow(self, builder: RefitBuilder, origins: Sequence[Origin], earlier: Results) -> None:
+    def follow(self, builder: TrainsMembers, origins: Sequence[Origin], earlier: Results) -> None:
         """The refits of a builder again: its chains, each link as long as the one that it stands for."""
         names = [result.job.name for chain in earlier for result in chain]
         broken = [self._failed[o.checkpoint.parent] for o in origins if o.checkpoint.parent in self._failed]
@@ -209,7 +209,7 @@ def _epochs(record: TrialRecord) -> int | None:
     return of_repetition.index(record.best_epoch) + 1
 
 
-def _as_before(chain: Chain, earlier: Sequence[RefitResult], grounds: Grounds, metric: str) -> Chain:
+def _as_before(chain: Chain, earlier: Sequence[RefitResult], grounds: TrainedOn, metric: str) -> Chain:
     """The chain's jobs, each with as many epochs as were best for the refit in its place."""
 
     def following(results: Sequence[RefitResult]) -> RefitJob | None:

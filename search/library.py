@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sweepstack.ensembles.store import Kind
+from sweepstack.ensembles.store import Kind, Member
+from sweepstack.models.errors import StorageError
 from sweepstack.models.files import read_json
 from sweepstack.models.pipelines import PIPELINES
 from sweepstack.search.company import fit_linear
+from sweepstack.search.leaderboard import best
 from sweepstack.search.mirror import member_state
 from sweepstack.search.retention import REMOVED
 from sweepstack.search.tasks import Task
@@ -30,6 +32,26 @@ def usable(session: "Session", records: "Sequence[TrialRecord]") -> "list[TrialR
     have been removed."""
     states = ("complete", "pruned") if session.study.folds == 1 else ("complete",)
     return [record for record in records if record.state in states and REMOVED not in record.attributes]
+
+
+def to_combine(session: "Session") -> "list[TrialRecord]":
+    """The usable trials; raises StorageError where there are none."""
+    trials = usable(session, session.trial_records())
+    if not trials:
+        raise StorageError(
+            f"{session.folder.root} has no trial that could be a member; see the reasons in leaderboard.csv"
+        )
+    return trials
+
+
+def singles(session: "Session", trials: "Sequence[TrialRecord]", baseline: Member) -> list[Member]:
+    """Every one of ``trials``, then the company, in a fixed order."""
+    members = [Member(r.member_name, "trial", session.folder.of(r)) for r in trials]
+    members.append(baseline)
+    control = best(usable(session, session.control_records()), session.study.search.objective)
+    if control is not None:
+        members.append(Member(control.member_name, "control", session.folder.of(control)))
+    return members
 
 
 def named(session: "Session") -> list[str]:

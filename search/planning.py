@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweepstack.ensembles.builder import Builder
 from sweepstack.ensembles.builders import make
-from sweepstack.ensembles.refit_builder import RefitBuilder
+from sweepstack.ensembles.refit_builder import TrainsMembers
 from sweepstack.models.files import read_json
 from sweepstack.models.supervised import START_FILE
 from sweepstack.search import budgets
@@ -158,13 +158,19 @@ class Plan:
 def refits_of(study: "Study") -> int:
     """How many whole trainings the builders of a study want, and the last one of what is exported: nobody knows before
     how many members that has."""
-    wanted = [each.trainings[0] for each in builders_of(study) if isinstance(each, RefitBuilder)]
+    wanted = [whole for whole, _ in _trainings(study)]
     return sum(wanted) + (max([EXPORTED, *wanted]) if study.ensembles.refit else 0)
 
 
 def chained_of(study: "Study") -> int:
     """How many of these follow one another, however many workers there are."""
-    return sum(each.trainings[1] for each in builders_of(study) if isinstance(each, RefitBuilder))
+    return sum(chained for _, chained in _trainings(study))
+
+
+def _trainings(study: "Study") -> list[tuple[int, int]]:
+    """See TrainsMembers.trainings, of each builder that wants some."""
+    builders: list[Any] = [*builders_of(study), *text_builders_of(study)]
+    return [each.trainings for each in builders if isinstance(each, TrainsMembers)]
 
 
 def candidates_of(study: "Study") -> int:

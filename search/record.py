@@ -5,6 +5,7 @@ the same way, see text_record.py.
 """
 
 import os
+import time
 import zlib
 from abc import ABC, abstractmethod
 from base64 import b85decode, b85encode
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from sweepstack.search.study import Study
 
 ATTRIBUTE = "ensembles"
+SCORINGS = "test_scorings"  # the attribute that says when labels or references of test were looked at, and for what
 TEXT_METRICS = (*WRITING_METRICS, LAGGING)
 D = TypeVar("D", bound=Decision[Any])
 
@@ -68,6 +70,12 @@ class Built(ABC, Generic[D]):
             ],
         }
         ledger.set_attribute(ATTRIBUTE, stored)
+
+    def put_scoring_on_record(self, ledger: "Ledger") -> None:
+        """Which rows are scored on test, and when; before they are."""
+        scorings = ledger.attribute(SCORINGS) or []
+        rows = [row.name for row in self.choice.rows]
+        ledger.set_attribute(SCORINGS, [*scorings, {"digest": self.digest, "when": time.time(), "rows": rows}])
 
     @abstractmethod
     def export(self, name: str, folder: Path, about: Card) -> None:

@@ -3,17 +3,16 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from sweepstack.ensembles.bagging import Bagging, out_of_bag_metrics
 from sweepstack.ensembles.boosting import Boosting
-from sweepstack.ensembles.builder import Builder
-from sweepstack.ensembles.choose import Choice
+from sweepstack.ensembles.choose import Decision
 from sweepstack.ensembles.objective import Objective
-from sweepstack.ensembles.refit_builder import Grounds, Origin, RefitBuilder
+from sweepstack.ensembles.refit_builder import Grounds, Origin, TrainedOn, TrainsMembers
 from sweepstack.ensembles.refits import Chain, RefitResult, follow
 from sweepstack.ensembles.store import Member
-from sweepstack.models.encoding import TaskData
+from sweepstack.ensembles.text_objective import TextObjective
 from sweepstack.search import format as fmt
 from sweepstack.search.leaderboard import ranked
 from sweepstack.search.mirror import member_state
@@ -21,41 +20,43 @@ from sweepstack.search.session import Session
 from sweepstack.search.trial_record import TrialRecord
 
 Results = Sequence[Sequence[RefitResult]]
+B = TypeVar("B")
+D = TypeVar("D", bound=Decision[Any])
 
 
 @dataclass(frozen=True)
-class Refitted:
-    objective: Objective
+class Refitted(Generic[B]):
+    grounds: TrainedOn
     members: tuple[Member, ...] = ()
-    builders: tuple[Builder, ...] = ()  # those of the study, with what was trained for them
-    results: tuple[tuple[RefitBuilder, Results], ...] = ()  # what was trained for each builder, chain by chain
+    builders: tuple[B, ...] = ()  # those of the study, with what was trained for them
+    results: tuple[tuple[TrainsMembers, Results], ...] = ()  # what was trained for each builder, chain by chain
     out_of_bag: dict[str, dict[str, float]] = field(default_factory=dict)  # by the builder's name
     notes: tuple[str, ...] = ()
 
-    def on(self, choice: Choice) -> Choice:
+    def on(self, choice: D) -> D:
         """The choice with what the refits say of themselves."""
         rows = tuple(replace(row, out_of_bag=self.out_of_bag.get(row.name)) for row in choice.rows)
         return replace(choice, rows=rows, notes=(*choice.notes, *self.notes))
 
 
 def refitted(
-    session: Session, usable: Sequence[TrialRecord], builders: Sequence[Builder], objective: Objective
-) -> Refitted:
+    session: Session, usable: Sequence[TrialRecord], builders: Sequence[B], objective: Objective | TextObjective
+) -> Refitted[B]:
     """What the builders of ``builders`` that want refits have come to; the others are handed back as they are."""
-    grounds = Grounds(session.folder.refits, session.data, session.study.search.seed, objective)
+    grounds = _grounds(session, objective)
     origins = origins_of(session, usable)
     members: dict[str, Member] = {}
-    done: list[Builder] = []
-    found = Refitted(objective)
+    done: list[B] = []
+    found = Refitted[B](grounds)
     for builder in builders:
-        if not isinstance(builder, RefitBuilder):
+        if not isinstance(builder, TrainsMembers):
             done.append(builder)
             continue
         results = _trained(session, builder, origins, grounds)
         found = replace(found, results=(*found.results, (builder, results)))
         members |= {r.job.name: r.job.member for chain in results for r in chain if r.error is None}
         done.append(builder.trained(results, grounds))
-        found = _told(found, done[-1], results, grounds)
+        found = _told(found, builder, results)
     return replace(found, members=tuple(members.values()), builders=tuple(done))
 
 
@@ -68,16 +69,26 @@ def origins_of(session: Session, usable: Sequence[TrialRecord]) -> list[Origin]:
     ]
 
 
-def _trained(session: Session, builder: RefitBuilder, origins: Sequence[Origin], grounds: Grounds) -> Results:
+def _grounds(session: Session, objective: Objective | TextObjective) -> TrainedOn:
+    folder, seed = session.folder.refits, session.study.search.seed
+    if isinstance(objective, Objective):
+        return Grounds(folder, session.data, seed, objective)
+    return TrainedOn(folder, session.written, seed)
+
+
+def _trained(session: Session, builder: TrainsMembers, origins: Sequence[Origin], grounds: TrainedOn) -> Results:
     return run(session, builder.chains(origins, grounds), grounds, f"{builder.name} refits", builder.trainings[0])
 
 
-def run(session: Session, chains: Sequence[Chain], grounds: Grounds, stage: str, total: int) -> list[list[RefitResult]]:
+def run(
+    session: Session, chains: Sequence[Chain], grounds: TrainedOn, stage: str, total: int
+) -> list[list[RefitResult]]:
     """The results of each chain. Ray is started with the first job that is not done already."""
     results: list[list[RefitResult]] = [[] for _ in chains]
     executor = _Lazily(session, grounds.data)
     session.display.stage(stage, 0, total)
-    for place, result in follow(chains, grounds.data, session.study.search.objective, executor):
+    metric = session.study.search.objective
+    for place, result in follow(chains, grounds.data, metric, executor, session.reward_of):
         results[place].append(result)
         session.display.stage(stage, min(sum(map(len, results)), total), total)
         if executor.used:
@@ -93,7 +104,7 @@ def run(session: Session, chains: Sequence[Chain], grounds: Grounds, stage: str,
 class _Lazily:
     """Ray's executor, started with the first call; the data lie in its object store then."""
 
-    def __init__(self, session: Session, data: TaskData) -> None:
+    def __init__(self, session: Session, data: object) -> None:
         self._session, self._data, self.used = session, data, False
 
     def submit(self, fn: Any, /, *args: Any) -> Any:
@@ -103,8 +114,11 @@ class _Lazily:
         return cluster.executor(self._session.study.search.resources).submit(fn, *shared)
 
 
-def _told(found: Refitted, builder: Builder, results: Results, grounds: Grounds) -> Refitted:
+def _told(found: Refitted[B], builder: TrainsMembers, results: Results) -> Refitted[B]:
     """With the out-of-bag estimate of bagging, and why a chain of boosting ended early."""
+    grounds = found.grounds
+    if not isinstance(grounds, Grounds):  # of writers
+        return found
     notes = list(found.notes)
     out_of_bag = dict(found.out_of_bag)
     if isinstance(builder, Bagging):

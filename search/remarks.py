@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweepstack.search import format as fmt
 from sweepstack.search.budgets import Ended
+from sweepstack.search.paying import paying
 from sweepstack.search.retention import GB, removed
 
 if TYPE_CHECKING:
@@ -25,7 +26,11 @@ def remarks(study: "Study", attributes: Mapping[str, Any], records: Sequence["Tr
         found["Search"] = f"ended by {Ended(**attributes[ENDED]).words}"
     if attributes.get(SHARED):
         found["Shared"] = shared_words(**attributes[SHARED])
-    notes = (attributes.get("ensembles") or {}).get("notes")
+    built = attributes.get("ensembles") or {}
+    paid = paying(study, built.get("rows", ()), records)
+    if paid:
+        found["Control"] = paid
+    notes = built.get("notes")
     if notes:
         found["Builders"] = "; ".join(notes)
     count, size = removed(records)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweepstack.ensembles.comparison import NORMAL_95
 from sweepstack.models.data import OUT_OF_FOLD
 from sweepstack.models.files import write_atomic
 from sweepstack.models.metric_directions import direction
@@ -212,8 +213,8 @@ def paired(row: "Row") -> list["Gain"]:
 
 
 def flattery(contents: Contents) -> str:
-    """How much the best of K trials on n rows may owe to luck, σ·√(2 ln K), where the metric is a share of the rows, or
-    a mean over n episodes."""
+    """How much the best of K trials on n rows may owe to luck, σ·√(2 ln K), where the metric is a share of the rows, a
+    mean over n episodes, or of texts whose σ is known on blend."""
     study, best = contents.results.study, contents.results.best
     sizes = contents.provenance.get("data", {}).get("rows", {})
     rows = sizes.get("valid") or sizes.get(OUT_OF_FOLD)
@@ -229,13 +230,21 @@ def flattery(contents: Contents) -> str:
             f"The best of {trials} trials on {held_out(contents.results)} may owe up to about "
             f"{fmt.metric('reward', luck)} of its reward to having been chosen; play its checkpoint again elsewhere."
         )
-    if not rows or study.search.objective not in ("reward", "accuracy", "accuracy_full"):
+    metric, part = study.search.objective, "valid" if study.folds == 1 else "out-of-fold"
+    if study.writes:
+        row = contents.results.best_row()
+        half = None if row is None else (row.blend_interval or {}).get(metric)
+        if half is None or not {"valid", "blend"} <= set(sizes):
+            return ""
+        luck = half / NORMAL_95 * math.sqrt(sizes["blend"] / sizes["valid"]) * chance
+    elif rows and metric in ("reward", "accuracy", "accuracy_full"):
+        accuracy = at.get("accuracy", 0.5)
+        luck = math.sqrt(accuracy * (1 - accuracy) / rows) * chance
+    else:
         return ""
-    part, accuracy = "valid" if study.folds == 1 else "out-of-fold", at.get("accuracy", 0.5)
-    luck = math.sqrt(accuracy * (1 - accuracy) / rows) * chance
     return (
-        f"The best of {trials} trials on {fmt.count(rows)} {part} rows may owe up to about {fmt.score(luck)} of its "
-        f"{part} score to having been chosen; quote test instead."
+        f"The best of {trials} trials on {fmt.count(rows)} {part} rows may owe up to about {fmt.half(metric, luck)} of "
+        f"its {part} score to having been chosen; quote test instead."
     )
 
 

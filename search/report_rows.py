@@ -7,7 +7,7 @@ from sweepstack.models.predictions import ROW_METRICS
 from sweepstack.search import format as fmt
 from sweepstack.search.leaderboard import SD, Company, behind, best_metrics, most_seeds, rank, ranked, seconds
 from sweepstack.search.objectives import SECONDS
-from sweepstack.search.summary import MARKS, OF_32, Results, ensemble_cells
+from sweepstack.search.summary import OF_32, Results, ensemble_cells, role_words
 
 if TYPE_CHECKING:
     from sweepstack.ensembles.choose import Row
@@ -25,7 +25,7 @@ def ensemble_row(row: "Row", results: Results) -> dict[str, Any]:
         "beside": [cells[fmt.metric_name(name)] for name in beside(results)],
         "role": row.role,
         "chosen": row.name == results.chosen,
-        "mark": MARKS.get(row.role, "").strip("()"),
+        "mark": role_words(row),
         "front": row.front,
         "over": row.over_budget,
         "in_32": cells[OF_32],

@@ -22,6 +22,7 @@ def examples_page(examples: "Examples | None") -> dict[str, Any] | None:
         "better": fmt.count(examples.better),
         "worse": fmt.count(examples.worse),
         "equal": fmt.count(examples.equal),
+        "alike": all(row.trial == row.ensemble for row in examples.rows),
         "referenced": any(row.reference for row in examples.rows),
         "rows": [
             {

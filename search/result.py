@@ -15,7 +15,7 @@ from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import Company, best, control, front, leaderboard
 from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.live_ensemble import LIVE
-from sweepstack.search.record import Built, card, read_built
+from sweepstack.search.record import SCORINGS, Built, card, read_built
 from sweepstack.search.remarks import ENDED, remarks
 from sweepstack.search.report import Contents, write_report
 from sweepstack.search.report_trust import read_trust
@@ -227,7 +227,7 @@ class Result:
 
     def write_report(self) -> Path:
         """Writes report.html and returns its path."""
-        scorings = len(self.ledger.attribute("test_scorings") or [])
+        scorings = len(self.ledger.attribute(SCORINGS) or [])
         trust = read_trust(self.folder.trust, self.built.digest) if self.has_ensembles else None
         examples = read_examples(self.folder.examples, self.built.digest) if self.has_ensembles else None
         contents = Contents(

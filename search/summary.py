@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sweepstack.search.study import Study
     from sweepstack.search.trial_record import TrialRecord
 
-MARKS = {"trial": "(best trial)", "baseline": "(baseline)", "control": "(control)"}
+MARKS = {"trial": "(best trial)", "baseline": "(baseline)", "control": "(control)", "constant": "(constant reward)"}
 OF_32 = "in 32"  # the heading of the milliseconds of one of 32 texts
 FRONT = 12  # trials of a front that are printed
 NAMES = {"chrf": "chrF", "bleu": "BLEU"}
@@ -204,10 +204,15 @@ def ensemble_columns(
 
 def mark(row: "Row") -> str:
     """``(baseline, front)``, ``(over budget)``: what a table says behind a row."""
-    words = [MARKS.get(row.role, "").strip("()"), "over budget" if row.over_budget else ""]
+    words = [role_words(row), "over budget" if row.over_budget else ""]
     words.append("front" if row.front else "")
     said = ", ".join(word for word in words if word)
     return f"({said})" if said else ""
+
+
+def role_words(row: "Row") -> str:
+    """``baseline``, ``constant reward``; nothing of an ensemble."""
+    return (MARKS.get(row.method) or MARKS.get(row.role, "")).strip("()")
 
 
 def ensemble_cells(row: "Row", metric: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sweepstack.models.metric_directions import POINTS
 from sweepstack.search import format as fmt
 from sweepstack.search.axes import Axis, Interval
 from sweepstack.search.effects import scaled
@@ -104,7 +105,7 @@ def short_score(value: float, metric: str = "", *, signed: bool = False) -> str:
     points ``41``, ``+2.5``."""
     if abs(value) < 1e-9:
         return "0"
-    if metric in ("segments", "seconds", *fmt.POINTS):
+    if metric in ("segments", "seconds", *POINTS):
         return f"{value:+g}" if signed else f"{value:g}"
     text = fmt.signed(value) if signed else fmt.score(value)
     return text[:-1] if text.endswith("0") else text

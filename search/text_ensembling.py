@@ -7,7 +7,6 @@ test are opened by one function, after the choice; workers get sources alone.
 
 import hashlib
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -19,19 +18,18 @@ from sweepstack.ensembles.store import Member
 from sweepstack.ensembles.text_builder import TextBuilder
 from sweepstack.ensembles.text_objective import TextObjective, judged_by
 from sweepstack.models.candidates import Candidates
-from sweepstack.models.errors import StorageError
 from sweepstack.models.files import write_json
 from sweepstack.models.writer_checkpoint import load_writing_member
 from sweepstack.search.examples import differing
 from sweepstack.search.exporting import export
-from sweepstack.search.leaderboard import best
-from sweepstack.search.library import allowed, usable
+from sweepstack.search.library import allowed, singles, to_combine
+from sweepstack.search.paying import controls_among
 from sweepstack.search.planning import BUILDERS, text_builders_of
+from sweepstack.search.refitting import refitted
 from sweepstack.search.session import Session
 from sweepstack.search.text_decoding import Decoder
 from sweepstack.search.text_record import BuiltTexts
 from sweepstack.search.text_souping import souped
-from sweepstack.search.trial_record import TrialRecord
 from sweepstack.search.writing_reward import reward_of
 
 LATENCY_TEXTS = 4  # a beam search takes tens of milliseconds
@@ -39,22 +37,20 @@ MEMORY = "memory"
 
 
 def build(session: Session) -> None:
-    """From soups to the bundle and MLflow's runs; raises StorageError where there is nothing to combine."""
+    """From refits and soups to the bundle and MLflow's runs; raises StorageError where there is nothing to combine."""
     objective = _objective(session)
-    trials = usable(session, session.trial_records())
-    if not trials:
-        raise StorageError(
-            f"{session.folder.root} has no trial that could be a member; see the reasons in leaderboard.csv"
-        )
-    soups = souped(session, trials, text_builders_of(session.study), objective)
-    members, builders = [*_members(session, trials), *soups.members], list(soups.builders)
+    trials = to_combine(session)
+    memory = Member(MEMORY, "baseline", session.memory)
+    refits = refitted(session, trials, text_builders_of(session.study), objective)
+    soups = souped(session, trials, refits.builders, objective)
+    members, builders = [*singles(session, trials, memory), *refits.members, *soups.members], list(soups.builders)
     session.clock.keep()
     began = session.clock.here
     digest = _digest(session, members, builders)
     built = BuiltTexts.read(session.ledger, session.folder.root)
     if built is None or built.digest != digest:
         session.display.stage("ensembles")
-        choice = soups.on(_choice(session, members, builders, objective))
+        choice = soups.on(refits.on(_choice(session, members, builders, objective)))
         built = BuiltTexts(digest, tuple(members), choice, scored=False)
         built.write(session.ledger, session.folder.root)
         session.display.stage("ensembles", 1, 1)
@@ -74,16 +70,6 @@ def _objective(session: Session) -> TextObjective:
     language, reward = session.written.language, reward_of(session.study)
     worth = reward(language) if reward and metric == "reward" else None
     return TextObjective(metric, language, worth, cost=session.settings.read_cost)
-
-
-def _members(session: Session, trials: Sequence[TrialRecord]) -> list[Member]:
-    """Every trial that came to a result, then the company, in a fixed order."""
-    members = [Member(r.member_name, "trial", session.folder.of(r)) for r in trials]
-    members.append(Member(MEMORY, "baseline", session.memory))
-    control = best(usable(session, session.control_records()), session.study.search.objective)
-    if control is not None:
-        members.append(Member(control.member_name, "control", session.folder.of(control)))
-    return members
 
 
 def _digest(session: Session, members: Sequence[Member], builders: Sequence[TextBuilder]) -> str:
@@ -120,6 +106,7 @@ def _choice(
         allowed=allowed(study.ensembles.library),
         measure=TextMeter(members, parts["blend"].inputs[:LATENCY_TEXTS], load_writing_member),
         budget=Budget(**study.ensembles.budget.model_dump()),
+        controls=controls_among(study, session.trial_records(), {member.name for member in members}),
     )
     searched = study.search.objective
     if objective.metric == searched:
@@ -138,11 +125,7 @@ def _scored(
     session: Session, built: BuiltTexts, objective: TextObjective, written: Mapping[str, Candidates]
 ) -> BuiltTexts:
     """The rows with test. The choice stands in the ledger already; the scoring is put on record."""
-    scorings = session.ledger.attribute("test_scorings") or []
-    session.ledger.set_attribute(
-        "test_scorings",
-        [*scorings, {"digest": built.digest, "when": time.time(), "rows": [r.name for r in built.choice.rows]}],
-    )
+    built.put_scoring_on_record(session.ledger)
     part = session.pairs.parts["test"]
     rows = score_texts_test(built.choice, written, part.inputs, part.references, objective)
     shown = differing(built.choice, written, part.inputs, part.references, objective, built.digest)

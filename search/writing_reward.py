@@ -5,7 +5,7 @@ process, and its probability of a label is handed over as a function of texts.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from sweepstack.models.rewards import Reward
     from sweepstack.search.study import Study
 
-Classifier = Callable[[Sequence[str]], NDArray[np.float64]]
-
 
 @dataclass(frozen=True)
 class RewardOf:
@@ -35,23 +33,32 @@ class RewardOf:
 
         return make_reward(self.spec, language, self._classifier())
 
-    def _classifier(self) -> Classifier | None:
+    def _classifier(self) -> "Probability | None":
         named = next((term.options for term in parse_reward(self.spec) if term.name == "classifier"), None)
         return None if named is None else classifier(named["bundle"], named["label"])
 
 
-def classifier(folder: str, label: str) -> Classifier:
-    """What the bundle in ``folder`` gives ``label``, (texts,) probabilities; raises StudyError where it cannot."""
+@dataclass(frozen=True)
+class Probability:
+    """Of ``label`` by the bundle in ``folder``. Goes to other processes as these two, and finds the bundle there: a
+    bundle that has been loaded cannot be sent."""
+
+    folder: str
+    label: str
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """(texts,)"""
+        bundle = _bundle(self.folder)
+        return np.asarray(bundle.predict_proba(list(texts))[:, bundle.classes.index(self.label)], dtype=np.float64)
+
+
+def classifier(folder: str, label: str) -> Probability:
+    """What the bundle in ``folder`` gives ``label``; raises StudyError where it cannot."""
     bundle = _bundle(folder)
     if label not in bundle.classes:
         known = ", ".join(bundle.classes)
         raise StudyError(f"{PATH}.classifier.label: {folder} has the labels {known}, but got {label!r}")
-    place = bundle.classes.index(label)
-
-    def probability(texts: Sequence[str]) -> NDArray[np.float64]:
-        return np.asarray(bundle.predict_proba(list(texts))[:, place], dtype=np.float64)
-
-    return probability
+    return Probability(folder, label)
 
 
 @functools.lru_cache(maxsize=1)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import command, marked, processes_of, sweepstack
+from command_line import command, marked, processes_of, sweepstack, write_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -38,6 +38,7 @@ STUDY: dict[str, Any] = {
         "train.warm_start.seed": [0, 1],
     },
     "search": {"sampler": "random", "stopper": "none", "trials": 4},
+    "ensembles": {"builders": ["average", "minimum_bayes_risk", "reranker", "soup", {"snapshots": {"cycles": 2}}]},
 }
 
 
@@ -111,7 +112,8 @@ def test_the_tables_have_trials_company_and_every_ensemble(finished: Path) -> No
     assert sum(bool(row["number"]) for row in board) == 4
     assert {row["role"] for row in board} == {"trial", "baseline", "control"}
     rows = {row["name"]: row for row in table(run / "ensembles.csv")}
-    assert {"average", "minimum_bayes_risk", "memory"} <= set(rows)
+    assert {"average", "minimum_bayes_risk", "snapshots", "memory"} <= set(rows)
+    assert len(rows["snapshots"]["members"].split()) == len(list((run / "refits").iterdir())) == 2
     assert all(0 <= float(row["test_chrf"]) <= 100 for row in rows.values())
     assert sum(row["exported"] == "True" for row in rows.values()) == 1
     assert len(list((run / "starts").glob("[!.]*"))) == 2, "one supervised start for each seed in the space"
@@ -193,7 +195,7 @@ def test_a_source_may_be_read_word_by_word(finished: Path, tmp_path: Path) -> No
     """Trials, control and memory are compared by what lagging leaves of the reward."""
     tree = {**STUDY, "name": "reads", "reading": {"segment": 1, "max_segments": 8, "cost": 0.02}}
     tree["writing"] = {**STUDY["writing"], "decode": {"beam": 1, "candidates": 1}}
-    tree |= {"space": {"train.lr": {"log": [1e-3, 3e-2]}}, "search": {"trials": 2}}
+    tree |= {"space": {"train.lr": {"log": [1e-3, 3e-2]}}, "search": {"trials": 2}, "ensembles": {}}
     (tmp_path / "reads.yaml").write_text(json.dumps(tree), encoding="utf-8")
     shutil.copy(finished / "commands.jsonl", tmp_path)
     done = sweepstack("run", "reads.yaml", cwd=tmp_path, timeout=400)
@@ -212,3 +214,40 @@ def test_a_source_may_be_read_word_by_word(finished: Path, tmp_path: Path) -> No
     record = json.loads(said.stdout)
     assert set(record) == {"text", "score", "lagging"}
     assert record["lagging"] <= 2
+
+
+def test_a_bundle_of_ones_own_may_reward_what_is_written(phrases: str, tmp_path: Path) -> None:
+    """Responses in four languages, whatever is asked, and a classifier that wants German: policy optimisation writes
+    more of it, which more supervised training on the same responses cannot."""
+    (tmp_path / "phrases.jsonl").write_text(phrases, encoding="utf-8")
+    classify = write_study(tmp_path, search={"trials": 1}, ensembles={"builders": []})
+    done = sweepstack("run", classify, cwd=tmp_path, timeout=400)
+    assert done.returncode == 0, done.stderr
+    draw = random.Random(2)
+    said = [json.loads(line)["text"] for line in phrases.splitlines()]
+    pairs = [(f"{draw.choice(['say', 'tell', 'name'])} {number}", draw.choice(said)) for number in range(400)]
+    lines = (json.dumps({"prompt": prompt, "response": response}) for prompt, response in pairs)
+    (tmp_path / "talk.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    tree = {**STUDY, "name": "talk", "task": "generation"}
+    tree["data"] = {**STUDY["data"], "train": "talk.jsonl"}
+    tree["writing"] = {
+        "vocabulary": 150,
+        "max_source": 12,
+        "max_target": 16,
+        "reward": {"classifier": {"bundle": "runs/small/bundle", "label": "de"}},
+        "decode": {"beam": 2, "candidates": 2},
+    }
+    tree["train"] = {**STUDY["train"], "algorithm": "rloo", "epochs": 4, "lr": 3e-3, "batch_size": 16}
+    tree |= {"space": {"train.lr": {"log": [2e-3, 5e-3]}}, "search": {"trials": 2, "metric": "reward"}}
+    tree["ensembles"] = {"builders": ["soup", "minimum_bayes_risk"]}
+    (tmp_path / "talk.yaml").write_text(json.dumps(tree), encoding="utf-8")
+    unknown = sweepstack("run", "talk.yaml", "--set", "writing.reward.classifier.label=xx", cwd=tmp_path)
+    assert (unknown.returncode, unknown.stdout, unknown.stderr.count("\n")) == (2, "", 1)
+    assert "runs/small/bundle has the labels de, fr, it, tr, but got 'xx'" in unknown.stderr
+    assert not (tmp_path / "runs" / "talk").exists()
+    done = sweepstack("run", "talk.yaml", cwd=tmp_path, timeout=400)
+    assert done.returncode == 0, done.stderr
+    scored = table(tmp_path / "runs" / "talk" / "ensembles.csv")
+    assert "soup" in {row["name"] for row in scored}
+    rows = {row["role"]: float(row["test_reward"]) for row in scored}
+    assert rows["trial"] > rows["control"] + 0.2

@@ -79,6 +79,24 @@ def test_the_table_has_every_builder_best_first_then_honest_company(parts: Parts
     assert all(0 < (row.blend_interval or {})["bleu"] < 10 for row in choice.rows)
 
 
+def test_the_best_trial_of_each_kind_of_control_stands_beside_the_best_of_all(writing: SimpleNamespace) -> None:
+    parts = writing.parts([0.3, 0.2, 0.25, 0.35, 0.5], ["trial"] * 4 + ["baseline"])
+    kinds = {"trial-0": "constant", "trial-2": "constant", "trial-3": "supervised"}
+    choice = chosen(parts, [], controls=kinds)
+    assert [(row.name, row.method, row.role) for row in choice.rows] == [
+        ("trial-1", "trial", "trial"), ("baseline-4", "memory", "baseline"),
+        ("trial-2", "constant", "control"), ("trial-3", "supervised", "control"),
+    ]  # fmt: skip
+    test, references = parts[0]
+    written = choice.write(test, "test", nothing)
+    rows = {row.name: row for row in score_texts_test(choice, written, test.sources, references, OBJECTIVE)}
+    over = rows["trial-2"].gain_over_trial
+    assert over is not None
+    assert over.mean < 0
+    own = chosen(parts, [], controls={"trial-1": "constant", "trial-2": "constant"})
+    assert [row.name for row in own.rows] == ["trial-1", "baseline-4"], "the best of all is one"
+
+
 def test_a_likely_better_ensemble_is_exported_and_the_choice_says_by_how_much_it_flatters(choice: TextChoice) -> None:
     assert choice.chosen in ("minimum_bayes_risk", "reranker")
     assert choice.reason.startswith(f"{choice.chosen} is exported: it beats trial-")

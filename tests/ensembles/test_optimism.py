@@ -75,4 +75,6 @@ def test_it_is_never_negative_and_has_the_unit_of_the_score(count: int, seed: in
 
 
 def test_it_says_so_in_a_line() -> None:
-    assert str(Optimism(7, 0.0031, 0.008)) == "chosen among 7, which flatters the best by about .003"
+    said = Optimism(7, 0.0031, 0.008)
+    assert said.words("reward") == "chosen among 7, which flatters the best by about .003"
+    assert Optimism(7, 0.31, 0.8).words("chrf") == "chosen among 7, which flatters the best by about 0.3", "in points"

@@ -57,6 +57,7 @@ class FakeTrainer:
         metric: str,
         chosen: bool,
         until: int | None,
+        reward_of: Any,
     ) -> None:
         self.data, self.starts, self.folder, self.chosen = data, starts, folder, chosen
         self.state = folder / "state.json"

@@ -17,13 +17,13 @@ from sweepstack.ensembles.text_objective import TextObjective
 from sweepstack.models.errors import StudyError
 
 OBJECTIVE = TextObjective("chrf", "en")
-KINDS = ["trial", "trial", "soup", "control", "baseline"]
+KINDS = ["trial", "trial", "soup", "control", "baseline", "refit", "refit"]
 
 
 @pytest.fixture
 def library(writing: SimpleNamespace, tmp_path: Path) -> tuple[CandidateLibrary, tuple[str, ...]]:
     """With the two files of a writer's checkpoint that builders look into."""
-    made, references = writing.library([0.3, 0.35, 0.4, 0.3, 0.5], KINDS, rows=40)
+    made, references = writing.library([0.3, 0.35, 0.4, 0.3, 0.5, 0.4, 0.45], KINDS, rows=40)
     members = tuple(replace(member, folder=tmp_path / member.name) for member in made.members)
     for member in members:
         member.checkpoint.mkdir(parents=True)
@@ -107,7 +107,9 @@ def test_a_budget_of_members_bounds_it(builder: TextBuilder, library: tuple[Cand
     ("spec", "words"),
     [
         ("stacking", "'stacking' is not available in this version; use one of average, minimum_bayes_risk, reranker"),
-        ("snapshots", "'snapshots' is not available"),
+        ("bagging", "'bagging' is not available"),
+        ({"snapshots": {"cycles": 0}}, "snapshots.cycles must be a number above 0, but got 0"),
+        ({"snapshots": {"refits": 1}}, "'refits' is no option"),
         ({"average": {"mean": "median"}}, "average: mean must be probabilities or log_probabilities, but got 'median'"),
         ({"average": {"top": 0}}, "average.top must be a number above 0, but got 0"),
         ({"minimum_bayes_risk": {"utility": "comet"}}, "utility must be chrf or bleu, but got 'comet'"),

@@ -77,7 +77,9 @@ class Corpus:
 def test_turns_of_one_conversation_are_a_group(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = tmp_path / "chatterbot_corpus" / "data" / "english"
     folder.mkdir(parents=True)
-    (folder / "a.yml").write_text("conversations:\n- [Hi, ' Hello ', 1]\n- [Hi, Hello]\n- [Bye]\n", encoding="utf-8")
+    (folder / "a.yml").write_text(
+        "conversations:\n- [Hi, ' Hello ', 1]\n- [Hi, Hello]\n- [Bye]\n- one line\n", encoding="utf-8"
+    )
     (folder / "b.yml").write_text("conversations:\n- [Hi, '', Yes]\n- [No, Why]\n", encoding="utf-8")
     monkeypatch.setattr(importlib.metadata, "distribution", lambda name: Corpus(tmp_path))
     rows, _ = builtin("dialogues", "generation")

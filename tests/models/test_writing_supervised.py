@@ -107,6 +107,16 @@ def test_a_start_learns_and_is_reproducible(writing: SimpleNamespace, tmp_path: 
     assert START_FILE in [path.name for path in folder.iterdir()]
 
 
+def test_a_start_may_begin_with_the_weights_of_a_checkpoint(writing: SimpleNamespace) -> None:
+    folder = ensure_writing_start(writing.settings, writing.data, writing.starts)
+    known = load_writer(folder, CPU)[0].state_dict()
+    hardly = writing.settings.with_values({"train.warm_start.epochs": 1, "train.warm_start.lr": 1e-9})
+    begun = train_writing_start(hardly, writing.data, folder).state_dict()
+    assert all(torch.allclose(begun[name], known[name], atol=1e-6) for name in known)
+    drawn = train_writing_start(hardly, writing.data).state_dict()
+    assert not all(torch.allclose(drawn[name], known[name], atol=1e-3) for name in known)
+
+
 def test_a_start_looks_at_warm_alone_and_leaves_the_generator(writing: SimpleNamespace) -> None:
     one_epoch = writing.settings.with_values({"train.warm_start.epochs": 1})
     only = dataclasses.replace(writing.data, parts={"warm": writing.data.parts["warm"]})

@@ -514,13 +514,9 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is recorded: starting MLflow takes seconds."""
-    from sweepstack.search.session import Session
+    from sweepstack.search.session_tracker import SessionTracker
 
-    class Nowhere:
-        def put(self, state: object) -> None:
-            pass
-
-    monkeypatch.setattr(Session, "tracker", Nowhere())
+    monkeypatch.setattr(SessionTracker, "put", lambda self, state: None)
 
 
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:

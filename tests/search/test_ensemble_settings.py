@@ -45,8 +45,7 @@ def test_what_a_study_leaves_out_is_that_of_its_task(writing_study: Study, study
         ),
         ({"builders": [{"bagging": {"top": 1}}]}, "ensembles.builders[0]", "bagging is not for"),
         ({"builders": ["cascade"]}, "ensembles.builders[0]", "cascade is not for"),
-        ({"builders": ["snapshots"]}, "ensembles.builders[0]", "snapshots is not for"),
-        ({"builders": ["boosting"]}, "ensembles.builders[0]", "average, minimum_bayes_risk, reranker, soup"),
+        ({"builders": ["boosting"]}, "ensembles.builders[0]", "average, minimum_bayes_risk, reranker, snapshots, soup"),
         (
             {"library": ["trials", "linear"]},
             "ensembles.library[1]",

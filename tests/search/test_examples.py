@@ -63,6 +63,25 @@ def test_at_most_so_many_are_kept_and_the_largest_differences(choice: TextChoice
     assert (shown.better, shown.equal) == (many - 2, 2)
 
 
+def test_where_nothing_differs_the_first_rows_show_what_is_written(choice: TextChoice) -> None:
+    same = {**WRITTEN, "trial-3": WRITTEN["minimum_bayes_risk"]}
+    shown = differing(choice, same, SOURCES, REFERENCES, OBJECTIVE, "")
+    assert shown is not None
+    assert (shown.better, shown.worse, shown.equal) == (0, 0, 4)
+    assert tuple(sorted(row.source for row in shown.rows)) == tuple(sorted(SOURCES))
+
+
+def test_half_are_rows_that_became_worse_however_little(choice: TextChoice) -> None:
+    many = 3 * MOST
+    whole, cut = "abcdefgh", ["abcdefg", "ab"]  # ours lose a letter in even rows, theirs six in odd ones
+    ours = texts(*[cut[0] if row % 2 == 0 else whole for row in range(many)])
+    theirs = texts(*[whole if row % 2 == 0 else cut[1] for row in range(many)])
+    written, sources = {"minimum_bayes_risk": ours, "trial-3": theirs}, [str(row) for row in range(many)]
+    shown = differing(choice, written, sources, [whole] * many, OBJECTIVE, "")
+    assert shown is not None
+    assert [int(row.source) for row in shown.rows] == [*range(1, MOST, 2), *range(0, MOST, 2)]
+
+
 def test_the_best_ensemble_stands_for_a_single_member_that_is_exported(choice: TextChoice) -> None:
     single = TextChoice(choice.rows, {}, "memory", "", ())
     assert found(single).ensemble == "minimum_bayes_risk"

@@ -13,6 +13,7 @@ from sweepstack.ensembles.bundle import load
 from sweepstack.ensembles.choose import Choice, Row
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.objective import Objective
+from sweepstack.ensembles.refit_builder import Grounds
 from sweepstack.ensembles.store import Library, Member
 from sweepstack.models import folds, supervised
 from sweepstack.models.all_but_test import all_but_test
@@ -192,7 +193,9 @@ def test_epochs_are_counted_within_the_best_repetition(
 
 def test_why_a_member_is_kept(run: Path) -> None:
     with Session.open(Study.load(run / "study.yaml"), run, json=True) as session:
-        last = last_refits._Last(session, Refitted(Objective("reward")))
+        last = last_refits._Last(
+            session, Refitted(Grounds(session.folder.refits, session.data, 0, Objective("reward")))
+        )
         for member in (
             Member("soup", "soup", run / "soups" / "a"),
             Member("other.trial-3", "trial", run / "trials" / "0"),

@@ -223,6 +223,8 @@ def test_each_task_has_builders_of_its_own_within_the_budget(study: Study, writi
     wide = Study.model_validate({**tree, "ensembles": {"builders": builders}})
     assert candidates_of(wide) == 12
     assert (refits_of(wide), chained_of(wide)) == (0, 0)
+    chained = Study.model_validate({**tree, "ensembles": {"builders": ["average", {"snapshots": {"top": 2}}]}})
+    assert (refits_of(chained), chained_of(chained)) == (2, 1)
     narrow = Study.model_validate({**tree, "ensembles": {"builders": builders, "budget": {"members": 3}}})
     assert [getattr(builder, "top", None) for builder in text_builders_of(narrow)] == [3, 3]
     wrong = Study.model_validate({**tree, "ensembles": {"builders": [{"average": {"mean": "median"}}]}})

@@ -11,7 +11,7 @@ import pytest
 from sweepstack.ensembles.bagging import Bagging
 from sweepstack.ensembles.builders import make
 from sweepstack.ensembles.objective import Objective
-from sweepstack.ensembles.refit_builder import RefitBuilder
+from sweepstack.ensembles.refit_builder import Grounds, RefitBuilder
 from sweepstack.models import folds
 from sweepstack.models.costs import Costs
 from sweepstack.models.errors import TrainingError
@@ -27,7 +27,7 @@ pytestmark = [
 BUILDERS: list[Any] = ["average", {"bagging": {"members": 2}}, {"snapshots": {"cycles": 2}}]
 
 
-def trained(run: Path, builders: list[Any] = BUILDERS, notes: list[str] | None = None) -> Refitted:
+def trained(run: Path, builders: list[Any] = BUILDERS, notes: list[str] | None = None) -> Refitted[Any]:
     with Session.open(Study.load(run / "study.yaml"), run, json=True) as session:
         if notes is not None:
             session.display.note = notes.append  # type: ignore[method-assign]
@@ -72,15 +72,14 @@ def test_a_refit_that_breaks_down_is_no_member_and_is_told(run: Path, monkeypatc
 def test_under_folds_a_note_says_what_takes_the_place_of_out_of_bag(
     study_file: Callable[..., Path], phrases: Path, tmp_path: Path
 ) -> None:
-    from sweepstack.ensembles.refit_builder import Grounds
-
     file = study_file(tmp_path, data={"train": str(phrases), "splits": {"folds": 3, "test": 0.25}})
     session = Session.open(Study.load(file), tmp_path / "run", json=True)
     with closing(session.ledger):
         grounds = Grounds(tmp_path, session.data, 0, Objective("reward"))
-        told = _told(Refitted(Objective("reward")), Bagging(), [], grounds)
+        found = Refitted[Any](grounds)
+        told = _told(found, Bagging(), [])
         assert told.out_of_bag == {}
         (note,) = told.notes
         assert note.startswith("bagging has no out-of-bag estimate under folds")
-        few = replace(session.data, folds=())
-        assert _told(told, make("average"), [], replace(grounds, data=few)) == told
+        few = Refitted[Any](replace(grounds, data=replace(session.data, folds=())))
+        assert _told(few, Bagging(), []) == few

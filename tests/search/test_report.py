@@ -161,6 +161,22 @@ def test_other_metrics_and_a_plain_classifier(
     assert f"best {metric.replace('_', ' ')}" in page.sections[""]
 
 
+def test_luck_is_said_in_points_where_texts_are_written(
+    writing_study: Study, writing_rows: tuple[Row, ...], make_record: Make, tmp_path: Path
+) -> None:
+    # σ on 400 rows of blend: 1.06 / 1.96 = .541; on 100 of valid twice that; four trials: √(2·ln 4) = 1.665
+    sizes = {"data": {"rows": {"valid": 100, "blend": 400}}}
+    records = [make_record(n, [0.4]) for n in range(4)]
+    results = Results(writing_study, tmp_path, records[3], writing_rows)
+    space = Space.of(writing_study.space, writing_study.trial_settings())[0]
+    contents = Contents(results, space, records, provenance=sizes)
+    assert flattery(contents) == (
+        "The best of 4 trials on 100 valid rows may owe up to about 1.8 of its valid score to having been chosen; "
+        "quote test instead."
+    )
+    assert flattery(replace(contents, results=replace(results, rows=()))) == "", "nobody knows its spread yet"
+
+
 def test_luck_and_few_trials_are_said(contents: Contents) -> None:
     # σ of a share: √(.907·.093/750) = .0106; nine trials: √(2·ln 9) = 2.096
     assert "best of 9 trials on 750 valid rows may owe up to about .022" in flattery(contents)
@@ -279,6 +295,9 @@ def test_a_study_that_writes_shows_rows_of_test_side_by_side(of_texts: Contents)
     assert "+4.4 [3.5, 5.3] over the best trial" in exported
     assert "Its utility, chrF, is the metric it is measured by: BLEU +4.0 [3.1, 4.9] over the best trial" in exported
     assert "References of test have been scored once" in page.sections["data"]
+    search = of_texts.results.study.search.model_copy(update={"metric": "reward"})
+    rewarded = of_texts.results.study.model_copy(update={"search": search})
+    assert flattery(replace(of_texts, results=replace(of_texts.results, study=rewarded))) == "", "no share of rows"
 
 
 def test_texts_without_references_have_no_column_for_them(of_texts: Contents) -> None:
@@ -288,4 +307,8 @@ def test_texts_without_references_have_no_column_for_them(of_texts: Contents) ->
     page = Page(render(replace(of_texts, examples=examples), NOW))
     assert "reference" not in page.sections["examples"]
     assert "differ most in the reward" in page.sections["examples"]
+    same = replace(examples, rows=tuple(replace(row, ensemble=row.trial) for row in rows))
+    alike = Page(render(replace(of_texts, examples=same), NOW)).sections["examples"]
+    assert "the best trial, trial-3, write the same" in alike
+    assert "differ most" not in alike
     assert "examples" not in Page(render(replace(of_texts, examples=None), NOW)).sections

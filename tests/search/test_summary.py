@@ -230,6 +230,14 @@ def test_a_study_that_writes_is_compared_with_the_memory_in_points(
     assert not any("its utility" in line for line in text(replace(results, rows=other)))
 
 
+def test_a_trial_with_a_constant_reward_is_marked_as_such(
+    writing_study: Study, writing_rows: Rows, make_record: Make, tmp_path: Path
+) -> None:
+    constant = replace(writing_rows[1], name="trial-5", method="constant", role="control")
+    results = Results(writing_study, tmp_path, make_record(3, [0.4]), (*writing_rows, constant))
+    assert any(line.split()[0] == "trial-5" and line.endswith("(constant reward)") for line in text(results))
+
+
 def test_where_texts_do_not_tell_the_metric_of_the_search_chrf_stands_in_the_table(
     writing_study: Study, writing_rows: Rows, make_record: Make, tmp_path: Path
 ) -> None:

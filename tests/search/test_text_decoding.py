@@ -5,9 +5,11 @@ import pytest
 from killing import Killed
 
 from sweepstack.ensembles import token_average
+from sweepstack.ensembles.store import Member
 from sweepstack.models.candidates import Candidates
 from sweepstack.models.pairs import load_pairs
-from sweepstack.search import ensembling, text_decoding, text_ensembling
+from sweepstack.search import ensembling, text_decoding
+from sweepstack.search.library import singles
 from sweepstack.search.result import Result
 from sweepstack.search.session import Session
 from sweepstack.search.study import Study
@@ -52,7 +54,7 @@ def test_a_kill_between_two_pieces_repeats_only_what_is_missing(
 def test_what_averages_its_members_is_kept_by_what_it_depends_on(writing_run: Path) -> None:
     with Session.open(Study.load(writing_run / "study.yaml"), writing_run, json=True) as session:
         trials = session.trial_records()
-        members = tuple(text_ensembling._members(session, trials))
+        members = tuple(singles(session, trials, Member("memory", "baseline", session.memory)))
         decoder = text_decoding.Decoder(session, members)
 
         def average(*places: int, mean: str = "probabilities") -> str:

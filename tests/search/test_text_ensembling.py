@@ -13,7 +13,8 @@ import pytest
 from killing import Killed, killed
 
 from sweepstack import ensembles, search
-from sweepstack.ensembles import choose_texts, load, writer_soup
+from sweepstack.ensembles import choose_texts, load, refits, writer_soup
+from sweepstack.ensembles.store import Member
 from sweepstack.ensembles.text_objective import TextObjective
 from sweepstack.ensembles.writing_bundle import WritingBundle
 from sweepstack.models.errors import StorageError
@@ -22,6 +23,7 @@ from sweepstack.models.pairs import PairDataset, load_pairs
 from sweepstack.models.text_metrics import corpus_scores
 from sweepstack.search import ensembling, text_decoding, text_ensembling
 from sweepstack.search.examples import read_examples
+from sweepstack.search.library import singles
 from sweepstack.search.record import Built
 from sweepstack.search.result import Result
 from sweepstack.search.session import Session
@@ -170,6 +172,27 @@ def test_other_builders_build_anew_within_the_budget(writing_run: Path) -> None:
     assert "cheapest" in bounded.choice.reason
 
 
+def test_snapshots_are_trained_by_the_best_trials_settings_and_only_once(
+    writing_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = "ensembles.builders=[{snapshots: {cycles: 2}}]"
+    first = build(writing_run, named)
+    row = first.row("snapshots")
+    trained = {f"refit-{folder.name}" for folder in (writing_run / "refits").iterdir()}
+    assert len(trained) == 2
+    assert (set(row.members), row.role) == (trained, "ensemble")
+    assert row.test is not None
+    Result.open(writing_run).ensemble("snapshots").export(writing_run / "theirs")
+    bundle = load(writing_run / "theirs")
+    assert isinstance(bundle, WritingBundle)
+    test = pairs_of(writing_run).parts["test"]
+    said = [each.text for each in bundle.write(test.inputs)]
+    assert corpus_scores(said, test.references, "zh")["chrf"] == pytest.approx(row.test["chrf"], abs=1e-6)
+    monkeypatch.setattr(refits, "_prepared", killed)
+    again = build(writing_run, "ensembles.builders=[{snapshots: {cycles: 2}}, minimum_bayes_risk]")
+    assert (again.row("snapshots").members, again.row("snapshots").test) == (row.members, row.test)
+
+
 def test_a_search_for_what_texts_do_not_tell_is_judged_by_chrf(writing_run: Path) -> None:
     folder = writing_run / "study.yaml"
     assert text_ensembling.judged_by("log_loss") == "chrf"
@@ -179,7 +202,8 @@ def test_a_search_for_what_texts_do_not_tell_is_judged_by_chrf(writing_run: Path
         session.study = study.model_copy(update={"search": searched}).in_folder(writing_run)
         objective = text_ensembling._objective(session)
         assert objective == TextObjective("chrf", "zh")
-        members = text_ensembling._members(session, session.trial_records())
+        memory = Member("memory", "baseline", session.memory)
+        members = singles(session, session.trial_records(), memory)
         choice = text_ensembling._choice(session, members[:4], [], objective)
     assert "texts are chosen by chrf, as log_loss cannot be worked out of a text" in choice.notes
 

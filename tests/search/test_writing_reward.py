@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ray import cloudpickle
 
 from sweepstack.ensembles import load
 from sweepstack.models.errors import StudyError
@@ -30,6 +31,9 @@ def test_a_bundle_rewards_by_the_probability_of_its_label(finished_run: Path) ->
     got = made("en")(["a prompt"] * 3, None, texts)
     assert got == pytest.approx(0.5 * wanted + 0.25 * np.array([1, 1, 0]))
     assert got[0] > got[1] + 0.2
+    sent = cloudpickle.dumps(made("en"))  # as it is when it judges a soup
+    assert len(sent) < 10_000, "a bundle stays where it is"
+    assert cloudpickle.loads(sent)([""] * 3, None, texts) == pytest.approx(got)
 
 
 @pytest.mark.parametrize(
