@@ -135,7 +135,8 @@ def first(candidates: Candidates, n: int) -> Candidates:
     """The best ``n`` of each row; 0: all."""
     if n == 0:
         return candidates
-    return Candidates(tuple(row[:n] for row in candidates.texts), tuple(row[:n] for row in candidates.scores))
+    texts, scores = tuple(row[:n] for row in candidates.texts), tuple(row[:n] for row in candidates.scores)
+    return Candidates(texts, scores, candidates.lagging)
 
 
 def writers(members: Sequence[WritingMember], names: Sequence[str]) -> list[Any]:

@@ -87,13 +87,13 @@ def decide(
     if not rivals:
         return ensembles[0], f"{ensembles[0]} is exported: there is no single trial or baseline to compare it with."
     rival = max(rivals, key=lambda name: samples[name].score)
+    sign, digits = direction(metric), 1 if metric in POINTS else 3
+    value = {name: f"{sign * each.score:.{digits}f}" for name, each in samples.items()}
     if not ensembles:
-        return rival, f"{rival} is exported: there is no ensemble."
+        return rival, f"{rival} is exported: nothing was combined, and it has the best blend {metric}, {value[rival]}."
     best = ensembles[0]
     chance = chance_better(samples[best], samples[rival], seed)
-    sign, digits = direction(metric), 1 if metric in POINTS else 3
-    of_best, of_rival = (f"{sign * samples[name].score:.{digits}f}" for name in (best, rival))
-    means = f"blend {metric} {of_best} against {of_rival}"
+    means = f"blend {metric} {value[best]} against {value[rival]}"
     if chance >= LIKELY:
         return best, f"{best} is exported: it beats {rival} with a chance of {chance:.0%} ({means})."
     return rival, (

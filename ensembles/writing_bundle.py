@@ -25,9 +25,11 @@ from sweepstack.ensembles.card import PACKAGES, Card, markdown_of_texts, version
 from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.store import Member
 from sweepstack.ensembles.text_combination import TextCombination, WritingMember
+from sweepstack.models.candidates import Candidates
 from sweepstack.models.cleaning import clean
 from sweepstack.models.errors import BundleError, DataError
 from sweepstack.models.files import write_json
+from sweepstack.models.writing_settings import LAGGING
 
 if TYPE_CHECKING:
     from sweepstack.models.writer_checkpoint import WriterMember
@@ -48,6 +50,7 @@ class Written:
     candidates: tuple[tuple[str, float], ...]  # texts and scores, best first; the first is ``text``
     cut: bool = False  # whether a member reads but the beginning of what was given
     unknown: float = 0.0  # the share of its characters that stand in no writer's vocabulary: 1 for another script
+    lagging: float | None = None  # words by which it stayed behind the source, where the study counts them
 
 
 @dataclass(frozen=True)
@@ -78,10 +81,24 @@ class WritingBundle:
         for begin in range(0, len(texts), CHUNK):
             chunk = list(texts[begin : begin + CHUNK])
             said = self.combination.write(self.members, chunk, n, names)
-            for text, candidates, scores in zip(chunk, said.texts, said.scores, strict=True):
+            lagging = self._lagging(said, chunk)
+            for text, candidates, scores, behind in zip(chunk, said.texts, said.scores, lagging, strict=True):
                 both = tuple(zip(candidates, scores, strict=True))
-                found.append(Written(*both[0], both, self._cut(text), self._unknown(text)))
+                found.append(Written(*both[0], both, self._cut(text), self._unknown(text), behind))
         return found
+
+    def _lagging(self, said: Candidates, texts: Sequence[str]) -> Sequence[float | None]:
+        """A translation memory reads everything first, and in a study that counts words so do its texts."""
+        if said.lagging is None and self.lags:
+            from sweepstack.models.lagging import whole_lagging  # torch: a second to import
+
+            return whole_lagging(texts)
+        return said.lagging or (None,) * len(texts)
+
+    @property
+    def lags(self) -> bool:
+        """Whether its study counts the words by which writing stays behind reading."""
+        return LAGGING in self.metadata.get("metrics", {}).get("blend", {})
 
     @cached_property
     def _writers(self) -> "list[WriterMember]":

@@ -28,7 +28,8 @@ class WritingModel(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """text, score, cut, and candidates (JSON: a list of {text, score}, best first); the input's index.
+        """text, score, cut, and candidates (JSON: a list of {text, score}, best first), and lagging where the study
+        counts it; the input's index.
 
         ``model_input`` is a DataFrame with the bundle's input column (or with one column only), or a list of texts;
         ``params`` may hold ``candidates``, how many of them a row has at most. Raises DataError where there is no such
@@ -45,6 +46,8 @@ class WritingModel(PythonModel):
                 for each in written
             ],
         }
+        if self.bundle.lags:
+            columns["lagging"] = [each.lagging for each in written]
         index = model_input.index if isinstance(model_input, pd.DataFrame) else None
         return pd.DataFrame(columns, index=index)
 

@@ -18,15 +18,15 @@ SPACE, LETTER, MARK, SINGLE = range(4)  # single: a sign of a script without spa
 
 
 def average_lagging(read: Tensor, lengths: Tensor, words: Tensor) -> Tensor:
-    """(B,), in words: read (B, T) of them when each token was written, lengths (B,) tokens written, at least 1, and
-    words (B,) of each source."""
+    """(B, T), in words: what each token adds to it, so that a row's sum is the average. Read (B, T) of them when each
+    was written, lengths (B,) tokens written, at least 1, and words (B,) of each source."""
     step = torch.arange(read.shape[1], device=read.device)
     here = step < lengths[:, None]
     whole = here & (read >= words[:, None])
     last = torch.where(whole.any(1), whole.int().argmax(1), lengths - 1)  # a text may end before everything is read
     counted = step <= last[:, None]
     ahead = read - step * (words / lengths)[:, None]
-    return (ahead * counted).sum(1) / (last + 1)
+    return ahead * counted / (last + 1)[:, None]
 
 
 def wait_k(k: Tensor, steps: int, segments: Tensor) -> Tensor:

@@ -3,7 +3,10 @@
 A source is read some words at a time. Its encoder is causal over segments, so one pass gives what every prefix of the
 source comes to, and a token is written from the segments that had been read by then. Training draws how many are read
 ahead for every text, so that one writer knows all paths (Elbayad et al. 2020, arXiv 2005.08595); with everything read
-it is a writer like others, and is decoded as they are. What READ is decided by is how sure it is of the next token.
+it is a writer like others, and is decoded as they are.
+
+READ is decided by how sure it is of the next token and by how far reading is ahead of writing. Before anything is
+learned that is a wait-k rule whose k need not be whole: between two of them, confidence decides.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,8 +24,9 @@ from sweepstack.models.settings import Model, Reading
 from sweepstack.models.writer import Memory, Shape, Writer, never_empty
 
 FEATURES = 8
-CONFIDENT = 1.0  # log-odds of the next token at which an untrained head is as likely to write it as to read on
-
+AHEAD = 6  # of them, where it stands by how much reading is ahead of writing
+SEGMENTS_SCALE = 0.25  # of segments, which are a handful
+SHARP = 6.0  # log-odds of READ that the lead loses with each segment that reading is ahead
 
 Choose = Callable[[Tensor, Tensor, int], Tensor]
 """What is seen (B, FEATURES), segments read (B,) and the number of tokens written → (B,) bool: whether to read on."""
@@ -64,12 +68,22 @@ class SimultaneousWriter(Writer):
         super().__init__(shape, model)
         self.reading = reading
         self.register_buffer("tables", torch.zeros((shape.source_vocab, 3), dtype=torch.long))
+        self.rule = nn.Linear(FEATURES, 1)
         self.read_head, self.value_head = (
             nn.Sequential(nn.Linear(FEATURES, 32), nn.Tanh(), nn.Linear(32, 1)) for _ in range(2)
         )
         for head in (self.read_head, self.value_head):
             initialise(head, model)
             nn.init.zeros_(head[-1].weight)  # type: ignore[arg-type]  # nn.Sequential does not say what it holds
+        self.lead(1.0)
+
+    @torch.no_grad()
+    def lead(self, k: float) -> None:
+        """Makes READ, of a head that has learned nothing, as likely as WRITE where the next token is as likely as not
+        and reading is ``k`` segments ahead of writing."""
+        self.rule.weight.zero_()
+        self.rule.weight[0, 0], self.rule.weight[0, AHEAD] = -1 / ODDS_SCALE, -SHARP / SEGMENTS_SCALE
+        self.rule.bias.fill_(SHARP * k)
 
     def know(self, tokenizers: Tokenizers) -> None:
         """Tells it where the words of its source vocabulary begin and end."""
@@ -77,7 +91,7 @@ class SimultaneousWriter(Writer):
 
     def head_parameters(self) -> list[Parameter]:
         """Of READ and of the value, all that policy optimisation trains."""
-        return [*self.read_head.parameters(), *self.value_head.parameters()]
+        return [*self.rule.parameters(), *self.read_head.parameters(), *self.value_head.parameters()]
 
     def encode(self, sources: Tensor) -> Prefixes:
         """As Writer.encode; what stands behind the last segment that may be read is not there."""
@@ -106,21 +120,20 @@ class SimultaneousWriter(Writer):
 
     def observe(self, log_probs: Tensor, read: Tensor, written: int, just_read: Tensor) -> Tensor:
         """What READ and value are judged from, (B, FEATURES), of the order of one: log-odds and probability of the next
-        token, the entropy, the gap to the second, the log-odds of END, the shares of the segments that may be read
-        which were, and by which reading is ahead of writing, and whether the last action was READ (B,)."""
+        token, the entropy, the gap to the second, the log-odds of END, the segments that were read, and by how many
+        that is more than tokens were written, and whether the last action was READ (B,)."""
         top = log_probs.topk(2, dim=-1).values
         entropy = -(log_probs.exp() * log_probs).sum(-1)
         gap = (top[:, 0] - top[:, 1]).clamp(max=MOST_ODDS) * ODDS_SCALE
-        most, end = self.reading.max_segments, log_odds(log_probs[:, END])
-        shares = [read / most, (read - written) / most]
+        end, segments = log_odds(log_probs[:, END]), [read * SEGMENTS_SCALE, (read - written) * SEGMENTS_SCALE]
         return torch.stack(
-            [log_odds(top[:, 0]), top[:, 0].exp(), entropy, gap, end, *shares, just_read.float()], dim=-1
+            [log_odds(top[:, 0]), top[:, 0].exp(), entropy, gap, end, *segments, just_read.float()], dim=-1
         )
 
     def judge(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """(…, FEATURES) → READ logits and values, each (…): untrained, a soft threshold on confidence."""
-        read = self.read_head(observations).squeeze(-1) - observations[..., 0] / ODDS_SCALE + CONFIDENT
-        return read, self.value_head(observations).squeeze(-1)
+        """(…, FEATURES) → READ logits and values, each (…)."""
+        read = self.rule(observations) + self.read_head(observations)
+        return read.squeeze(-1), self.value_head(observations).squeeze(-1)
 
     def chooses(self) -> Choose:
         """How it reads where it is not learning: by ``wait``, or READ where that is likelier than not."""
@@ -137,7 +150,7 @@ class Translations:
 
     tokens: Tensor  # (B, T): 0-padded, END kept
     log_probs: Tensor  # (B,): mean of a token
-    lagging: Tensor  # (B,): in words
+    lagging: Tensor  # (B, T): in words, what each token adds to it
     read: Tensor  # (B, T): segments, when each token was written
     observations: Tensor  # (B, I, FEATURES)
     decided: Tensor  # (B, I) bool: the text's turn,
@@ -189,7 +202,7 @@ def translate(writer: SimultaneousWriter, memory: Prefixes, most: int, choose: C
 
 
 def read_and_written(
-    writer: SimultaneousWriter, tokenizers: Tokenizers, texts: Sequence[str], choose: Choose, batch: int = 64
+    writer: SimultaneousWriter, tokenizers: Tokenizers, texts: Sequence[str], choose: Choose, batch: int = 256
 ) -> Candidates:
     """One text for each, as ``choose`` reads it, and how far it lags behind."""
     sources = torch.from_numpy(tokenizers.encode_sources(texts, writer.shape.max_source))
@@ -198,7 +211,7 @@ def read_and_written(
     for rows in torch.split(lengths.argsort(stable=True), batch) if len(texts) else ():
         memory = writer.encode(sources[rows, : int(lengths[rows].max())].to(writer.positions.device))
         made = translate(writer, memory, writer.shape.max_target, choose)
-        of_rows = zip(rows.tolist(), made.tokens.tolist(), made.log_probs.tolist(), made.lagging.tolist(), strict=True)
-        for row, tokens, score, behind in of_rows:
+        each = made.tokens, made.log_probs, made.lagging.sum(1)
+        for row, tokens, score, behind in zip(rows.tolist(), *(made_of.tolist() for made_of in each), strict=True):
             found[row], scores[row], lagging[row] = tokenizers.target.decode(tokens), score, behind
     return Candidates(tuple((text,) for text in found), tuple((score,) for score in scores), tuple(lagging))

@@ -1,8 +1,10 @@
 """Episodes of translating while reading: what is decided is whether to read on or to write the likeliest token.
 
 The translator is fixed, so an episode is what it made of a sequence of decisions, and what these were judged from is
-all that learning needs. A decision counts where reading was a choice. The reward comes with the last one:
-that of the text as a whole, minus the cost of each word of its average lagging.
+all that learning needs. A decision counts where reading was a choice. What a token adds to the average lagging is paid
+for where it is written, and the reward of the text comes with the last decision. Texts differ far more in what they are
+worth than reading them otherwise makes of one: so what counts is by how much more than usual one is worth, as in
+self-critical training (Rennie et al. 2017, arXiv 1612.00563).
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +20,7 @@ from sweepstack.models.episodes import Evaluation, Rollout, batches_of, minibatc
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.pairs import EncodedPairs
 from sweepstack.models.rewards import Reward
-from sweepstack.models.simultaneous import SimultaneousWriter, translate
+from sweepstack.models.simultaneous import SimultaneousWriter, Translations, translate
 from sweepstack.models.writer import NEVER
 from sweepstack.models.writing_player import worth_of
 from sweepstack.models.writing_supervised import cut_to_longest
@@ -30,7 +32,8 @@ class LaggingRollout(Rollout):
 
 
 class SimultaneousPlayer:
-    """Texts of the policy part are its units; see episodes.Player. ``constant``: every episode is worth 1."""
+    """Texts of the policy part are its units; see episodes.Player. ``usual`` (rows,): what each is worth, less what its
+    lagging costs, by the rule that learning starts from. ``constant``: every episode is worth 1."""
 
     def __init__(
         self,
@@ -39,10 +42,11 @@ class SimultaneousPlayer:
         reward: Reward,
         vocabulary: Bpe,
         cost: float,
+        usual: Tensor,
         constant: bool = False,
     ) -> None:
         self._writer, self._part, self._reward = writer, part, reward
-        self._vocabulary, self._cost, self._constant = vocabulary, cost, constant
+        self._vocabulary, self._cost, self._usual, self._constant = vocabulary, cost, usual, constant
         self._earned: list[Tensor] = []
 
     @property
@@ -70,21 +74,26 @@ class SimultaneousPlayer:
         made = translate(writer, memory, writer.shape.max_target, draw)
         first = torch.zeros_like(made.decided)
         first[:, 0] = True  # an episode has a decision, also where there is nothing to decide
-        row, place = (made.decided & (made.free | first)).nonzero(as_tuple=True)
-        counts = torch.bincount(row, minlength=len(group))
-        step = torch.arange(len(row), device=device) - (counts.cumsum(0) - counts)[row]
+        counting = made.decided & (made.free | first)
+        row, place = counting.nonzero(as_tuple=True)
+        number = counting.long().cumsum(1) - 1  # (B, I): of the decision that was the last one then
+        counts, step = number[:, -1] + 1, number[row, place]
         observations, free = made.observations[row, place], made.free[row, place]
         actions = (made.reads & made.free)[row, place].long()
         distribution, values = self._judged(observations, free)
         if not torch.isfinite(values.sum() + observations.sum()):
             raise TrainingError("what the policy says is not a number any more; lower train.lr")
         shape = len(group), int(counts.max())
-        rewards, table = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
-        taken = torch.arange(shape[1], device=device) < counts[:, None]
+        taken, table = torch.arange(shape[1], device=device) < counts[:, None], torch.zeros(shape, device=device)
         table[row, step] = values
-        worth = self._worth(batch[group], made.tokens) - self._cost * made.lagging
-        self._earned.append(worth.cpu())
-        rewards[torch.arange(len(group), device=device), counts - 1] = 1.0 if self._constant else worth
+        paid, worth = self._cost * made.lagging, self._worth(batch[group], made.tokens)
+        self._earned.append((worth - paid.sum(1)).cpu())
+        if self._constant:
+            paid, worth = torch.zeros_like(paid), torch.ones_like(worth)
+        else:
+            worth = worth - self._usual.to(device)[batch[group]]
+        rewards = -_at_decisions(paid, made, number, shape)
+        rewards[torch.arange(len(group), device=device), counts - 1] += worth
         return LaggingRollout(
             rewards=rewards,
             values=table,
@@ -127,3 +136,13 @@ class SimultaneousPlayer:
         index, written = rows.cpu().numpy(), tokens.cpu().numpy()
         worth = worth_of(self._reward, self._vocabulary, self._part, index, list(written))
         return torch.from_numpy(worth).float().to(rows.device)
+
+
+def _at_decisions(each: Tensor, made: Translations, number: Tensor, shape: tuple[int, int]) -> Tensor:
+    """``shape``: what each token (B, T) comes to, at the last decision up to the round that wrote it, the ``number``
+    (B, I) of which is 0-based."""
+    wrote = made.decided & ~made.reads
+    row, place = wrote.nonzero(as_tuple=True)
+    token = (wrote.long().cumsum(1) - 1)[row, place]
+    flat = row * shape[1] + number[row, place]
+    return each.new_zeros(shape).view(-1).index_add(0, flat, each[row, token]).view(shape)

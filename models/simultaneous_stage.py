@@ -1,17 +1,22 @@
 """The second stage of a writer that translates while it reads: when to read on is learned, or is a rule.
 
-Policy optimisation leaves the translator as its start is and trains what decides between READ and WRITE. The control
-goes on training the translator, and reads by the wait-k rule (Ma et al. 2019) that earns most on valid. Both are scored
-by texts written greedily: their reward minus what their average lagging costs.
+Policy optimisation leaves the translator as its start is and trains what decides between READ and WRITE, from the rule
+of :meth:`SimultaneousWriter.lead` that earns most on the policy part. The control goes on training the translator, and
+reads by the wait-k rule (Ma et al. 2019) that earns most on valid. Both are scored by texts written greedily: their
+reward minus what their average lagging costs.
 """
 
 import copy
 from pathlib import Path
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from sweepstack.models.actors import PLAYED
 from sweepstack.models.algorithms import needs_reference
 from sweepstack.models.candidates import Candidates
-from sweepstack.models.optimizers import make_policy_optimizer
+from sweepstack.models.optimizers import VALUE, make_policy_optimizer
 from sweepstack.models.pairs import WritingData
 from sweepstack.models.second_stage import Optimisation, Reports, so_far
 from sweepstack.models.settings import TrialSettings
@@ -21,6 +26,8 @@ from sweepstack.models.writing_stage import RewardOf, WritingControlStage, Writi
 from sweepstack.models.writing_supervised import log_loss
 
 WAITS = (1, 2, 3, 5, 8, 12, 20)
+TRANSLATOR_LR = 1 / 300  # of a head's rate: of the defaults it makes what other translators have, 1e-4
+LEADS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
 
 
 class SimultaneousStage(WritingStage):
@@ -49,7 +56,19 @@ class SimultaneousStage(WritingStage):
 
 
 class SimultaneousControlStage(SimultaneousStage, WritingControlStage):
-    """More supervised training, by paths drawn at random as in the start."""
+    """More supervised training, by paths drawn at random as in the start. ``train.lr`` is that of a head, and what is
+    right for one would undo a translator: its rate is a share of it."""
+
+    def __init__(
+        self,
+        settings: TrialSettings,
+        data: WritingData,
+        starts: Path,
+        metric: str,
+        reward_of: RewardOf | None = None,
+    ) -> None:
+        of_translator = settings.with_values({"train.lr": settings.train.lr * TRANSLATOR_LR})
+        super().__init__(of_translator, data, starts, metric, reward_of)
 
     def score(self) -> dict[str, float]:
         scored = {}
@@ -73,15 +92,16 @@ class SimultaneousPolicyStage(SimultaneousStage):
         reward_of: RewardOf | None = None,
     ) -> None:
         super().__init__(settings, data, starts, metric, reward_of)
-        train = settings.train
-        self._player = self._at_play(self.reader)
+        train, usual = settings.train, self._lead()
+        self._player = self._at_play(self.reader, usual)
         reference: SimultaneousPlayer | None = None
         if needs_reference(train):
-            reference = self._at_play(copy.deepcopy(self.reader).requires_grad_(False))
+            reference = self._at_play(copy.deepcopy(self.reader).requires_grad_(False), usual)
         self.reader.requires_grad_(False)
         for parameter in self.reader.head_parameters():
             parameter.requires_grad_(True)
-        self.trained = {name: p for name, p in self.reader.named_parameters() if p.requires_grad}
+        trained = [(name, p) for name, p in self.reader.named_parameters() if p.requires_grad]
+        self.trained = dict(sorted(trained, key=lambda each: each[0].startswith(VALUE)))  # what the optimiser counts on
         self.optimizer = make_policy_optimizer(train, self.trained)
         self.optimisation = Optimisation(train, self._player, list(self.trained.values()), self.optimizer, reference)
 
@@ -91,9 +111,23 @@ class SimultaneousPolicyStage(SimultaneousStage):
         earned = self._player.earned
         return {**logs, "train_reward": float(earned.mean()), **so_far(reports, episodes=len(earned))}
 
-    def _at_play(self, reader: SimultaneousWriter) -> SimultaneousPlayer:
+    def _lead(self) -> Tensor:
+        """Gives READ the lead that earns most on what will be played: of LEADS from the least on, until one earns less
+        than the one before. Returns what each text earns by it, (rows,)."""
+        part, usual, chosen = self._data.parts[PLAYED], np.full(1, -np.inf), LEADS[0]
+        for k in LEADS:
+            self.reader.lead(k)
+            found = self._written(PLAYED)
+            earned = self._reward(part.inputs, part.references, found.best)
+            earned = earned - self._settings.read_cost * np.array(found.lagging)
+            if earned.mean() < usual.mean():
+                break
+            usual, chosen = earned, k
+        self.reader.lead(chosen)
+        return torch.from_numpy(usual).float()
+
+    def _at_play(self, reader: SimultaneousWriter, usual: Tensor) -> SimultaneousPlayer:
         settings, part = self._settings, self._data.parts[PLAYED]
         constant = settings.train.reward == "constant"
-        return SimultaneousPlayer(
-            reader, part, self._reward, self._tokenizers.target, settings.read_cost, constant=constant
-        )
+        vocabulary = self._tokenizers.target
+        return SimultaneousPlayer(reader, part, self._reward, vocabulary, settings.read_cost, usual, constant)

@@ -34,7 +34,8 @@ def predict(
     candidates: int | None = None,
 ) -> dict[str, Any]:
     """Writes a line for each text of ``source`` (a path, or ``-``): of a classifier ``{label, probability,
-    probabilities, segments}``, of a writer ``{text, score}``.
+    probabilities, segments}``, of a writer ``{text, score}``, and of one that writes while it reads ``lagging``, too:
+    the words by which it stayed behind.
 
     A table is read by the bundle's input column. Standard input is JSON lines if it begins with ``{``, else plain text,
     a text a line. With ``out`` the file appears when it is whole. ``cost`` and ``coverage``: see Bundle.read; with a
@@ -108,6 +109,8 @@ def _text_record(written: "Written", candidates: int | None) -> dict[str, Any]:
     record: dict[str, Any] = {"text": written.text, "score": round(written.score, 6)}
     if candidates is not None:
         record["candidates"] = [{"text": text, "score": round(score, 6)} for text, score in written.candidates]
+    if written.lagging is not None:
+        record["lagging"] = round(written.lagging, 3)
     return record | ({"cut": True} if written.cut else {})
 
 

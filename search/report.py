@@ -114,6 +114,7 @@ def page(contents: Contents, now: datetime) -> dict[str, Any]:
         "rival": results.baseline,
         "command": f"echo {quoted(results.example or 'some text')} | sweepstack predict "
         f"{shown_path(RunFolder(results.folder).bundle)} -",
+        "combined": any(each.role == "ensemble" for each in results.rows),
         "ensembles": [ensemble_row(each, results) for each in results.rows],
         "compared_by": results.metric,
         "beside": beside(results),

@@ -246,7 +246,8 @@ def _ensembles(results: Results, width: int) -> list[tuple[str, str]]:
     )
     columns, gap = fit(wanted, width, indent=2)
     head = line(columns, gap, {c.name: c.name for c in columns if c.name not in ("name", "mark")}, indent=2)
-    lines = [("Ensembles" + head[len("Ensembles") :], BOLD)]
+    title = "Ensembles" if any(row.role == "ensemble" for row in results.rows) else "Compared"
+    lines = [(title + head[len(title) :], BOLD)]
     for row in results.rows:
         text = line(columns, gap, ensemble_cells(row, metric), indent=2)
         lines.append((text, GOOD if row.name == results.chosen else "" if row.role == "ensemble" else DIM))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweepstack.models.errors import BundleError
 from sweepstack.models.files import read_json
+from sweepstack.models.writing_settings import LAGGING
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -65,6 +66,7 @@ def _save(folder: Path, bundle: Path, model_id: str, run_id: str, location: str)
     if card.get("kind") == "writing":
         script = "writing_pyfunc"
         types = {"text": "string", "score": "double", "cut": "boolean", "candidates": "string"}
+        types |= {LAGGING: "double"} if LAGGING in card["metrics"]["blend"] else {}
         params = ParamSchema([ParamSpec("candidates", DataType.long, 1)])
     else:
         numbers = ["probability", *(f"probability_{name}" for name in card["classes"])]

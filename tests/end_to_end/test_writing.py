@@ -203,13 +203,17 @@ def test_a_source_may_be_read_word_by_word(finished: Path, tmp_path: Path) -> No
     header, heading = done.stdout.splitlines()[:2]
     assert "translates source → zh while it reads 1 word at a time" in header
     assert heading.split() == ["trial", "lr", "epoch", "reward", "chrf", "bleu", "lagging", "state"]
+    assert any(line.startswith("Compared ") for line in done.stdout.splitlines())
+    assert "is exported: nothing was combined" in done.stdout
     rows = {row["role"]: row for row in table(tmp_path / "runs" / "reads" / "ensembles.csv")}
     assert set(rows) == {"trial", "baseline", "control"}
     words = float(rows["baseline"]["test_lagging"])
     assert 0 < float(rows["trial"]["test_lagging"]) <= words
     assert "lagging" in (tmp_path / "runs" / "reads" / "report.html").read_text(encoding="utf-8")
     said = sweepstack("predict", "runs/reads/bundle", "-", cwd=tmp_path, stdin="open file")
-    assert json.loads(said.stdout)["text"]
+    record = json.loads(said.stdout)
+    assert set(record) == {"text", "score", "lagging"}
+    assert record["lagging"] <= 2
 
 
 def test_a_bundle_of_ones_own_may_reward_what_is_written(phrases: str, tmp_path: Path) -> None:

@@ -107,7 +107,8 @@ def test_the_rival_is_the_better_of_trial_and_baseline(synthetic: SimpleNamespac
     choice = choose(*blend, *valid, [make("bagging")], OBJECTIVE)
     assert choice.chosen == "baseline-1"
     assert choice.notes == ("bagging was left out: there is no member of kind refit",)
-    assert choice.reason.startswith("baseline-1 is exported: there is no ensemble; chosen among 2, which flatters")
+    assert choice.reason.startswith("baseline-1 is exported: nothing was combined, and it has the best blend ")
+    assert "; chosen among 2, which flatters" in choice.reason
 
 
 def test_a_kind_that_the_study_leaves_out_stands_in_the_table_and_in_no_ensemble(synthetic: SimpleNamespace) -> None:

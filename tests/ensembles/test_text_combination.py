@@ -54,6 +54,11 @@ def test_a_single_one_says_what_its_member_says(library: CandidateLibrary) -> No
     assert alone.write([Remembers(library, 1)], library.sources, 0) == library.candidates[1]
 
 
+def test_of_fewer_candidates_the_best_lags_as_it_did() -> None:
+    said = Candidates((("a", "b"), ("c",)), ((-0.1, -0.2), (-0.3,)), (1.5, 2.0))
+    assert first(said, 1) == Candidates((("a",), ("c",)), ((-0.1,), (-0.3,)), (1.5, 2.0))
+
+
 def test_a_reranker_takes_what_its_coefficients_say(library: CandidateLibrary) -> None:
     by_utility = np.zeros(len(PLAIN) + 3)
     by_utility[0] = 1

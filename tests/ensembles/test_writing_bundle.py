@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -67,6 +68,18 @@ def test_it_writes_what_the_combination_does(kind: str, small_writers: SimpleNam
     assert all(len(each.candidates) == 1 for each in bundle.write(texts))
     more = bundle.write(texts, n=3)[0].candidates
     assert 2 <= len(more) <= 4
+
+
+def test_what_was_written_while_reading_says_how_far_it_lagged(small_writers: SimpleNamespace, tmp_path: Path) -> None:
+    """A translation memory has read all words first."""
+    memory = TextCombination("single", (3,), {"counts": [1]})
+    for figures, expected in (({"lagging": 2.0}, [2.0, 3.0]), ({}, [None, None])):
+        of_study = replace(row(memory), blend=figures)
+        export(tmp_path / "bundle", of_study, memory, small_writers.members, CARD)
+        bundle = load(tmp_path / "bundle")
+        assert isinstance(bundle, WritingBundle)
+        assert bundle.lags == bool(figures)
+        assert [each.lagging for each in bundle.write(["one two", "one two two"])] == expected
 
 
 def test_what_is_in_it(exported: Path) -> None:

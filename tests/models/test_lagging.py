@@ -20,7 +20,7 @@ from sweepstack.models.lagging import average_lagging, last_words, wait_k, whole
 )
 def test_average_lagging_is_what_it_is_by_hand(read: list[int], length: int, words: int, expected: float) -> None:
     padded = torch.tensor([[*read, 0], [1] * (len(read) + 1)])
-    found = average_lagging(padded, torch.tensor([length, 1]), torch.tensor([words, 1]))
+    found = average_lagging(padded, torch.tensor([length, 1]), torch.tensor([words, 1])).sum(1)
     assert found.tolist() == pytest.approx([expected, 1.0])
 
 

@@ -13,8 +13,9 @@ from sweepstack.models.bpe import Tokenizers
 from sweepstack.models.candidates import Candidates
 from sweepstack.models.rewards import make_reward
 from sweepstack.models.settings import TrialSettings
-from sweepstack.models.simultaneous import SimultaneousWriter, waits
+from sweepstack.models.simultaneous import SHARP, SimultaneousWriter, read_and_written, waits
 from sweepstack.models.simultaneous_player import SimultaneousPlayer
+from sweepstack.models.simultaneous_stage import LEADS, SimultaneousPolicyStage
 from sweepstack.models.text_metrics import corpus_scores
 from sweepstack.models.trainer import Trainer
 from sweepstack.models.writer_checkpoint import SimultaneousMember, load_writer, load_writing_member
@@ -78,17 +79,34 @@ def test_only_when_to_read_is_learned(writing: SimpleNamespace, settings: TrialS
         for (name, a), b in zip(start.named_parameters(), after.parameters(), strict=True)
         if not torch.equal(a, b)
     }
-    assert changed == {"read_head", "value_head"}
+    assert changed == {"rule", "read_head", "value_head"}
 
 
-def test_a_dear_word_makes_it_read_less_ahead(
+def test_the_rate_of_a_head_does_not_undo_the_controls_translator(
     writing: SimpleNamespace, settings: TrialSettings, tmp_path: Path
 ) -> None:
-    """Of words that are signs one for one, wait-1 is all that is needed."""
-    values = {"train__epochs": 6, "train__ppo__epochs": 4}
-    free = finish(trial(writing, settings, tmp_path / "free", reading__cost=0.0, **values))
-    dear = finish(trial(writing, settings, tmp_path / "dear", reading__cost=0.5, **values))
-    assert dear[-1][LAGGING] < free[-1][LAGGING]
+    stage = trial(writing, settings, tmp_path, train__algorithm="supervised").another()
+    before = stage.score()
+    stage.train(0, [])
+    assert stage.optimizer.param_groups[0]["lr"] <= 3e-2 / 300
+    after = stage.score()
+    assert after["log_loss"] < before["log_loss"] + 0.1
+    assert after["chrf"] > before["chrf"] - 10
+
+
+def test_it_learns_that_waiting_for_one_word_is_enough(
+    writing: SimpleNamespace, settings: TrialSettings, tmp_path: Path
+) -> None:
+    """Words are signs one for one. It begins where it mostly waits for two."""
+    stage = trial(writing, settings, tmp_path, train__epochs=4).another()
+    assert isinstance(stage, SimultaneousPolicyStage)
+    stage.reader.lead(1.5)
+    reports = [stage.score()]
+    for epoch in range(4):
+        logs = stage.train(epoch, reports[1:])
+        reports.append({**stage.score(), **logs})
+    assert reports[-1][LAGGING] < reports[0][LAGGING] - 0.3
+    assert reports[-1]["reward"] > reports[0]["reward"]
 
 
 def test_starts_are_shared_whatever_reading_costs(writing: SimpleNamespace, settings: TrialSettings) -> None:
@@ -103,18 +121,41 @@ def test_starts_are_shared_whatever_reading_costs(writing: SimpleNamespace, sett
     assert (config["kind"], writer.reading.max_segments, writer.wait) == ("simultaneous", 6, None)
 
 
-def test_an_episode_is_what_was_decided_and_its_reward_comes_last(
+def test_learning_starts_from_the_lead_that_earns_most(
+    writing: SimpleNamespace, settings: TrialSettings, tmp_path: Path
+) -> None:
+    """On what will be played, of all up to the first that earns less than the one before."""
+    tokenizers, part = Tokenizers.from_json(writing.data.tokenizers), writing.data.parts["policy"]
+    chosen = {}
+    for cost in (0.0, 0.5):
+        stage = trial(writing, settings, tmp_path, reading__cost=cost).another()
+        assert isinstance(stage, SimultaneousPolicyStage)
+        reader, before = stage.reader, -1e9
+        chosen[cost] = LEADS.index(float(reader.rule.bias.detach()) / SHARP)
+        for k in LEADS[: chosen[cost] + 2]:
+            reader.lead(k)
+            found = read_and_written(reader, tokenizers, part.inputs, reader.chooses())
+            assert found.lagging is not None
+            worth = make_reward("chrf", "zh", None)(part.inputs, part.references, found.best)
+            earned = float(worth.mean()) - cost * sum(found.lagging) / len(found)
+            assert (earned >= before) == (k != LEADS[chosen[cost] + 1])
+            before = earned
+    assert [LEADS[place] for place in chosen.values()] == [1.0, 1.0], "its words are signs one for one"
+
+
+def test_an_episode_is_what_was_decided_and_is_worth_more_or_less_than_usual(
     writing: SimpleNamespace, settings: TrialSettings
 ) -> None:
     writer = load_writer(ensure_writing_start(settings, writing.data, writing.starts), torch.device("cpu"))[0]
     assert isinstance(writer, SimultaneousWriter)
     tokenizers, part = Tokenizers.from_json(writing.data.tokenizers), writing.data.parts["policy"]
-    player = SimultaneousPlayer(writer, part, make_reward("chrf", "zh", None), tokenizers.target, cost=0.1)
+    usual = torch.linspace(0, 1, len(part))
+    player = SimultaneousPlayer(writer, part, make_reward("chrf", "zh", None), tokenizers.target, 0.1, usual)
     rollout = player.roll_out(torch.arange(10), 2, torch.Generator().manual_seed(0))
     assert rollout.group.tolist() == [i for i in range(10) for _ in range(2)]
-    last = rollout.taken.sum(1) - 1
-    assert (rollout.rewards != 0).sum(1).max() == 1
-    torch.testing.assert_close(rollout.rewards[torch.arange(20), last], player.earned)
+    torch.testing.assert_close(rollout.rewards.sum(1), player.earned - usual[rollout.group])
+    assert (rollout.rewards[~rollout.taken] == 0).all()
+    assert (rollout.rewards != 0).sum(1).max() > 1, "lagging is paid for where it arises"
     assert len(rollout.actions) == int(rollout.taken.sum())
     assert not rollout.actions[~rollout.counted].any()
     now = player.evaluate(rollout, torch.arange(len(rollout.actions)))
@@ -126,7 +167,8 @@ def test_an_episode_is_what_was_decided_and_its_reward_comes_last(
     words = torch.tensor([len(part.inputs[i].split()) for i in rollout.group.tolist()])
     assert (reads <= words - 1).all()
     assert reads.max() > 0
-    constant = SimultaneousPlayer(writer, part, make_reward("chrf", "zh", None), tokenizers.target, 0.1, constant=True)
+    reward = make_reward("chrf", "zh", None)
+    constant = SimultaneousPlayer(writer, part, reward, tokenizers.target, 0.1, usual, constant=True)
     again = constant.roll_out(torch.arange(10), 2, torch.Generator().manual_seed(0))
     assert again.rewards.sum(1).tolist() == [1.0] * 20
     torch.testing.assert_close(constant.earned, player.earned)

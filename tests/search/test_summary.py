@@ -194,6 +194,16 @@ def test_a_student_is_named_with_its_bundle(results: Results) -> None:
     assert "Student      runs/quickstart/student   it says what the ensemble says, in 0.4 ms" in lines
 
 
+def test_where_nothing_is_combined_the_table_does_not_speak_of_ensembles(
+    writing_study: Study, writing_rows: Rows, make_record: Make, tmp_path: Path
+) -> None:
+    alone = [row for row in writing_rows if row.role != "ensemble"]
+    lines = text(Results(writing_study, tmp_path, make_record(3, [0.4]), alone, "trial-3"))
+    assert lines[1].split()[:3] == ["Compared", "valid", "blend"]
+    assert lines[1].index("valid") == lines[2].index("36.8") - 1
+    assert not any("nsemble" in line for line in lines)
+
+
 def test_a_study_that_writes_is_compared_with_the_memory_in_points(
     writing_study: Study, writing_rows: Rows, make_record: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
