@@ -7,7 +7,6 @@ reward minus what their average lagging costs.
 """
 
 import copy
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,12 +16,11 @@ from sweepstack.models.actors import PLAYED
 from sweepstack.models.algorithms import needs_reference
 from sweepstack.models.candidates import Candidates
 from sweepstack.models.optimizers import VALUE, make_policy_optimizer
-from sweepstack.models.pairs import WritingData
 from sweepstack.models.second_stage import Optimisation, Reports, so_far
 from sweepstack.models.settings import TrialSettings
 from sweepstack.models.simultaneous import SimultaneousWriter, read_and_written
 from sweepstack.models.simultaneous_player import SimultaneousPlayer
-from sweepstack.models.writing_stage import RewardOf, WritingControlStage, WritingStage, candidate_metrics
+from sweepstack.models.writing_stage import WritingControlStage, WritingStage, candidate_metrics
 from sweepstack.models.writing_supervised import log_loss
 
 WAITS = (1, 2, 3, 5, 8, 12, 20)
@@ -59,16 +57,8 @@ class SimultaneousControlStage(SimultaneousStage, WritingControlStage):
     """More supervised training, by paths drawn at random as in the start. ``train.lr`` is that of a head, and what is
     right for one would undo a translator: its rate is a share of it."""
 
-    def __init__(
-        self,
-        settings: TrialSettings,
-        data: WritingData,
-        starts: Path,
-        metric: str,
-        reward_of: RewardOf | None = None,
-    ) -> None:
-        of_translator = settings.with_values({"train.lr": settings.train.lr * TRANSLATOR_LR})
-        super().__init__(of_translator, data, starts, metric, reward_of)
+    def _adapted(self, settings: TrialSettings) -> TrialSettings:
+        return settings.with_values({"train.lr": settings.train.lr * TRANSLATOR_LR})
 
     def score(self) -> dict[str, float]:
         scored = {}
@@ -83,16 +73,8 @@ class SimultaneousControlStage(SimultaneousStage, WritingControlStage):
 class SimultaneousPolicyStage(SimultaneousStage):
     """Policy optimisation by the algorithm of the settings."""
 
-    def __init__(
-        self,
-        settings: TrialSettings,
-        data: WritingData,
-        starts: Path,
-        metric: str,
-        reward_of: RewardOf | None = None,
-    ) -> None:
-        super().__init__(settings, data, starts, metric, reward_of)
-        train, usual = settings.train, self._lead()
+    def _prepare(self) -> None:
+        train, usual = self._settings.train, self._lead()
         self._player = self._at_play(self.reader, usual)
         reference: SimultaneousPlayer | None = None
         if needs_reference(train):

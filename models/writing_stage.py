@@ -87,7 +87,7 @@ class WritingStage(ABC):
         metric: str,
         reward_of: RewardOf | None = None,
     ) -> None:
-        self._settings = settings = writing_precision(settings, data, starts)
+        self._settings = settings = writing_precision(self._adapted(settings), data, starts)
         assert settings.writing is not None
         self._data, self._metric, self._writing = data, metric, settings.writing
         self._tokenizers = Tokenizers.from_json(data.tokenizers)
@@ -97,6 +97,15 @@ class WritingStage(ABC):
         self._writer = load_writer(ensure_writing_start(settings, data, starts), pick_device(settings.device))[0]
         self._writer.value_head.requires_grad_(False)
         self._valid: Candidates | None = None
+        self._prepare()
+
+    def _adapted(self, settings: TrialSettings) -> TrialSettings:
+        """The settings as this stage takes them."""
+        return settings
+
+    @abstractmethod
+    def _prepare(self) -> None:
+        """Makes what trains the start."""
 
     @abstractmethod
     def train(self, epoch: int, reports: Reports) -> dict[str, float]: ...
@@ -134,17 +143,9 @@ class WritingStage(ABC):
 class WritingControlStage(WritingStage):
     """More supervised training, of everything: the control that policy optimisation has to beat."""
 
-    def __init__(
-        self,
-        settings: TrialSettings,
-        data: WritingData,
-        starts: Path,
-        metric: str,
-        reward_of: RewardOf | None = None,
-    ) -> None:
-        super().__init__(settings, data, starts, metric, reward_of)
+    def _prepare(self) -> None:
         self.trained = _trained(self._writer)
-        self.optimizer = make_optimizer(settings.train, self.trained.values(), supervised=True)
+        self.optimizer = make_optimizer(self._settings.train, self.trained.values(), supervised=True)
 
     def train(self, epoch: int, reports: Reports) -> dict[str, float]:
         train, part = self._settings.train, self._data.parts[PLAYED]
@@ -168,16 +169,8 @@ class WritingControlStage(WritingStage):
 class WritingPolicyStage(WritingStage):
     """Policy optimisation by the algorithm of the settings."""
 
-    def __init__(
-        self,
-        settings: TrialSettings,
-        data: WritingData,
-        starts: Path,
-        metric: str,
-        reward_of: RewardOf | None = None,
-    ) -> None:
-        super().__init__(settings, data, starts, metric, reward_of)
-        train = settings.train
+    def _prepare(self) -> None:
+        train = self._settings.train
         self._player = self._at_play(self._writer)
         reference: WritingPlayer | None = None
         if needs_reference(train):
