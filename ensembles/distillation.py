@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sweepstack.models.policy import ReadingPolicy
 
 STUDENT = "student"
-HELD_OUT = 10  # under folds one row in so many fits the threshold, and is not learned from
+HELD_OUT = 10  # under folds one unit of rows in so many fits the threshold, and is not learned from
 
 
 @dataclass(frozen=True)
@@ -133,9 +133,11 @@ def _held_out(dataset: Dataset) -> tuple[Ints, Ints]:
     """The rows that are not learned from, and the labels that the threshold is fitted on."""
     if not dataset.folds:
         return np.empty(0, dtype=np.int64), dataset.parts["valid"].labels
-    labels = dataset.parts[OUT_OF_FOLD].labels
-    held = np.arange(0, len(labels), HELD_OUT)
-    return held, labels[held]
+    rows = dataset.parts[OUT_OF_FOLD]
+    _, first, unit = np.unique(rows.units, return_index=True, return_inverse=True)
+    order = np.argsort(np.argsort(first))  # of units, by where they begin: every fold has some
+    held = np.flatnonzero(order[unit] % HELD_OUT == 0)
+    return held, rows.labels[held]
 
 
 def _trained(job: StudentJob, dataset: Dataset, reader: str, part: "EncodedPart", said: Predictions) -> "ReadingPolicy":
