@@ -58,7 +58,7 @@ def test_a_student_is_a_row_with_a_bundle_of_its_own(run: Path, monkeypatch: pyt
     assert (row.size_mb or 0) > 0
     assert (row.latency_ms or 0) > 0
     bundle = load(run / "student")
-    test = load_dataset(Result.open(run).study.data).parts["test"]  # type: ignore[arg-type]
+    test = dataset_of(run).parts["test"]
     readings = bundle.read(test.inputs)
     right = np.mean([reading.label == bundle.classes[k] for reading, k in zip(readings, test.labels, strict=True)])
     assert row.test is not None
@@ -96,7 +96,7 @@ def test_its_row_is_of_what_it_says(run: Path, monkeypatch: pytest.MonkeyPatch) 
     from sweepstack.models.costs import Costs
     from sweepstack.models.predictions import Predictions
 
-    blend = load_dataset(Result.open(run).study.data).parts["blend"]  # type: ignore[arg-type]
+    blend = dataset_of(run).parts["blend"]
     said, _ = Predictions.load(job.member.predictions("blend"))
     assert built.choice.row("student").blend == metrics(said, blend.labels, Costs(0.02))
 
