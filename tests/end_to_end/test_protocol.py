@@ -28,6 +28,7 @@ from sweepstack.models.encoding import encode
 from sweepstack.models.predictions import Ints, Predictions, answer_above
 from sweepstack.models.settings import Reading
 
+LETTERS = Reading(unit="characters", segment=2, max_segments=12)
 CLASSES = 4
 SURE = 4.0  # standard errors: a builder among ten is off by more once in a thousand runs
 TRIED: dict[str, dict[str, Any]] = {  # cheap options, where a builder has some

@@ -10,7 +10,7 @@ import torch
 from topic_words import topics_dataset
 
 from sweepstack.ensembles.combination import Combination
-from sweepstack.ensembles.distillation import STUDENT, StudentJob, aligned, lesson, softened, train_student
+from sweepstack.ensembles.distillation import STUDENT, StudentJob, _held_out, aligned, lesson, softened, train_student
 from sweepstack.ensembles.store import Member
 from sweepstack.models.checkpoints import load_member
 from sweepstack.models.costs import Costs
@@ -122,3 +122,13 @@ def test_other_segments_than_the_teachers_are_met_at_their_ends() -> None:
     longer = aligned(said, EncodedPart(np.zeros((1, 3, 1), dtype=np.int32), np.array([3]), None))
     assert longer.probabilities[0, :, 0] == pytest.approx([0.6, 0.9, 0.9])
     assert longer.n_segments.tolist() == [3]
+
+
+def test_under_folds_the_threshold_is_fitted_on_no_text_that_is_learned() -> None:
+    """Thirty texts, each twice: both rows of every tenth one are held out, wherever they stand."""
+    texts = tuple(f"text {i % 30}" for i in range(60))
+    rows = Part(texts, np.arange(60) % 3)
+    parts = {OUT_OF_FOLD: rows, "test": rows}
+    held, labels = _held_out(Dataset(("a", "b", "c"), parts, {}, (), folds=(topics_dataset(), topics_dataset())))
+    assert held.tolist() == [0, 10, 20, 30, 40, 50]
+    assert labels.tolist() == rows.labels[held].tolist()

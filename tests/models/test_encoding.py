@@ -268,3 +268,39 @@ def test_out_of_bag_are_the_rows_that_the_sample_has_nothing_of(data: TaskData, 
     sample = resample(data, seed)
     drawn = {row for name in ("warm", "policy") for row in rows(sample.parts[name])}
     assert out_of_bag(data, seed).tolist() == [row not in drawn for row in rows(fitted_rows(data))]
+
+
+def grouped(data: TaskData) -> TaskData:
+    """Rows of warm and policy in units: five of a group, the last of which is in policy alone."""
+    parts = {
+        name: dataclasses.replace(data.parts[name], units=np.arange(SIZES[name]) // 5) for name in ("warm", "policy")
+    }
+    policy = dataclasses.replace(parts["policy"], units=parts["policy"].units + 12)  # type: ignore[operator]
+    return dataclasses.replace(data, parts={**data.parts, **parts, "policy": policy})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_bootstrap_sample_draws_units_whole_and_leaves_them_out_whole(data: TaskData, seed: int) -> None:
+    """Twenty units of five rows: as many are drawn, and those that are not are out of bag, .36 of them."""
+    own = grouped(data)
+    sample = resample(own, seed)
+    drawn = {name: sample.parts[name].units.tolist() for name in ("warm", "policy")}  # type: ignore[union-attr]
+    assert not set(drawn["warm"]) & set(drawn["policy"])
+    assert len(drawn["warm"]) + len(drawn["policy"]) == 100
+    for found in drawn.values():
+        assert all(found.count(unit) % 5 == 0 for unit in found)
+    unseen = out_of_bag(own, seed)
+    units = fitted_rows(own).units
+    assert units is not None
+    assert unseen.tolist() == [unit not in drawn["warm"] + drawn["policy"] for unit in units.tolist()]
+    assert 10 <= unseen.sum() <= 60
+    assert unseen.sum() % 5 == 0
+
+
+def test_weights_draw_rows_and_a_unit_still_stands_on_one_side(data: TaskData) -> None:
+    own = grouped(data)
+    sample = resample(own, 0, (np.ones(100),))
+    drawn = {name: sample.parts[name].units.tolist() for name in ("warm", "policy")}  # type: ignore[union-attr]
+    assert not set(drawn["warm"]) & set(drawn["policy"])
+    assert len(drawn["warm"]) + len(drawn["policy"]) == 100
+    assert any(found.count(unit) % 5 for found in drawn.values() for unit in found)
