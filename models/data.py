@@ -83,11 +83,6 @@ def load_dataset(data: Data, reading: Reading | Literal["off"]) -> Dataset:
     ValueError where the data's ``text`` asks for what the reading's unit does not have.
     """
     train, test = _rows(data)
-    if len(set(train.targets)) < 2:
-        raise DataError(
-            f"{train.source}: every row has the class {train.targets[0]!r} (column {data.target!r}); "
-            "classification needs at least two classes"
-        )
     inputs, groups = inputs_of(train, test)
     targets = train.targets if test is None else (*train.targets, *test.targets)
     strata = np.unique(np.array(train.targets, dtype=object), return_inverse=True)[1]
@@ -102,6 +97,11 @@ def load_dataset(data: Data, reading: Reading | Literal["off"]) -> Dataset:
     units, folds, found = settled_by_reader(inputs, groups, cutter, data.text, carve)
     kept = without_test(units, train, test)
     classes = tuple(sorted({train.targets[row] for row in kept.tolist()}))
+    if len(classes) < 2:
+        raise DataError(
+            f"{train.source}: every row has the class {classes[0]!r} (column {data.target!r}); "
+            "classification needs at least two classes"
+        )
     notes = notes_of(kept, train, test, found, f"{cutter.segment * cutter.max_segments} {cutter.unit}")
     if test is not None:
         if data.splits.test is not None:
@@ -163,7 +163,8 @@ def _rows(data: Data) -> tuple[Rows, Rows | None]:
 
 def _check_labels(test: Rows, classes: tuple[str, ...], source: str) -> None:
     """A label of test must be one that can be learned."""
-    unknown = Counter(label for label in test.targets if label not in classes)
+    known = set(classes)
+    unknown = Counter(label for label in test.targets if label not in known)
     if unknown:
         label, count = unknown.most_common(1)[0]
         raise DataError(

@@ -1,4 +1,4 @@
-"""Which rows are the same input: the one definition for parts, folds, bootstrap samples and texts without labels.
+"""Rows that are the same input: one definition for parts, folds, bootstrap samples and texts without labels.
 
 Two rows are the same input where a policy reads the same of them: the same tokens, after cleaning, case folding and
 cutting, every unknown unit being like any other. Texts that differ in case, gaps or characters that are not shown are

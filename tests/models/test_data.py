@@ -239,3 +239,10 @@ def test_folds_that_would_be_too_small_are_refused(tmp_path: Path) -> None:
     assert "data.splits leaves 1 of 20 rows for each fold" in said
     rare = [*ROWS, {"text": "the only one", "label": "c"}]
     assert "'c' has too few rows to stand in every part" in refusal(tmp_path, rare, splits=Folds(folds=3, test=0.05))
+
+
+def test_a_test_file_that_leaves_one_class_to_learn_is_refused(tmp_path: Path) -> None:
+    rows = [*ROWS[::2], {"text": "only one of its class", "label": "b"}]
+    test = [{"text": "Only one  of its class", "label": "b"}, {"text": "new", "label": "a"}]
+    message = refusal(tmp_path, rows, test=written(tmp_path, test, "test.jsonl"))
+    assert "every row has the class 'a'" in message

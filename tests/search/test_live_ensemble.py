@@ -1,6 +1,7 @@
 """Trials whose predictions were made by hand; the ledger is a real one."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,14 @@ def test_the_baseline_comes_in_as_soon_as_it_is_there(begin: Any, make_record: M
     again, resumed = begin(linear)
     again.resume([make_record(number, [0.5]) for number in range(3)])
     assert resumed == [pytest.approx(shown[-1])]
+
+
+def test_what_is_scored_is_never_read_as_what_was_picked_by(begin: Any) -> None:
+    """Rows of one unit are in one half."""
+    units = np.arange(ROWS) // 4
+    part = Part(tuple(f"text {i}" for i in range(ROWS)), LABELS, units)
+    live, _ = begin()
+    live._dataset = replace(DATASET, parts={"blend": part})
+    halves = live._halves(LABELS)
+    assert sorted(set(halves.tolist())) == [0, 1]
+    assert all(len(set(halves[units == unit].tolist())) == 1 for unit in range(ROWS // 4))
