@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sweepstack.models.predictions import Ints
 from sweepstack.models.seeds import derive_seed
 
 Values = NDArray[np.float64]
@@ -23,16 +24,18 @@ BLOCK = 4_000_000  # counts in memory at a time
 class Sample:
     """What a metric is worked out from: ``of`` the means of ``features`` over rows. More is better.
 
-    features: (rows, F); of: (…, F) → (…), or None where the metric is the mean of the only feature.
+    features: (rows, F); of: (…, F) → (…), or None where the metric is the mean of the only feature. groups: (rows,),
+    equal numbers for rows that belong together (one author, one input), or None where every row stands for itself.
     """
 
     features: Values
     of: Callable[[Values], Values] | None = None
+    groups: Ints | None = None
 
     @staticmethod
-    def mean_of(values: Values) -> "Sample":
+    def mean_of(values: Values, groups: Ints | None = None) -> "Sample":
         """Of a metric that is a mean over rows; values: (rows,)."""
-        return Sample(values[:, None])
+        return Sample(values[:, None], groups=groups)
 
     @property
     def score(self) -> float:
@@ -42,8 +45,8 @@ class Sample:
         return means[..., 0] if self.of is None else self.of(means)
 
     def resampled(self, seed: int) -> Values:
-        """(RESAMPLES,): the metric of bootstrap resamples, the same ones for every sample of as many rows."""
-        return self.at(resampled_means(self.features, seed))
+        """(RESAMPLES,): the metric of bootstrap resamples, the same ones for every sample of these rows and groups."""
+        return self.at(resampled_means(self.features, seed, self.groups))
 
 
 @dataclass(frozen=True)
@@ -84,14 +87,35 @@ def chance_better(sample: Sample, rival: Sample, seed: int) -> float:
     return float(((differences > 0) & ~tied).mean() + 0.5 * tied.mean())
 
 
-def resampled_means(features: Values, seed: int) -> Values:
-    """(RESAMPLES, F): the means of ``features`` (rows, F) over rows drawn with replacement."""
-    rows = len(features)
-    random = np.random.default_rng(derive_seed(seed, "bootstrap"))
+def resampled_means(features: Values, seed: int, groups: Ints | None = None) -> Values:
+    """(RESAMPLES, F): the means of ``features`` (rows, F) in bootstrap resamples.
+
+    Drawn with replacement are groups of rows (the cluster bootstrap), as many as there are; a mean is the sum over the
+    rows drawn by their number. Without ``groups`` (rows,), or where each is one row, rows are drawn.
+    """
+    sums, sizes = by_group(features, groups)
+    units, random = len(sizes), np.random.default_rng(derive_seed(seed, "bootstrap"))
     means = np.empty((RESAMPLES, features.shape[1]))
-    block = max(1, min(RESAMPLES, BLOCK // rows))
+    block = max(1, min(RESAMPLES, BLOCK // units))
     for begin in range(0, RESAMPLES, block):
         size = min(block, RESAMPLES - begin)
-        counts = [np.bincount(random.integers(0, rows, rows), minlength=rows) for _ in range(size)]
-        means[begin : begin + size] = np.asarray(counts, dtype=np.float64) @ features / rows
+        counts = np.array(
+            [np.bincount(random.integers(0, units, units), minlength=units) for _ in range(size)], dtype=np.float64
+        )
+        means[begin : begin + size] = counts @ sums / (counts @ sizes)[:, None]
     return means
+
+
+def by_group(values: Values, groups: Ints | None) -> tuple[Values, Values]:
+    """(groups, F), (groups,): the sums of ``values`` (rows, F) over each group's rows, and how many these are.
+
+    Groups stand in the order of their first rows, so that groups of one row each are the rows themselves.
+    """
+    if groups is None:
+        return values, np.ones(len(values))
+    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
+    place = np.empty(len(first), dtype=np.int64)
+    place[np.argsort(first)] = np.arange(len(first))
+    sums = np.zeros((len(first), values.shape[1]))
+    np.add.at(sums, place[inverse], values)
+    return sums, np.bincount(place[inverse], minlength=len(first)).astype(np.float64)

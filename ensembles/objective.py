@@ -42,16 +42,16 @@ class Objective:
         answers_count = self.metric == "accuracy" or self.metric in CLASS_METRICS
         return replace(self.costs, read=0.0) if answers_count else self.costs
 
-    def sample(self, predictions: Predictions, labels: Ints) -> Sample:
-        """What the metric, negated where less is better, is worked out from."""
+    def sample(self, predictions: Predictions, labels: Ints, groups: Ints | None = None) -> Sample:
+        """What the metric, negated where less is better, is worked out from; ``groups``: see Sample."""
         sign, metric = DIRECTION[self.metric], self.metric
         if metric in ROW_METRICS:
-            return Sample.mean_of(sign * scores(predictions, labels, self.costs)[metric])
+            return Sample.mean_of(sign * scores(predictions, labels, self.costs)[metric], groups)
         if metric in CLASS_METRICS:
             features = class_features(labels, predictions.answers(self.costs), predictions.probabilities.shape[2])
-            return Sample(features, lambda means: sign * class_scores(means)[metric])
+            return Sample(features, lambda means: sign * class_scores(means)[metric], groups)
         features = calibration_features(predictions.at(predictions.n_segments - 1), labels)
-        return Sample(features, lambda means: sign * calibration_error(means))
+        return Sample(features, lambda means: sign * calibration_error(means), groups)
 
     def score(self, predictions: Predictions, labels: Ints) -> float:
         return self.sample(predictions, labels).score

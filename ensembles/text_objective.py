@@ -12,6 +12,7 @@ import numpy as np
 
 from sweepstack.ensembles.comparison import NORMAL_95, Sample, Values, half_width, resampled_means
 from sweepstack.ensembles.utility import pairwise
+from sweepstack.models.predictions import Ints
 from sweepstack.models.text_metrics import score_of, statistics
 from sweepstack.models.writing_settings import LAGGING
 
@@ -51,19 +52,20 @@ class TextObjective:
         references: Sequence[str],
         texts: Sequence[str],
         lagging: Sequence[float] | None = None,
+        groups: Ints | None = None,
     ) -> dict[str, Sample]:
         """What each metric is worked out from; the rows of all are the same. ``lagging`` (rows,): in words, of texts
-        that were written while a source was read."""
+        that were written while a source was read. ``groups``: see Sample."""
         found = {}
         for metric in CORPUS_METRICS:
             counts = statistics(texts, references, self.language, metric).astype(np.float64)
-            found[metric] = Sample(counts, partial(_of_means, rows=len(counts), metric=metric))
+            found[metric] = Sample(counts, partial(_of_means, rows=len(counts), metric=metric), groups)
         behind = None if lagging is None else np.asarray(lagging, dtype=np.float64)
         if behind is not None:
-            found[LAGGING] = Sample.mean_of(behind)
+            found[LAGGING] = Sample.mean_of(behind, groups)
         if self.reward is not None:
             rewards = np.asarray(self.reward(sources, references, texts), dtype=np.float64)
-            found["reward"] = Sample.mean_of(rewards if behind is None else rewards - self.cost * behind)
+            found["reward"] = Sample.mean_of(rewards if behind is None else rewards - self.cost * behind, groups)
         return found
 
     def metrics(self, sources: Sequence[str], references: Sequence[str], texts: Sequence[str]) -> dict[str, float]:
@@ -110,7 +112,8 @@ class Remembered:
 def half_widths(samples: dict[str, Sample]) -> dict[str, float]:
     """Half of the 95% interval of each metric: normal, with a bootstrap's standard error where it is no mean."""
     counted = {name: sample for name, sample in samples.items() if sample.of is not None}
-    means = resampled_means(np.hstack([sample.features for sample in counted.values()]), SEED)  # once for all
+    groups = next((sample.groups for sample in samples.values()), None)
+    means = resampled_means(np.hstack([sample.features for sample in counted.values()]), SEED, groups)  # once for all
     ends = np.cumsum([sample.features.shape[1] for sample in counted.values()])[:-1]
     found = {name: half_width(sample.features[:, 0]) for name, sample in samples.items() if name not in counted}
     for (name, sample), own in zip(counted.items(), np.split(means, ends, axis=1), strict=True):

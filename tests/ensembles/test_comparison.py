@@ -91,3 +91,22 @@ def test_resamples_are_the_same_whatever_fits_into_memory(monkeypatch: pytest.Mo
     whole = resampled_means(values, 3)
     monkeypatch.setattr("sweepstack.ensembles.comparison.BLOCK", 100)
     np.testing.assert_allclose(resampled_means(values, 3), whole, atol=1e-12)
+
+
+def test_rows_of_a_group_are_drawn_together() -> None:
+    """A mean over groups of 1, 2 and 3 rows: every resample is a mean of whole groups by their sizes."""
+    groups = np.array([7, 3, 3, 5, 5, 5])
+    drawn = resampled_means(np.eye(6), 1, groups)  # (RESAMPLES, 6): each row's share
+    assert drawn.sum(axis=1) == pytest.approx(np.ones(RESAMPLES))
+    np.testing.assert_allclose(drawn[:, 1], drawn[:, 2])
+    np.testing.assert_allclose(drawn[:, 3:5], drawn[:, 4:6])
+    of_groups = {tuple(np.bincount(each, minlength=3)) for each in np.ndindex(3, 3, 3)}  # how often each was drawn
+    shares = {tuple(np.array(count) / (count @ np.array([1, 2, 3]))) for count in map(np.array, of_groups)}
+    found = {tuple(row) for row in drawn[:, [0, 1, 3]].round(12)}
+    assert found == {tuple(np.round(share, 12)) for share in shares}
+
+
+def test_groups_of_one_row_are_rows() -> None:
+    values = np.random.default_rng(0).normal(size=(30, 2))
+    ids = np.random.default_rng(1).permutation(1000)[:30]
+    np.testing.assert_allclose(resampled_means(values, 3, ids), resampled_means(values, 3), atol=1e-12)
