@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from sweepstack.models.number_format import interval
 from sweepstack.models.predictions import Ints
 from sweepstack.models.seeds import derive_seed
 
@@ -80,7 +81,7 @@ class Gain:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+        return interval("", self.mean, self.low, self.high)
 
 
 def half_width(
