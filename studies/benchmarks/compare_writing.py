@@ -57,7 +57,7 @@ def spread(values: Sequence[float]) -> str:
 def main(folder: Path) -> None:
     result = Result.open(folder)
     study = result.study
-    dataset = load_pairs(study.data, study.task)
+    dataset = load_pairs(study.data, study.task, study.writing, study.reading)
     valid, test = dataset.parts["valid"], dataset.parts["test"]
     objective = TextObjective("chrf", language_of(valid.references))
 

@@ -39,7 +39,7 @@ SUPERVISED = {"train.algorithm": "supervised", "train.batch_size": 32}
 def main() -> None:
     torch.set_num_threads(1)
     reading = Reading()
-    dataset = load_dataset(Data(train="builtin:reuters-r8"))
+    dataset = load_dataset(Data(train="builtin:reuters-r8"), reading)
     data, costs = encode(dataset, reading), Costs(reading.score_cost)
     valid, test = dataset.parts["valid"], dataset.parts["test"]
     rewards: dict[str, list[np.ndarray]] = {name: [] for name in (*KINDS, "own threshold")}

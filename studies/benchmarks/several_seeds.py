@@ -69,7 +69,7 @@ def run(study: Path, folder: Path, seed: int) -> float | None:
 def scored(folder: Path) -> dict[str, Scores]:
     """Every row of the run's table on test, the exported one, and that one with a threshold instead of its stop."""
     result = Result.open(folder)
-    dataset, built = load_dataset(result.study.data), result.built
+    dataset, built = load_dataset(result.study.data, result.study.reading), result.built
     costs = Costs(result.study.trial_settings().read_cost, dataset.costs)
     labels = dataset.parts["test"].labels
     test, part = Library.load(built.members, "test", dataset.hashes["test"]), dataset.part_for("blend")
@@ -94,7 +94,7 @@ def whole(probabilities: np.ndarray) -> Predictions:
 
 def rows_of(data: Any) -> tuple[list[str], np.ndarray, tuple[str, ...]]:
     """Everything but test."""
-    dataset = load_dataset(data)
+    dataset = load_dataset(data, "off")
     parts = [part for name, part in dataset.parts.items() if name != "test"]
     return [x for part in parts for x in part.inputs], np.concatenate([p.labels for p in parts]), dataset.classes
 
@@ -103,7 +103,7 @@ def linear_svc(data: Any) -> np.ndarray:
     texts, labels, _ = rows_of(data)
     features = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     model = make_pipeline(features, CalibratedClassifierCV(LinearSVC(), cv=5))
-    return model.fit(texts, labels).predict_proba(load_dataset(data).parts["test"].inputs)
+    return model.fit(texts, labels).predict_proba(load_dataset(data, "off").parts["test"].inputs)
 
 
 def autogluon(data: Any, python: str, kept: Path) -> np.ndarray:
@@ -114,7 +114,7 @@ def autogluon(data: Any, python: str, kept: Path) -> np.ndarray:
             table = {"text": texts, "label": [classes[label] for label in labels]}
             rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
             (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-            test = "".join(json.dumps({"text": x}) + "\n" for x in load_dataset(data).parts["test"].inputs)
+            test = "".join(json.dumps({"text": x}) + "\n" for x in load_dataset(data, "off").parts["test"].inputs)
             (folder / "test.jsonl").write_text(test)
             (folder / "found").write_text(json.dumps({"metric": "log_loss"}))
             files = [str(folder / each) for each in ("train.jsonl", "test.jsonl", "found")]
@@ -137,7 +137,7 @@ def main(name: str, seeds: int, python: str | None, out: Path) -> None:
             of_rows[row].append(of_row)
     rivals = ["linear", "trial"]
     if study.reading == "off":
-        labels, costs = load_dataset(study.data).parts["test"].labels, Costs()
+        labels, costs = load_dataset(study.data, study.reading).parts["test"].labels, Costs()
         peers = {"LinearSVC": linear_svc(study.data)}
         if python:
             peers["AutoGluon"] = autogluon(study.data, python, out / "autogluon.json")
