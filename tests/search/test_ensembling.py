@@ -142,15 +142,19 @@ def test_what_is_exported_is_examined_on_test_and_calibrated_on_blend(run: Path)
 
 
 def test_figures_are_those_of_units_and_the_same_in_table_and_report(run: Path) -> None:
-    built = build(run)
-    study = study_of(run)
-    dataset = load_dataset(study.data, study.reading)
-    test = dataset.parts["test"]
-    assert len(set(test.units.tolist())) < len(test.labels), "or nothing would be seen of it"
-    library = Library.load(built.members, "test", dataset.hashes["test"])
-    costs = Costs(study.trial_settings().read_cost)
+    with Session.open(study_of(run), run, json=True) as session:
+        of_four = {  # as if each four rows had one author
+            name: replace(part, units=np.arange(len(part.labels)) // 4) for name, part in session.dataset.parts.items()
+        }
+        session.texts = replace(session.dataset, parts=of_four)
+        ensembling.build(session)
+        test, hashes, costs = session.dataset.parts["test"], session.data.hashes, Costs(session.cost)
+    built = Result.open(run).built
+    library = Library.load(built.members, "test", hashes["test"])
     for name, said in built.choice.predict(library).items():
-        assert built.choice.row(name).test_interval == pytest.approx(half_widths(said, test.labels, costs, test.units))
+        by_units, by_rows = (half_widths(said, test.labels, costs, units) for units in (test.units, None))
+        assert by_units["log_loss"] != pytest.approx(by_rows["log_loss"])
+        assert built.choice.row(name).test_interval == pytest.approx(by_units)
         assert built.choice.row(name).test == pytest.approx(metrics(said, test.labels, costs))
     page = Result.open(run).write_report().read_text(encoding="utf-8")
     said = built.choice.combinations[built.choice.chosen].predict(library.stack)
