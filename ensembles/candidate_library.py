@@ -16,6 +16,7 @@ from sweepstack.ensembles.store import UNREADABLE, Kind, Member
 from sweepstack.ensembles.utility import Utility, pairwise
 from sweepstack.models.candidates import Candidates
 from sweepstack.models.errors import StorageError
+from sweepstack.models.predictions import Ints
 
 SHARPNESS = 10.0  # tokens of a text; a memory's cosines are weighed alike
 
@@ -50,13 +51,16 @@ class CandidateLibrary:
     members: tuple[Member, ...]
     candidates: tuple[Candidates, ...]  # of each member, all of the same rows
     sources: tuple[str, ...]  # of these rows
+    groups: Ints | None = None  # (rows,): equal numbers for rows that belong together; None: each stands for itself
     _pools: dict[tuple[Any, ...], tuple[Pool, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.sources)
 
     @staticmethod
-    def load(members: Sequence[Member], part: str, rows_hash: str, sources: Sequence[str]) -> "CandidateLibrary":
+    def load(
+        members: Sequence[Member], part: str, rows_hash: str, sources: Sequence[str], groups: Ints | None = None
+    ) -> "CandidateLibrary":
         """Reads what every member wrote for ``part``, whose rows have the hash ``rows_hash``.
 
         Raises StorageError where a file is missing or unreadable, or of other rows.
@@ -76,7 +80,7 @@ class CandidateLibrary:
                     f"with {rows_hash}; the data changed: start afresh with another --out"
                 )
             candidates.append(read)
-        return CandidateLibrary(tuple(members), tuple(candidates), tuple(sources))
+        return CandidateLibrary(tuple(members), tuple(candidates), tuple(sources), groups)
 
     def of_kinds(self, kinds: frozenset[Kind]) -> tuple[int, ...]:
         """The places of the members of these kinds."""
@@ -89,6 +93,7 @@ class CandidateLibrary:
             self.members,
             tuple(each.rows(places) for each in self.candidates),
             tuple(self.sources[i] for i in places),
+            None if self.groups is None else self.groups[places],
             {key: tuple(pools[i] for i in places) for key, pools in self._pools.items()},
         )
 

@@ -5,7 +5,7 @@ members saw the same rows in the same order, so each file's hash of its rows is 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +41,7 @@ class Stack:
     probabilities: Floats  # (members, rows, segments, classes)
     answer: Floats  # (members, rows, segments)
     n_segments: Ints  # (rows,)
+    groups: Ints | None = None  # (rows,): equal numbers for rows that belong together; None: each stands for itself
 
     def __len__(self) -> int:
         return len(self.probabilities)
@@ -50,13 +51,14 @@ class Stack:
 
     def take(self, members: Sequence[int]) -> "Stack":
         index = np.asarray(members, dtype=np.int64)
-        return Stack(self.probabilities[index], self.answer[index], self.n_segments)
+        return replace(self, probabilities=self.probabilities[index], answer=self.answer[index])
 
     def rows(self, index: NDArray[Any]) -> "Stack":
-        return Stack(self.probabilities[:, index], self.answer[:, index], self.n_segments[index])
+        groups = None if self.groups is None else self.groups[index]
+        return Stack(self.probabilities[:, index], self.answer[:, index], self.n_segments[index], groups)
 
     @staticmethod
-    def of(predictions: Sequence[Predictions]) -> "Stack":
+    def of(predictions: Sequence[Predictions], groups: Ints | None = None) -> "Stack":
         """Stacks Predictions of the same rows, padded along segments to the longest by repeating the last.
 
         Raises ValueError where they disagree on rows, classes or the number of segments of a text.
@@ -75,6 +77,7 @@ class Stack:
             np.stack([each.probabilities[:, at] for each, at in zip(predictions, padded, strict=True)]),
             np.stack([each.answer[:, at] for each, at in zip(predictions, padded, strict=True)]),
             first.n_segments,
+            groups,
         )
 
 
@@ -86,8 +89,8 @@ class Library:
     stack: Stack
 
     @staticmethod
-    def load(members: Sequence[Member], part: str, rows_hash: str) -> "Library":
-        """Reads every member's predictions of ``part``, whose rows have the hash ``rows_hash``.
+    def load(members: Sequence[Member], part: str, rows_hash: str, groups: Ints | None = None) -> "Library":
+        """Reads every member's predictions of ``part``, whose rows have the hash ``rows_hash``; ``groups``: see Stack.
 
         Raises StorageError where a file is missing or unreadable, of other rows, or of another shape than the others.
         """
@@ -110,7 +113,7 @@ class Library:
                 Stack.of([predictions[0], read])
             except ValueError as error:
                 raise StorageError(f"{path} does not fit {members[0].name}: {error}; leave one of them out") from error
-        return Library(tuple(members), Stack.of(predictions))
+        return Library(tuple(members), Stack.of(predictions, groups))
 
     def of_kinds(self, kinds: frozenset[Kind]) -> tuple[int, ...]:
         """The places of the members of these kinds."""

@@ -128,7 +128,7 @@ def main(name: str, seeds: int, python: str | None, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     path = STUDIES / f"{name}.yaml"
     study = Study.load(path)
-    metric = study.search.objective
+    metric, test = study.search.objective, load_dataset(study.data, study.reading).parts["test"]
     of_rows: dict[str, list[Scores]] = defaultdict(list)
     for seed in range(seeds):
         seconds = run(path, out / f"{name}-{seed}", seed)
@@ -137,7 +137,7 @@ def main(name: str, seeds: int, python: str | None, out: Path) -> None:
             of_rows[row].append(of_row)
     rivals = ["linear", "trial"]
     if study.reading == "off":
-        labels, costs = load_dataset(study.data, study.reading).parts["test"].labels, Costs()
+        labels, costs = test.labels, Costs()
         peers = {"LinearSVC": linear_svc(study.data)}
         if python:
             peers["AutoGluon"] = autogluon(study.data, python, out / "autogluon.json")
@@ -151,16 +151,17 @@ def main(name: str, seeds: int, python: str | None, out: Path) -> None:
         for row, found in of_rows.items()
         if len(found) in (1, seeds) and (len(found) == seeds or row in rivals)
     }
+    units = test.units
     print(f"\n{name}, test: means of {seeds} seeds, ± of 95% over rows\n")
     print(f"{'':16}{metric:>16}" + "".join(f"{m:>15}" for m in SHOWN if m != metric))
     for row, found in sorted(mean.items(), key=lambda each: -each[1][metric].mean()):
-        cells = f"{found[metric].mean():8.4f} ±{half_width(found[metric]):.4f}"
+        cells = f"{found[metric].mean():8.4f} ±{half_width(found[metric], units):.4f}"
         print(f"{row:16}{cells:>16}" + "".join(f"{found[m].mean():15.4f}" for m in SHOWN if m != metric))
     sign = -1 if metric == "log_loss" else 1
     for row in ("exported", "average", "stacking"):
         for rival in (each for each in rivals if row in mean and each in mean):
             gain = sign * (mean[row][metric] - mean[rival][metric])
-            half = half_width(gain)
+            half = half_width(gain, units)
             print(f"{row} over {rival}: {gain.mean():+.4f} [{gain.mean() - half:+.4f}, {gain.mean() + half:+.4f}]")
 
 
