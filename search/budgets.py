@@ -68,7 +68,8 @@ def reached(budgets: Budgets, records: Sequence[TrialRecord], epochs_of: Callabl
     begun = f"{len(own)} of {budgets.trials} trials"
     if budgets.target is not None:
         sign = direction(budgets.metric)
-        leader = best(records, budgets.metric)
+        settled = [r for r in records if not r.repeats or r.state == "complete"]  # others' means may still fall
+        leader = best(settled, budgets.metric)
         if leader is not None and leader.value is not None and sign * leader.value >= sign * budgets.target:
             reach = f"trial {leader.number} came to {fmt.metric(budgets.metric, leader.value)}"
             return Ended("target", f"{reach} (target {fmt.metric(budgets.metric, budgets.target)}) in {begun}")

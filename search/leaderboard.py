@@ -131,10 +131,11 @@ def leaderboard(
     """One row a trial and one a company member, best first by ``metric``.
 
     Columns: number (nullable integer), name, role (trial, baseline, control), state, one for each searched path, the
-    epochs reported and the best of them, the valid ``metrics`` there, seconds, rung, reason. With several ``seeds``
-    (asked for) the metrics are means, behind each stands its standard deviation as ``<metric>_sd``, and ``seeds`` says
-    over how many; under folds their column is named so by ``part``. ``pareto`` are the numbers of the trials on the
-    front, where there is one.
+    epochs reported and the best of them, the valid ``metrics`` there, seconds, rung, reason (of a failure, or of being
+    cut short). With several ``seeds`` (asked for) the metrics are means over those that are finished, behind each
+    stands its standard deviation as ``<metric>_sd``, and ``seeds`` says over how many: 0 where the first was cut, and
+    the metrics are what it had come to. Under folds their column is named so by ``part``. ``pareto`` are the numbers of
+    the trials on the front, where there is one.
     """
     import pandas as pd
 
@@ -157,7 +158,7 @@ def leaderboard(
             best_epoch=r.best_epoch,
             seconds=seconds(r),
             rung=r.rung,
-            reason=r.reason,
+            reason=r.reason or _cut_words(r, seeds),
             **{part: r.seeds},
         )
         for r in ranked(records, metric)
@@ -179,6 +180,11 @@ def leaderboard(
         columns.insert(columns.index("epochs"), "pareto")
     frame = pd.DataFrame(rows, columns=columns)
     return frame.astype({**dict.fromkeys(numbers, "Int64"), **dict.fromkeys([*shown, "seconds"], "float64")})
+
+
+def _cut_words(record: "TrialRecord", seeds: int) -> str | None:
+    short = record.state == "pruned" or (record.state == "complete" and record.seeds < seeds)
+    return f"ended {record.cut}" if short and record.cut else None
 
 
 def write_leaderboard(path: Path, frame: "pd.DataFrame") -> None:
