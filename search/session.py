@@ -219,7 +219,7 @@ class Session(HoldsTexts):
         search = self.study.search
         points, notes = list(search.start), []
         if search.start_from is not None:
-            others, note = best_points(Path(search.start_from), search.objective, self.space)
+            others, note = best_points(Path(search.start_from), search.objectives, self.space)
             points += others
             notes.append(note)
         return {"points": points, "notes": notes}

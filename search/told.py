@@ -2,9 +2,9 @@
 
 A trial that the stopper ended has no final value, and the one that it had at its rung is no substitute: after one epoch
 of eight it may be above or below what the best trials come to. What it says is that the setting was not among the
-better ones. So it counts with a *lie*, the worse of its last value (of the mean of its folds) and the median of the completed trials: it never
-becomes the best, nor is the same place tried again for want of news. Without completed trials, or with several
-objectives, it is left out. A failed trial has no value at all, and is left out.
+better ones. So it counts with a *lie*, the worse of its last value (of the mean of its folds) and the median of the
+completed trials: it never becomes the best, nor is the same place tried again for want of news. Without completed
+trials, or with several objectives, it is left out. A failed trial has no value at all, and is left out.
 """
 
 import copy

@@ -13,7 +13,7 @@ from sweepstack.models.settings import TrialSettings
 from sweepstack.search.confirmation import new_seeds, search_of, sweep_name
 from sweepstack.search.leaderboard import best, best_metrics, front, leaderboard, ranked, spreads
 from sweepstack.search.ledger import MAIN, Ledger
-from sweepstack.search.search_settings import ASHAStopper, HyperbandStopper, Median, MedianStopper, Search
+from sweepstack.search.search_settings import ASHAStopper, Median, MedianStopper, Search
 from sweepstack.search.space import Space
 from sweepstack.search.sweep import Sweep
 from sweepstack.search.trial_record import TrialRecord
@@ -199,9 +199,7 @@ def test_a_first_seed_alone_reaches_no_target(ledger: Ledger) -> None:
     assert ended.line == "trial 0 came to .870 (target .850) in 1 of 4 trials"
 
 
-@pytest.mark.parametrize(
-    "stopper", [ASHAStopper(), HyperbandStopper(), MedianStopper(median=Median(min_epochs=1, min_trials=1))]
-)
+@pytest.mark.parametrize("stopper", [ASHAStopper(), MedianStopper(median=Median(min_epochs=1, min_trials=1))])
 def test_a_first_repetition_is_not_compared_with_the_second_of_a_shorter_trial(tmp_path: Path, stopper: Any) -> None:
     """Trial 0 has one epoch a seed and is at .9 in its second; trial 1 has four, is judged after the second of them,
     and is the first to come so far in its first seed."""
