@@ -61,6 +61,41 @@ def _at_best(record: "TrialRecord") -> dict[str, list[float]]:
     return {name: [report[name] for report in found if name in report] for name in names}
 
 
+def best_so_far(record: "TrialRecord", metrics: Sequence[str]) -> dict[int, dict[str, float]]:
+    """What a leaderboard would have said after each epoch, as ``best_<metric>`` and ``best_epoch``, by epoch, where it
+    has changed. The last one is what it says of the trial now. ``metrics``: the first is what trials are ranked by.
+
+    As in :func:`trial_record.record_of` these are means over the repetitions that are finished, or the values of the
+    first until it is; of a fold the last epoch counts.
+    """
+    if not record.reports:
+        return {}
+    sign, folds = direction(metrics[0]), "fold" in record.reports[-1]
+
+    def value(epoch: int) -> float:
+        return sign * record.reports[epoch - 1][metrics[0]]
+
+    found: dict[int, dict[str, float]] = {}
+    ended: tuple[int, ...] = ()  # the best epochs of the repetitions before the one at work
+    before: tuple[int, ...] = ()
+    place, begin, length, best = 0.0, 1, 0, 1
+    for epoch, report in enumerate(record.reports, start=1):
+        at = report.get("fold", report.get("repetition", 0.0))
+        if at != place:
+            if epoch > 1:
+                ended, length = (*ended, best), length or epoch - begin
+            place, begin, best = at, epoch, epoch
+        if folds or value(epoch) > value(best):
+            best = epoch
+        counting = (*ended, best) if not ended or epoch - begin + 1 == length else ended
+        if counting != before:
+            known = [record.reports[each - 1] for each in counting]
+            means = {f"best_{name}": statistics.fmean(r[name] for r in known) for name in metrics if name in known[0]}
+            found[epoch] = {**means, "best_epoch": float(counting[-1] if folds else max(counting, key=value))}
+        before = counting
+    return found
+
+
 def seconds(record: "TrialRecord") -> float | None:
     """Seconds of work, over all sessions that a trial needed; without them, from its start to its end."""
     worked = [report["seconds"] for report in record.reports if "seconds" in report]
