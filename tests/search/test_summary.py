@@ -109,8 +109,11 @@ def test_status_says_where_a_run_stands(tmp_path: Path, monkeypatch: pytest.Monk
         "Exported     runs/quickstart/bundle   selection",
     ]
     out = io.StringIO()
-    print_status({**status, "ensembles": {}, "exported": None, "live_ensemble": 0.915}, out)
-    assert out.getvalue().splitlines()[3] == "Ensemble     blend reward .915 of the trials so far together"
+    live = {"rows": "blend", "score": 0.915, "members": ["linear", "trial-7"], "trial": 7, "trial_score": 0.893}
+    print_status({**status, "ensembles": {}, "exported": None, "live_ensemble": live}, out)
+    assert out.getvalue().splitlines()[3] == (
+        "So far       reward: best .893 (trial 7) · ensemble .915 (both on blend, 2 members)"
+    )
     empty = {**status, "trials": {"asked_for": 16}, "best": None, "company": {}, "ensembles": {}, "exported": None}
     out = io.StringIO()
     print_status(empty, out)
