@@ -108,9 +108,8 @@ class Result:
         """What the best trial came to with seeds that the search never used, once it is known."""
         if self.best is None:
             return None
-        return Confirmation.of(
-            self.best, self.ledger.records(sweep_name(self.best.number)), self.study.search.objective
-        )
+        records, played = self.ledger.records(sweep_name(self.best.number)), self.study.environment is not None
+        return Confirmation.of(self.best, records, self.study.search.objective, played=played)
 
     @cached_property
     def company(self) -> list[Company]:

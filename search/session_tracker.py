@@ -53,7 +53,8 @@ class SessionTracker:
         leader = best(trials, search.objective)
         worth = None
         if leader is not None and confirmed is not None:
-            worth = Confirmation.of(leader, confirmed.trials(), search.objective)
+            played = self._study.environment is not None
+            worth = Confirmation.of(leader, confirmed.trials(), search.objective, played=played)
         pareto = front(trials, search.objectives) if len(search.objectives) > 1 else ()
         self.put(parent_state(self._study, status, self._began, leader, worth, pareto))
         return self._started.close(PATIENCE[good])

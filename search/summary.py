@@ -162,14 +162,17 @@ def _best(results: Results, width: int) -> list[str]:
 
 
 def confirmation_words(confirmed: "Confirmation") -> list[str]:
-    """``reward .885 [.880, .890] on 3 new seeds``, and what it won with."""
+    """``reward .885 [.880, .890] on 3 new seeds, on blend``, what that leaves out, and what it won with."""
     name, mean = fmt.metric_name(confirmed.metric), fmt.metric(confirmed.metric, confirmed.mean)
     interval = ""
     if confirmed.low is not None and confirmed.high is not None:
         low, high = (fmt.metric(confirmed.metric, end) for end in (confirmed.low, confirmed.high))
         interval = f" [{low}, {high}]"
     new = f"{len(confirmed.values)} new seed{'s' * (len(confirmed.values) != 1)}"
-    return [f"{name} {mean}{interval} on {new}", f"({fmt.metric(confirmed.metric, confirmed.searched)} in the search)"]
+    searched = f"{fmt.metric(confirmed.metric, confirmed.searched)} in the search"
+    if confirmed.on_valid is not None:
+        searched += f", {fmt.metric(confirmed.metric, confirmed.on_valid)} with the new seeds, on valid"
+    return [f"{name} {mean}{interval} on {new}, on {confirmed.removes}", f"({searched})"]
 
 
 def front_words(results: Results) -> list[str]:

@@ -164,18 +164,25 @@ def test_a_spread_a_confirmation_and_a_front_are_said(
 ) -> None:
     study = make_study(search={"seeds": 2, "metric": ["reward", "seconds"]})
     front = [make_record(n, [0.9], objectives={"reward": 0.9 - n / 100, "seconds": 12.34}) for n in range(14)]
-    confirmed = Confirmation(7, "reward", 0.85, (0.83, 0.84, 0.82), 0.83, 0.805, 0.855)
+    confirmed = Confirmation(7, "reward", 0.85, (0.83, 0.84, 0.82), 0.83, 0.805, 0.855, "blend", 0.84)
     best = raced_record(7, [[0.9], [0.8]])
     lines = text(replace(results, study=study, best=best, front=front, confirmed=confirmed))
     assert lines[0].endswith("valid reward .850 ± .071 over 2 seeds")
-    assert lines[1] == "Confirmed    reward .830 [.805, .855] on 3 new seeds   (.850 in the search)"
-    assert lines[2].startswith("Pareto front #0 reward .900, seconds 12.3   #1 reward .890, seconds 12.3")
-    assert lines[2].endswith("and 2 more in leaderboard.csv")
+    assert lines[1:3] == [
+        "Confirmed    reward .830 [.805, .855] on 3 new seeds and blend, rows that the search has not used: without its "
+        "luck of seeds and of rows",
+        "             (.850 in the search, .840 with the new seeds, on valid)",
+    ]
+    assert lines[3].startswith("Pareto front #0 reward .900, seconds 12.3   #1 reward .890, seconds 12.3")
+    assert lines[3].endswith("and 2 more in leaderboard.csv")
     lines = text(replace(results, study=study, best=best, rows=(), chosen=None))
     assert "valid reward .850 ± .071 over 2 seeds   accuracy .872" in lines[0]
     assert lines[0].count("reward") == 1
     lines = text(replace(results, confirmed=Confirmation(7, "reward", 0.85, (0.83,), 0.83, None, None)))
-    assert lines[1] == "Confirmed    reward .830 on 1 new seed   (.850 in the search)"
+    assert lines[1] == (
+        "Confirmed    reward .830 on 1 new seed, on the rows that the search used: luck of seeds only   "
+        "(.850 in the search)"
+    )
 
 
 def test_the_table_says_what_a_text_among_others_takes_and_what_is_over_the_budget(results: Results) -> None:
