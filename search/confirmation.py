@@ -13,7 +13,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from scipy.special import stdtrit
 
@@ -112,7 +112,8 @@ class Confirmation:
         if not done or winner.value is None:
             return None
         searched_on = tuple(r.value for r in done if r.value is not None)
-        values, rows, on_valid = searched_on, cast(Rows, "episodes" if played else "valid"), None
+        values, on_valid = searched_on, None
+        rows: Rows = "episodes" if played else "valid"
         if all(ON_BLEND in r.attributes for r in done):
             values, rows = tuple(float(r.attributes[ON_BLEND]) for r in done), "blend"
             on_valid = statistics.fmean(searched_on)
