@@ -12,13 +12,13 @@ Every step is one or a few appends in such an order that a kill between any two 
 import math
 from collections.abc import Callable
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sweepstack.models.metric_directions import direction
-from sweepstack.search.budgets import BY_HAND, FOR_EPOCHS, Budgets, Ended, asked_for, epochs_spent, reached
+from sweepstack.search.budgets import BY_HAND, FOR_EPOCHS, Budgets, Ended, Limits, asked_for, epochs_spent, reached
 from sweepstack.search.curves import SortedCurves
 from sweepstack.search.lineages import Lineages
 from sweepstack.search.pbt import population_of
@@ -32,16 +32,6 @@ from sweepstack.search.trial_record import CUT, FOLD, LATE, MAIN, REPETITION, Tr
 
 if TYPE_CHECKING:
     from sweepstack.search.ledger import Ledger
-
-
-class Limits(Protocol):
-    """What ends a sweep beside its own budgets."""
-
-    def ended(self, sweep: "Sweep") -> Ended | None: ...
-
-    def cut(self, sweep: "Sweep", record: TrialRecord) -> str | None:
-        """Why a running trial ends now, between two epochs, or None."""
-        ...
 
 
 class Sweep:
