@@ -10,13 +10,16 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sweepstack.models.metric_directions import direction
 from sweepstack.search import format as fmt
 from sweepstack.search.leaderboard import best, seconds
 from sweepstack.search.search_settings import Search
 from sweepstack.search.trial_record import TrialRecord
+
+if TYPE_CHECKING:
+    from sweepstack.search.sweep import Sweep
 
 Budget = Literal["trials", "wall_time", "total_epochs", "target", "patience", "stop"]
 BY_HAND, FOR_TIME, FOR_EPOCHS = "by hand", "for time", "for epochs"
@@ -35,6 +38,16 @@ class Ended:
     def words(self) -> str:
         """As it follows "search ended by"."""
         return f"hand: {self.line}" if self.budget == "stop" else f"{self.budget}: {self.line}"
+
+
+class Limits(Protocol):
+    """What ends a sweep beside its own budgets."""
+
+    def ended(self, sweep: "Sweep") -> Ended | None: ...
+
+    def cut(self, sweep: "Sweep", record: TrialRecord) -> str | None:
+        """Why a running trial ends now, between two epochs, or None."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -68,7 +81,8 @@ def reached(budgets: Budgets, records: Sequence[TrialRecord], epochs_of: Callabl
     begun = f"{len(own)} of {budgets.trials} trials"
     if budgets.target is not None:
         sign = direction(budgets.metric)
-        leader = best(records, budgets.metric)
+        settled = [r for r in records if not r.repeats or r.state == "complete"]  # others' means may still fall
+        leader = best(settled, budgets.metric)
         if leader is not None and leader.value is not None and sign * leader.value >= sign * budgets.target:
             reach = f"trial {leader.number} came to {fmt.metric(budgets.metric, leader.value)}"
             return Ended("target", f"{reach} (target {fmt.metric(budgets.metric, budgets.target)}) in {begun}")

@@ -3,13 +3,17 @@
 A setting that was chosen for its scores under some seeds has been lucky with them, the more so the more settings there
 were (Eimer, Lindauer and Raileanu 2023, arXiv 2306.01324). The confirmation is a small sweep of its own: the winner's
 settings, and a grid over new seeds. A seed that was searched is one of the search's, too, and replaced.
+
+The setting was lucky with the rows of valid, too, and so is each of its trials, which keeps the epoch that is best
+there. So the trials are scored on blend, which no trial is chosen by (see confirming.py). Where that is not possible
+they stand with their scores on valid: then the luck of seeds is removed, and that of rows is not.
 """
 
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from scipy.special import stdtrit
 
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 
 FEWEST = 3  # new seeds
 PREFIX = "confirmation-"
+ON_BLEND = "on_blend"  # the attribute of one of its trials: the first objective on blend
+Rows = Literal["blend", "valid", "episodes"]
 
 
 def sweep_name(winner: int) -> str:
@@ -84,32 +90,53 @@ def search_of(search: "Search") -> "Search":
 
 @dataclass(frozen=True)
 class Confirmation:
-    """What the winner's settings came to with new seeds; ``low`` and ``high`` are its mean's 95% interval."""
+    """What the winner's settings came to with new seeds; ``low`` and ``high`` are its mean's 95% interval, as far as
+    seeds go: all values are of the same rows."""
 
     trial: int
     metric: str
-    searched: float  # the value that it won with
+    searched: float  # the value that it won with, on valid
     values: tuple[float, ...]  # of the confirmation's trials that are complete
     mean: float
     low: float | None  # None where there are not two of them
     high: float | None
+    rows: Rows = "valid"  # what the values are of
+    on_valid: float | None = None  # the mean on valid, where the values are of blend
 
     @staticmethod
-    def of(winner: "TrialRecord", records: Sequence["TrialRecord"], metric: str) -> "Confirmation | None":
-        """None while nothing is known. The interval is Student's, mean ± t·s/√n."""
-        values = tuple(r.value for r in records if r.state == "complete" and r.value is not None)
-        if not values or winner.value is None:
+    def of(
+        winner: "TrialRecord", records: Sequence["TrialRecord"], metric: str, *, played: bool = False
+    ) -> "Confirmation | None":
+        """None while nothing is known. The interval is Student's, mean ± t·s/√n. ``played``: in an environment."""
+        done = [r for r in records if r.state == "complete" and r.value is not None]
+        if not done or winner.value is None:
             return None
-        mean = statistics.fmean(values)
-        if len(values) < 2:
-            return Confirmation(winner.number, metric, winner.value, values, mean, None, None)
-        half = float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / math.sqrt(len(values))
-        return Confirmation(winner.number, metric, winner.value, values, mean, mean - half, mean + half)
+        searched_on = tuple(r.value for r in done if r.value is not None)
+        values, on_valid = searched_on, None
+        rows: Rows = "episodes" if played else "valid"
+        if all(ON_BLEND in r.attributes for r in done):
+            values, rows = tuple(float(r.attributes[ON_BLEND]) for r in done), "blend"
+            on_valid = statistics.fmean(searched_on)
+        mean, low, high = statistics.fmean(values), None, None
+        if len(values) > 1:
+            half = float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / math.sqrt(len(values))
+            low, high = mean - half, mean + half
+        return Confirmation(winner.number, metric, winner.value, values, mean, low, high, rows, on_valid)
+
+    @property
+    def removes(self) -> str:
+        """Which luck of the winner's it leaves out, in words."""
+        if self.rows == "blend":
+            return "blend, without the search's luck of seeds and of rows"
+        return f"the {'episodes' if self.rows == 'episodes' else 'rows'} that the search used: luck of seeds only"
 
     def figures(self) -> dict[str, float]:
-        """As metrics of the whole run."""
+        """As metrics of the whole run: ``confirmed_blend_reward``, ``confirmed_valid_reward``, in an environment
+        ``confirmed_reward``; each with the ends of its interval."""
+        part = "" if self.rows == "episodes" else f"{self.rows}_"
         found = {"": self.mean, "_low": self.low, "_high": self.high}
-        return {f"confirmed_{self.metric}{end}": value for end, value in found.items() if value is not None}
+        named = {f"confirmed_{part}{self.metric}{end}": value for end, value in found.items() if value is not None}
+        return named if self.on_valid is None else {**named, f"confirmed_valid_{self.metric}": self.on_valid}
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "values": list(self.values)}

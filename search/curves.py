@@ -8,7 +8,8 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Mapping, Sequence
 
 Curves = Mapping[int, Sequence[float]]
-"""By trial number the values after each epoch so far; more is better. Failed trials have none."""
+"""By trial number the values after each epoch of the first repetition or fold so far; more is better. Failed trials
+have none."""
 
 
 class SortedCurves(dict[int, list[float]]):

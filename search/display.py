@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, TextIO, cast
 
 from sweepstack.search import format as fmt
 from sweepstack.search.leaderboard import best, ranked
-from sweepstack.search.progress import Progress, Stage
+from sweepstack.search.progress import Progress, Stage, Standing
 from sweepstack.search.stream import Stream
 from sweepstack.search.tables import TrialTable, labelled
 from sweepstack.search.task_words import reading_words, writing_words
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from sweepstack.search.study import Study
     from sweepstack.search.trial_record import TrialRecord
 
-BAR = 24  # columns of the progress bar
+BAR, LEAST_BAR = 24, 4  # columns of a progress bar
+WORDS = 64  # columns for what stands beside that of a stage
 TOP = 20  # rows of the leaderboard that are printed; leaderboard.csv has them all
 REASONS = 3  # failed trials whose reason is printed in full
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -104,9 +105,9 @@ class Display:
                 self._print(heading)
             self._print(row)
 
-    def ensemble(self, value: float) -> None:
-        """What the best ensemble of the trials so far reaches."""
-        self._progress.put_ensemble(value)
+    def standing(self, standing: Standing) -> None:
+        """What the best ensemble of the trials so far reaches, and the best trial."""
+        self._progress.put_standing(standing)
 
     def note(self, text: str) -> None:
         """A line that stays: something that the user should know."""
@@ -187,15 +188,19 @@ class Display:
         time_left = f"{fmt.duration(self._progress.seconds)} so far" if left is None else fmt.remaining(left)
         if left == 0:
             time_left = fmt.duration(self._progress.seconds)
+        width = self._stream.size()[0]
+        words = f"{self._progress.summary()} · {time_left}"
+        if len(words) + LEAST_BAR + 3 > width:
+            words = f"{self._progress.summary(short=True)} · {time_left}"
         line = _text(" ")
-        line.append_text(_bar(self._progress.share(), self._stream.size()[0]))
-        line.append(f"  {self._progress.summary()} · {time_left}")
+        line.append_text(_bar(self._progress.share(), width - len(words) - 3))
+        line.append(f"  {words}")
         return line
 
     def _stage_line(self, stage: Stage) -> "Text":
         line = _text(" ")
         if stage.total:
-            line.append_text(_bar(stage.done / stage.total, self._stream.size()[0]))
+            line.append_text(_bar(stage.done / stage.total, self._stream.size()[0] - WORDS))
             line.append(f"  {stage.name} · {stage.done}/{stage.total}")
         else:
             line.append(SPINNER[int(self._progress.seconds * 4) % len(SPINNER)], "cyan")
@@ -254,8 +259,8 @@ def _text(text: str, style: str = "") -> "Text":
     return Text(text, style, no_wrap=True)
 
 
-def _bar(share: float, width: int) -> "Text":
-    room = max(min(BAR, width - 64), 6)  # the words beside it matter more
+def _bar(share: float, room: int) -> "Text":
+    room = max(min(BAR, room), LEAST_BAR)  # the words beside it matter more
     halves = int(share * 2 * room)
     full, half = divmod(halves, 2)
     bar = _text("━" * full + "╸" * half, "green")

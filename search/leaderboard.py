@@ -61,6 +61,41 @@ def _at_best(record: "TrialRecord") -> dict[str, list[float]]:
     return {name: [report[name] for report in found if name in report] for name in names}
 
 
+def best_so_far(record: "TrialRecord", metrics: Sequence[str]) -> dict[int, dict[str, float]]:
+    """What a leaderboard would have said after each epoch, as ``best_<metric>`` and ``best_epoch``, by epoch, where it
+    has changed. The last one is what it says of the trial now. ``metrics``: the first is what trials are ranked by.
+
+    As in :func:`trial_record.record_of` these are means over the repetitions that are finished, or the values of the
+    first until it is; of a fold the last epoch counts.
+    """
+    if not record.reports:
+        return {}
+    sign, folds = direction(metrics[0]), "fold" in record.reports[-1]
+
+    def value(epoch: int) -> float:
+        return sign * record.reports[epoch - 1][metrics[0]]
+
+    found: dict[int, dict[str, float]] = {}
+    ended: tuple[int, ...] = ()  # the best epochs of the repetitions before the one at work
+    before: tuple[int, ...] = ()
+    place, begin, length, best = 0.0, 1, 0, 1
+    for epoch, report in enumerate(record.reports, start=1):
+        at = report.get("fold", report.get("repetition", 0.0))
+        if at != place:
+            if epoch > 1:
+                ended, length = (*ended, best), length or epoch - begin
+            place, begin, best = at, epoch, epoch
+        if folds or value(epoch) > value(best):
+            best = epoch
+        counting = (*ended, best) if not ended or epoch - begin + 1 == length else ended
+        if counting != before:
+            known = [record.reports[each - 1] for each in counting]
+            means = {f"best_{name}": statistics.fmean(r[name] for r in known) for name in metrics if name in known[0]}
+            found[epoch] = {**means, "best_epoch": float(counting[-1] if folds else max(counting, key=value))}
+        before = counting
+    return found
+
+
 def seconds(record: "TrialRecord") -> float | None:
     """Seconds of work, over all sessions that a trial needed; without them, from its start to its end."""
     worked = [report["seconds"] for report in record.reports if "seconds" in report]
@@ -131,10 +166,11 @@ def leaderboard(
     """One row a trial and one a company member, best first by ``metric``.
 
     Columns: number (nullable integer), name, role (trial, baseline, control), state, one for each searched path, the
-    epochs reported and the best of them, the valid ``metrics`` there, seconds, rung, reason. With several ``seeds``
-    (asked for) the metrics are means, behind each stands its standard deviation as ``<metric>_sd``, and ``seeds`` says
-    over how many; under folds their column is named so by ``part``. ``pareto`` are the numbers of the trials on the
-    front, where there is one.
+    epochs reported and the best of them, the valid ``metrics`` there, seconds, rung, reason (of a failure, or of being
+    cut short). With several ``seeds`` (asked for) the metrics are means over those that are finished, behind each
+    stands its standard deviation as ``<metric>_sd``, and ``seeds`` says over how many: 0 where the first was cut, and
+    the metrics are what it had come to. Under folds their column is named so by ``part``. ``pareto`` are the numbers of
+    the trials on the front, where there is one.
     """
     import pandas as pd
 
@@ -157,7 +193,7 @@ def leaderboard(
             best_epoch=r.best_epoch,
             seconds=seconds(r),
             rung=r.rung,
-            reason=r.reason,
+            reason=r.reason or _cut_words(r, seeds),
             **{part: r.seeds},
         )
         for r in ranked(records, metric)
@@ -179,6 +215,11 @@ def leaderboard(
         columns.insert(columns.index("epochs"), "pareto")
     frame = pd.DataFrame(rows, columns=columns)
     return frame.astype({**dict.fromkeys(numbers, "Int64"), **dict.fromkeys([*shown, "seconds"], "float64")})
+
+
+def _cut_words(record: "TrialRecord", seeds: int) -> str | None:
+    short = record.state == "pruned" or (record.state == "complete" and record.seeds < seeds)
+    return f"ended {record.cut}" if short and record.cut else None
 
 
 def write_leaderboard(path: Path, frame: "pd.DataFrame") -> None:

@@ -1,10 +1,12 @@
 """The ensemble of the trials so far by its blend score, while the search goes on: for the screen and ``status`` alone.
 
-Nothing that searches sees it, as blend is not for choosing trials. The ledger holds its picks, so that a run which goes
-on needs the predictions of these members alone.
+Nothing that searches sees it, as blend is not for choosing trials. The best trial by valid stands beside it with its
+score on the same rows. The ledger holds the picks, so that a run which goes on needs the predictions of these members
+and of that trial alone.
 """
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,22 +16,24 @@ from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.store import found
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import Dataset
-from sweepstack.models.predictions import Ints, Predictions
+from sweepstack.models.predictions import DIRECTION, Ints, Predictions
 from sweepstack.search.folder import RunFolder
+from sweepstack.search.leaderboard import best
+from sweepstack.search.progress import Standing
 
 if TYPE_CHECKING:
     from sweepstack.search.ledger import Ledger
     from sweepstack.search.study import Study
     from sweepstack.search.trial_record import TrialRecord
 
-LIVE = "live_ensemble"  # the attribute that holds score and picks
+LIVE = "live_ensemble"  # the attribute that holds a Standing and the picks behind it
 FEWEST = 10  # rows of blend below which a score would say nothing
 LINEAR = "linear"
 
 
 class LiveEnsemble:
     """``folder_of`` gives a trial's folder; ``linear`` is that of the baseline, where it may be a member; ``show`` is
-    called with each new score."""
+    called with each new standing."""
 
     @classmethod
     def of(
@@ -38,7 +42,7 @@ class LiveEnsemble:
         dataset: Dataset | None,
         ledger: "Ledger",
         folder: RunFolder,
-        show: Callable[[float], None],
+        show: Callable[[Standing], None],
     ) -> "LiveEnsemble | None":
         """Of a run; None where its trials are no members."""
         library = study.ensembles.library
@@ -55,7 +59,7 @@ class LiveEnsemble:
         objective: Objective,
         folder_of: "Callable[[TrialRecord], Path]",
         linear: Path | None,
-        show: Callable[[float], None],
+        show: Callable[[Standing], None],
         seed: int = 0,
     ) -> None:
         self._ledger, self._dataset, self._objective = ledger, dataset, objective
@@ -63,6 +67,8 @@ class LiveEnsemble:
         self._part = dataset.part_for("blend")
         self._states = ("complete",) if dataset.folds else ("complete", "pruned")
         self._selection: LiveSelection | None = None
+        self._leader: TrialRecord | None = None  # of the trials that have ended, by valid
+        self._leader_score: float | None = None
 
     def resume(self, records: "list[TrialRecord]") -> None:
         """Goes on from what an earlier session had come to, or begins anew where its members are gone."""
@@ -80,23 +86,45 @@ class LiveEnsemble:
         selection = self._begun(next(iter(members.values())))
         if LINEAR in members:
             self._linear = None
-        self._show(selection.resume(stored["picks"], members))
+        leader = best((r for r in records if r.state in self._states), self._objective.metric)
+        said = None if leader is None else self._said(self._folder_of(leader))
+        if leader is not None and said is not None:
+            self._put_leader(leader, said)
+        selection.resume(stored["picks"], members)
+        self._show(self._standing(selection))
 
     def ended(self, record: "TrialRecord") -> None:
         """A trial has just ended, and may be a member."""
         if record.state not in self._states or len(self._dataset.parts[self._part].labels) < FEWEST:
             return
-        news = [(f"trial-{record.number}", self._said(self._folder_of(record)))]
+        own = self._said(self._folder_of(record))
+        if own is not None:
+            self._put_leader(record, own)
+        news = [(f"trial-{record.number}", own)]
         if self._linear is not None and (self._linear / "result.json").exists():
             news.append((LINEAR, self._said(self._linear)))
             self._linear = None
-        score = None
         for name, said in news:
             if said is not None:
-                score = self._begun(said).add(name, said)
-        if score is not None and self._selection is not None:
-            self._ledger.set_attribute(LIVE, {"score": score, "picks": self._selection.picks})
-            self._show(score)
+                self._begun(said).add(name, said)
+        if self._selection is not None and any(said is not None for _, said in news):
+            standing = self._standing(self._selection)
+            self._ledger.set_attribute(LIVE, {**asdict(standing), "picks": self._selection.picks})
+            self._show(standing)
+
+    def _put_leader(self, record: "TrialRecord", said: Predictions) -> None:
+        """Takes a trial that has ended for the best one, if it is."""
+        known = [record] if self._leader is None else [self._leader, record]
+        metric = self._objective.metric
+        if best(known, metric) is record:
+            score = DIRECTION[metric] * self._objective.score(said, self._dataset.parts[self._part].labels)
+            self._leader, self._leader_score = record, score
+
+    def _standing(self, selection: LiveSelection) -> Standing:
+        assert selection.score is not None
+        names = sorted({name for picks in selection.picks for name in picks})
+        number = None if self._leader is None else self._leader.number
+        return Standing(self._part, selection.score, tuple(names), number, self._leader_score)
 
     def _begun(self, said: Predictions) -> LiveSelection:
         if self._selection is None:

@@ -11,7 +11,7 @@ from typing import Any
 from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.optimism import Optimism
 from sweepstack.search.confirmation import Confirmation, is_confirmation
-from sweepstack.search.leaderboard import with_spreads
+from sweepstack.search.leaderboard import best_so_far, with_spreads
 from sweepstack.search.ledger import MAIN
 from sweepstack.search.study import Study
 from sweepstack.search.tracking_mirror import RunState, Status
@@ -53,8 +53,12 @@ def parent_state(
     )
 
 
-def trial_state(record: TrialRecord, folder: Path, *, interrupted: bool = False) -> RunState:
-    """``interrupted``: the driver stops while the trial runs; the run goes on with the next session."""
+def trial_state(
+    record: TrialRecord, folder: Path, metrics: Sequence[str] = ("reward",), *, interrupted: bool = False
+) -> RunState:
+    """``metrics``: the leaderboard's, first what it ranks by; the run has each as ``best_<metric>``, too, with the
+    leaderboard's value. ``interrupted``: the driver stops while the trial runs; the run goes on with the next session.
+    """
     statuses: dict[str, Status] = {
         "complete": "finished",
         "pruned": "finished",
@@ -77,7 +81,7 @@ def trial_state(record: TrialRecord, folder: Path, *, interrupted: bool = False)
         key=f"{record.sweep}-{record.number}",
         name=f"{'trial' if record.sweep == 'trials' else record.sweep} {record.number}",
         params=record.settings,
-        metrics=_history(record),
+        metrics=_history(record, metrics),
         tags=tags,
         status=status,
         started=record.started,
@@ -91,16 +95,20 @@ def role_of(sweep: str) -> str:
     return "confirmation" if is_confirmation(sweep) else "control"
 
 
-def _history(record: TrialRecord) -> tuple[tuple[int, dict[str, float]], ...]:
-    """The metrics of each epoch; where repetitions race, those of each under its own name (``seed_1/reward``), and at
-    the end, under the plain ones, means and spreads, which MLflow then shows in one row."""
-    if not any(REPETITION in report for report in record.reports):
-        return tuple(enumerate(record.reports, start=1))
+def _history(record: TrialRecord, metrics: Sequence[str]) -> tuple[tuple[int, dict[str, float]], ...]:
+    """The metrics of each epoch, and what the leaderboard says of the trial since then where that has changed: MLflow's
+    table shows the last value of a metric, which of ``best_reward`` is that of the leaderboard.
+
+    Where repetitions race, the metrics of each stand under its own name (``seed_1/reward``), and at the end, under the
+    plain ones, means and spreads, which MLflow then shows in one row.
+    """
+    best = best_so_far(record, metrics)
     points: list[tuple[int, dict[str, float]]] = []
     for epoch, report in enumerate(record.reports, start=1):
-        prefix = f"seed_{report[REPETITION] - 1:.0f}/"
-        points.append((epoch, {prefix + name: value for name, value in report.items() if name != REPETITION}))
-    if record.has_ended:
+        prefix = f"seed_{report[REPETITION] - 1:.0f}/" if REPETITION in report else ""
+        own = {prefix + name: value for name, value in report.items() if name != REPETITION}
+        points.append((epoch, {**own, **best.get(epoch, {})}))
+    if record.has_ended and any(REPETITION in report for report in record.reports):
         points.append((len(record.reports) + 1, _means(record)))
     return tuple(points)
 
@@ -119,8 +127,11 @@ def member_state(
     params: Mapping[str, Any],
     seconds: float,
 ) -> RunState:
-    """A run for what is trained in one go: the linear baseline, a refit. ``reports``: valid metrics by epoch."""
+    """A run for what is trained in one go: the linear baseline, a refit. ``reports``: valid metrics by epoch. The
+    baseline stands on the leaderboard, and has what stands there as ``best_<metric>``, as trials have."""
     now = time.time()
+    if role == "baseline":
+        reports = [{**report, **{f"best_{name}": value for name, value in report.items()}} for report in reports]
     return RunState(
         key=key,
         name=name,

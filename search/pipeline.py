@@ -23,6 +23,7 @@ from sweepstack.search import ensembling
 from sweepstack.search.combining import LINEAR, adopted, on_record, sources, study_of
 from sweepstack.search.company import control_settings, fit_linear, fit_memory
 from sweepstack.search.confirmation import with_start
+from sweepstack.search.confirming import score_on_blend
 from sweepstack.search.executor import Job, run_sweeps
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import best, write_leaderboard
@@ -216,13 +217,14 @@ def _run(session: Session, jobs: Jobs, seeds: int, *, confirms: bool = False) ->
 
 
 def _confirm(session: Session) -> None:
-    """Where seeds raced, the winner is trained with others."""
+    """Where seeds raced, the winner is trained with others, and these are scored on blend."""
     winner = best(session.trials.trials(), session.study.search.objective)
     if session.study.search.seeds == 1 or winner is None:
         return
     settings = session.settings.with_values(winner.settings)
-    folder = partial(session.folder.confirmation, winner.number)
-    _run(session, [(session.confirm(winner), settings, folder)], seeds=1, confirms=True)
+    folder, sweep = partial(session.folder.confirmation, winner.number), session.confirm(winner)
+    _run(session, [(sweep, settings, folder)], seeds=1, confirms=True)
+    score_on_blend(session, sweep)
 
 
 def _begin_baseline(session: Session) -> Task | None:

@@ -5,9 +5,9 @@ Thread-safe: trials are reported by the ledger's thread, stages by the pipeline'
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sweepstack.search import format as fmt
 from sweepstack.search.confirmation import is_confirmation
@@ -17,6 +17,41 @@ if TYPE_CHECKING:
     from sweepstack.search.trial_record import TrialRecord
 
 SWEEP = "trials"  # the sweep whose trials count; the supervised control's own is shown as a stage
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The best ensemble so far and the best trial, on the same rows, while the search goes on."""
+
+    rows: str  # the part of the data: blend, or out_of_fold
+    score: float  # of what is chosen from the trials and the baseline so far
+    members: tuple[str, ...]  # that have a share in it; one alone is no ensemble
+    trial: int | None = None  # the best trial by valid
+    trial_score: float | None = None  # its own on these rows
+
+    @staticmethod
+    def from_json(stored: Mapping[str, Any] | None) -> "Standing | None":
+        """None also where an earlier version has left it."""
+        if stored is None or "members" not in stored:
+            return None
+        fields = {name: stored[name] for name in ("rows", "score", "trial", "trial_score")}
+        return Standing(members=tuple(stored["members"]), **fields)
+
+    def words(self, metric: str, *, short: bool = False) -> str:
+        """``best .915 (trial 7) · ensemble .925 (both on blend, 5 members)``, ``… · linear .926 (both on blend)``;
+        ``short``: ``blend: best .915 (trial 7) · ensemble .925``."""
+        pieces = []
+        if self.trial is not None:
+            pieces.append(f"best {fmt.metric(metric, self.trial_score)} (trial {self.trial})")
+        if self.members != (f"trial-{self.trial}",):
+            name = "ensemble" if len(self.members) > 1 else self.members[0].replace("trial-", "trial ")
+            pieces.append(f"{name} {fmt.metric(metric, self.score)}")
+        rows = self.rows.replace("_", " ")
+        if short:
+            return f"{rows}: {' · '.join(pieces)}"
+        on = f"{'both ' * (len(pieces) > 1)}{'on ' * (rows == 'blend')}{rows}"
+        several = f", {len(self.members)} members" if len(self.members) > 1 else ""
+        return f"{' · '.join(pieces)} ({on}{several})"
 
 
 @dataclass(frozen=True)
@@ -45,7 +80,7 @@ class Progress:
         self._lock = threading.RLock()
         self._records: dict[tuple[str, int], TrialRecord] = {}
         self._stages: dict[str, Stage] = {}
-        self._ensemble: float | None = None
+        self._standing: Standing | None = None
         self._began: tuple[float, float] | None = None  # when this session's first trial was heard of, the work by then
         self._ended_here = 0
         self._started = clock()
@@ -74,9 +109,9 @@ class Progress:
             self._ended_here += ended
             return ended
 
-    def put_ensemble(self, value: float) -> None:
+    def put_standing(self, standing: Standing) -> None:
         with self._lock:
-            self._ensemble = value
+            self._standing = standing
 
     def put_stage(self, name: str, done: int, total: int) -> bool:
         """Returns whether the stage is new; it goes when all of it is done."""
@@ -130,13 +165,14 @@ class Progress:
             return 0.0
         return (self.total - work) * (self._clock() - began) / max(work - work_then, 1e-9)
 
-    def summary(self) -> str:
-        """``9/16 trials · best .895 (trial 7) · ensemble .915``."""
+    def summary(self, *, short: bool = False) -> str:
+        """``9/16 trials · best .895 (trial 7)``, by valid, and where an ensemble stands beside it, both on its rows:
+        ``9/16 trials · best .891 (trial 7) · ensemble .915 (both on blend, 5 members)``."""
         trials = self.trials()
-        pieces = [f"{sum(r.has_ended for r in trials)}/{self.total} trials"]
+        done = f"{sum(r.has_ended for r in trials)}/{self.total} trials"
+        if self._standing is not None:
+            return f"{done} · {self._standing.words(self.metric, short=short)}"
         leader = best(trials, self.metric)
-        if leader is not None:
-            pieces.append(f"best {fmt.metric(self.metric, leader.value)} (trial {leader.number})")
-        if self._ensemble is not None:
-            pieces.append(f"ensemble {fmt.metric(self.metric, self._ensemble)}")
-        return " · ".join(pieces)
+        if leader is None:
+            return done
+        return f"{done} · best {fmt.metric(self.metric, leader.value)} (trial {leader.number})"

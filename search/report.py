@@ -202,7 +202,8 @@ def tiles(contents: Contents) -> list[tuple[str, str, str]]:
         found.append((f"{part} {name}, best trial", fmt.metric(metric, at.get(metric)), f"trial {results.best.number}"))
     if results.confirmed is not None:
         won = f"{fmt.metric(metric, results.confirmed.searched)} in the search"
-        found.append((f"{part} {name}, new seeds", fmt.metric(metric, results.confirmed.mean), won))
+        rows = results.confirmed.rows if part == "valid" else part
+        found.append((f"{rows} {name}, new seeds", fmt.metric(metric, results.confirmed.mean), won))
     ended = sum(r.has_ended for r in contents.records)
     found.append(("trials", str(ended), f"of {results.study.search.trials}"))
     return found

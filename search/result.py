@@ -1,7 +1,7 @@
 """A run folder as a reader sees it, while it works and when it is done: leaderboard, ensembles, status, report."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import Company, best, control, front, leaderboard
 from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.live_ensemble import LIVE
+from sweepstack.search.progress import Standing
 from sweepstack.search.record import SCORINGS, Built, card, read_built
 from sweepstack.search.remarks import ENDED, remarks
 from sweepstack.search.report import Contents, write_report
@@ -107,9 +108,8 @@ class Result:
         """What the best trial came to with seeds that the search never used, once it is known."""
         if self.best is None:
             return None
-        return Confirmation.of(
-            self.best, self.ledger.records(sweep_name(self.best.number)), self.study.search.objective
-        )
+        records, played = self.ledger.records(sweep_name(self.best.number)), self.study.environment is not None
+        return Confirmation.of(self.best, records, self.study.search.objective, played=played)
 
     @cached_property
     def company(self) -> list[Company]:
@@ -174,6 +174,7 @@ class Result:
         states = Counter(record.state for record in self.trials)
         metric = self.study.search.objective
         rows = self.built.choice.rows if self.has_ensembles else ()
+        standing = Standing.from_json(self.ledger.attribute(LIVE))
         return {
             "name": self.study.name,
             "task": self.study.task,
@@ -185,7 +186,7 @@ class Result:
             "best": None if self.best is None else {"trial": self.best.number, metric: self.best.value},
             "pareto": [{"trial": record.number, **record.objectives} for record in self.front],
             "confirmation": None if self.confirmed is None else self.confirmed.to_json(),
-            "live_ensemble": (self.ledger.attribute(LIVE) or {}).get("score"),
+            "live_ensemble": None if standing is None else {**asdict(standing), "members": list(standing.members)},
             "company": {each.name: dict(each.valid).get(metric) for each in self.company},
             "ensembles": {r.name: r.blend[metric] for r in rows if metric in r.blend},  # a refit has learned blend
             "checkpoint": None if self.best is None else str(self.folder.of(self.best) / "checkpoint"),

@@ -219,7 +219,7 @@ class Session(HoldsTexts):
         search = self.study.search
         points, notes = list(search.start), []
         if search.start_from is not None:
-            others, note = best_points(Path(search.start_from), search.objective, self.space)
+            others, note = best_points(Path(search.start_from), search.objectives, self.space)
             points += others
             notes.append(note)
         return {"points": points, "notes": notes}
@@ -337,7 +337,7 @@ class Session(HoldsTexts):
             self.keep_within_bounds()
             self.display.adopt([*self.trials.trials(), *self.control_records()])
             labelled = texts if isinstance(texts, Dataset) else None
-            self._live = LiveEnsemble.of(self.study, labelled, self.ledger, self.folder, self.display.ensemble)
+            self._live = LiveEnsemble.of(self.study, labelled, self.ledger, self.folder, self.display.standing)
             if self._live is not None:
                 self._live.resume(self.trials.trials())
             for note in self.notes:

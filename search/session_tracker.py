@@ -37,7 +37,9 @@ class SessionTracker:
     def trial(self, record: TrialRecord, *, interrupted: bool = False) -> None:
         if record.state == "waiting":  # its run begins with it
             return
-        self.put(trial_state(record, self._folder.of(record), interrupted=interrupted))
+        objective = self._study.search.objective
+        metrics = [objective, *(name for name in self._study.metrics if name != objective)]
+        self.put(trial_state(record, self._folder.of(record), metrics, interrupted=interrupted))
 
     def close(self, trials: Sequence[TrialRecord], confirmed: Sweep | None, *, good: bool) -> bool:
         """Says how the run ended; whether MLflow has taken everything. ``trials`` are those of the search."""
@@ -51,7 +53,8 @@ class SessionTracker:
         leader = best(trials, search.objective)
         worth = None
         if leader is not None and confirmed is not None:
-            worth = Confirmation.of(leader, confirmed.trials(), search.objective)
+            played = self._study.environment is not None
+            worth = Confirmation.of(leader, confirmed.trials(), search.objective, played=played)
         pareto = front(trials, search.objectives) if len(search.objectives) > 1 else ()
         self.put(parent_state(self._study, status, self._began, leader, worth, pareto))
         return self._started.close(PATIENCE[good])

@@ -9,6 +9,7 @@ less and less (as in prior-guided search, Hvarfner et al. 2022, arXiv 2204.11051
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from sweepstack.models.errors import StudyError
-from sweepstack.models.metric_directions import direction
 from sweepstack.models.seeds import derive_seed
 from sweepstack.search.axes import SpaceError
+from sweepstack.search.leaderboard import best_metrics, front, ranked, seconds
+from sweepstack.search.objectives import SECONDS
 from sweepstack.search.space import Space
-from sweepstack.search.trial_record import BY_HAND
+from sweepstack.search.trial_record import BY_HAND, TrialRecord
 
 PATIENCE = 6  # trials after which a prior is heard half the time
 TAKEN_OVER = 3  # points of another study
@@ -86,9 +88,13 @@ def with_beginning(sampler: BaseSampler, space: Space, points: Sequence[Mapping[
     return Beginning(sampler, space, named, seed)
 
 
-def best_points(folder: Path, metric: str, space: Space) -> tuple[list[dict[str, Any]], str]:
-    """The settings of the best TAKEN_OVER trials of the run in ``folder`` by ``metric``, as far as ``space`` holds
-    them, best first, and a line for the user; raises StudyError where there is no such run or nothing to begin with."""
+def best_points(folder: Path, objectives: Sequence[str], space: Space) -> tuple[list[dict[str, Any]], str]:
+    """The settings of the best TAKEN_OVER trials of the run in ``folder``, as far as ``space`` holds them, best first,
+    and a line for the user; raises StudyError where there is no such run or nothing to begin with.
+
+    Trials stand in the order of a leaderboard by the first of ``objectives``; of several, those on their Pareto front
+    before the others.
+    """
     from sweepstack.search.folder import RunFolder
     from sweepstack.search.ledger import MAIN, Ledger
 
@@ -97,15 +103,15 @@ def best_points(folder: Path, metric: str, space: Space) -> tuple[list[dict[str,
         raise StudyError(f"search.start_from: {folder} is not the folder of a run; name one, or leave it out")
     with Ledger.open(run.ledger, writable=False) as ledger:
         records = [record for record in ledger.records(MAIN) if record.state in ("complete", "pruned")]
-    scored = [
-        (max(direction(metric) * report[metric] for report in record.reports), record)
-        for record in records
-        if record.reports and all(metric in report for report in record.reports)
-    ]
-    scored.sort(key=lambda pair: (-pair[0], pair[1].number))
+    measured = [(record, found) for record in records if (found := _at_best(record, objectives)) is not None]
+    scored = [replace(record, value=found[objectives[0]], objectives=found) for record, found in measured]
+    order = ranked(scored, objectives[0])
+    if len(objectives) > 1:
+        among = front(scored, objectives)
+        order = sorted(order, key=lambda r: among.index(r.number) if r.number in among else len(among))
     points: list[dict[str, Any]] = []
     numbers: list[str] = []
-    for _, record in scored:
+    for record in order:
         point = held(record.settings, space)
         if point and point not in points:
             points.append(point)
@@ -114,9 +120,19 @@ def best_points(folder: Path, metric: str, space: Space) -> tuple[list[dict[str,
             break
     if not points:
         raise StudyError(
-            f"search.start_from: no trial of {folder} has {metric} and a setting that this study searches; leave it out"
+            f"search.start_from: no trial of {folder} has {' and '.join(objectives)} and a setting that this study "
+            "searches; leave it out"
         )
     return points, f"begins with the best of {folder.name}: trial{'s' * (len(numbers) > 1)} {', '.join(numbers)}"
+
+
+def _at_best(record: TrialRecord, objectives: Sequence[str]) -> dict[str, float] | None:
+    """The objectives as a leaderboard has them, by this study's names, which need not be those of the trial's own run;
+    None where it lacks one."""
+    known = best_metrics(record)
+    if SECONDS in known:  # of a whole repetition, as objectives.py has it
+        known[SECONDS] = record.objectives.get(SECONDS, (seconds(record) or 0.0) / max(1, record.seeds))
+    return {name: known[name] for name in objectives} if all(name in known for name in objectives) else None
 
 
 def held(settings: Mapping[str, Any], space: Space) -> dict[str, Any]:

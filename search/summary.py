@@ -11,6 +11,7 @@ from sweepstack.models.task_settings import is_environment
 from sweepstack.search import format as fmt
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import best_metrics
+from sweepstack.search.progress import Standing
 from sweepstack.search.stream import Stream
 from sweepstack.search.tables import Column, fit, labelled, line
 
@@ -93,9 +94,9 @@ def print_status(status: Mapping[str, Any], stream: TextIO) -> None:
         lines += labelled("Best trial", [text], width)
         if is_environment(status["task"]):
             lines += labelled("Checkpoint", [shown_path(Path(status["checkpoint"]))], width)
-    if status.get("live_ensemble") is not None and not status["ensembles"]:
-        text = f"blend {name} {fmt.metric(metric, status['live_ensemble'])} of the trials so far together"
-        lines += labelled("Ensemble", [text], width)
+    standing = Standing.from_json(status.get("live_ensemble"))
+    if standing is not None and not status["ensembles"]:
+        lines += labelled("So far", [f"{name}: {standing.words(metric)}"], width)
     for label, part, found in (("Company", "valid", status["company"]), ("Ensembles", "blend", status["ensembles"])):
         if found:
             values = [f"{who} {fmt.metric(metric, value)}" for who, value in found.items()]
@@ -161,14 +162,17 @@ def _best(results: Results, width: int) -> list[str]:
 
 
 def confirmation_words(confirmed: "Confirmation") -> list[str]:
-    """``reward .885 [.880, .890] on 3 new seeds``, and what it won with."""
+    """``reward .885 [.880, .890] on 3 new seeds, on blend``, what that leaves out, and what it won with."""
     name, mean = fmt.metric_name(confirmed.metric), fmt.metric(confirmed.metric, confirmed.mean)
     interval = ""
     if confirmed.low is not None and confirmed.high is not None:
         low, high = (fmt.metric(confirmed.metric, end) for end in (confirmed.low, confirmed.high))
         interval = f" [{low}, {high}]"
     new = f"{len(confirmed.values)} new seed{'s' * (len(confirmed.values) != 1)}"
-    return [f"{name} {mean}{interval} on {new}", f"({fmt.metric(confirmed.metric, confirmed.searched)} in the search)"]
+    searched = f"{fmt.metric(confirmed.metric, confirmed.searched)} in the search"
+    if confirmed.on_valid is not None:
+        searched += f", {fmt.metric(confirmed.metric, confirmed.on_valid)} with the new seeds, on valid"
+    return [f"{name} {mean}{interval} on {new}, on {confirmed.removes}", f"({searched})"]
 
 
 def front_words(results: Results) -> list[str]:

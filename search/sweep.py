@@ -12,13 +12,13 @@ Every step is one or a few appends in such an order that a kill between any two 
 import math
 from collections.abc import Callable
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sweepstack.models.metric_directions import direction
-from sweepstack.search.budgets import BY_HAND, FOR_EPOCHS, Budgets, Ended, asked_for, epochs_spent, reached
+from sweepstack.search.budgets import BY_HAND, FOR_EPOCHS, Budgets, Ended, Limits, asked_for, epochs_spent, reached
 from sweepstack.search.curves import SortedCurves
 from sweepstack.search.lineages import Lineages
 from sweepstack.search.pbt import population_of
@@ -32,16 +32,6 @@ from sweepstack.search.trial_record import CUT, FOLD, LATE, MAIN, REPETITION, Tr
 
 if TYPE_CHECKING:
     from sweepstack.search.ledger import Ledger
-
-
-class Limits(Protocol):
-    """What ends a sweep beside its own budgets."""
-
-    def ended(self, sweep: "Sweep") -> Ended | None: ...
-
-    def cut(self, sweep: "Sweep", record: TrialRecord) -> str | None:
-        """Why a running trial ends now, between two epochs, or None."""
-        ...
 
 
 class Sweep:
@@ -137,9 +127,9 @@ class Sweep:
 
     def complete(self, number: int) -> None:
         """Ends a trial that has done all its epochs with the objectives at its best one, of several repetitions with
-        their means over these."""
+        their means over those that are finished."""
         with self._lock:
-            found = self._record_of(self._frozen(number), whole=True).objectives
+            found = self._record_of(self._frozen(number)).objectives
             if not found:
                 raise ValueError(f"trial {number} cannot be complete: it has not reported yet")
             self._tell(number, TrialState.COMPLETE, [found[name] for name in self.objectives])
@@ -271,9 +261,9 @@ class Sweep:
             self._finished[trial.number] = record
         return record
 
-    def _record_of(self, trial: FrozenTrial, *, whole: bool = False) -> TrialRecord:
+    def _record_of(self, trial: FrozenTrial) -> TrialRecord:
         late = self._late.get(trial.number, {})
-        return record_of(self.name, trial, late, direction(self.metric) > 0, self.objectives, whole=whole)
+        return record_of(self.name, trial, late, direction(self.metric) > 0, self.objectives)
 
     def _judge(self, trial: FrozenTrial, epoch: int) -> Literal["continue", "stop"]:
         """The verdict after ``epoch``; one that was given stands, whatever other trials have reported since."""
@@ -294,7 +284,9 @@ class Sweep:
         return "stop"
 
     def _so_far(self) -> SortedCurves:
-        """The first objective after each epoch by trial number, more is better; of those that did not fail."""
+        """The first objective after each epoch of the first repetition by trial number, more is better; of those that
+        did not fail. Later repetitions are left out: a trial that is long is judged in its first one, while another
+        that is short may have come to its second."""
         sign = direction(self.metric)
         self._moving.update(range(len(self._curves), self._storage.get_n_trials(self._study_id)))
         for number in sorted(self._moving):
@@ -303,7 +295,8 @@ class Sweep:
             if trial.state == TrialState.FAIL:
                 self._curves.drop(number)
             else:
-                self._curves.extend(number, [sign * values[e] for e in range(known + 1, len(values) + 1)])
+                end = min(len(values), self._length(trial))
+                self._curves.extend(number, [sign * values[e] for e in range(known + 1, end + 1)])
             if trial.state.is_finished():
                 self._moving.discard(number)
         return self._curves
@@ -314,13 +307,9 @@ class Sweep:
         A trial that has lost is complete with the repetitions that it has; without all its folds it is pruned, as
         nobody knows what it would say of the other rows. Where nothing is stopped, every trial has all its folds.
         """
-        if self.folds > 1 and isinstance(self._stopper, NoStopper):
-            return "continue"
         goes_on = trial.user_attrs.get(f"raced:{repetition}")
         if goes_on is None:
-            rivals = [t for t in self._frozen_trials() if t.number != trial.number and t.state != TrialState.FAIL]
-            others = [scores for scores in map(self._scores, rivals) if scores]
-            goes_on = may_be_best(self._scores(trial), others, LEVEL if self.folds == 1 else FOLD_LEVEL)
+            goes_on = self._may_be_best(trial)
             self._storage.set_trial_user_attr(trial._trial_id, f"raced:{repetition}", goes_on)
         if goes_on:
             return "continue"
@@ -329,6 +318,14 @@ class Sweep:
         else:
             self.complete(trial.number)
         return "stop"
+
+    def _may_be_best(self, trial: FrozenTrial) -> bool:
+        if self.folds > 1 and isinstance(self._stopper, NoStopper):
+            return True
+        rivals = [t for t in self._frozen_trials() if t.number != trial.number and t.state != TrialState.FAIL]
+        others = [scores for scores in map(self._scores, rivals) if scores]
+        level = LEVEL if self.folds == 1 else FOLD_LEVEL
+        return may_be_best(self._scores(trial), others, self.parts - 1, level)
 
     def _scores(self, trial: FrozenTrial) -> list[float]:
         """The first objective of each repetition or fold that has come to its end; more is better."""
@@ -353,8 +350,8 @@ class Sweep:
         return "stop"
 
     def _cut(self, number: int, reason: str) -> None:
-        """Ends a trial: complete, if it has come to the end of a repetition, and failed, if it has no report. One that
-        lacks a fold is pruned."""
+        """Ends a trial: complete with the repetitions that are finished, pruned, if none is, and failed, if it has no
+        report. One that lacks a fold is pruned."""
         trial = self._frozen(number)
         epochs = len(trial.intermediate_values)
         if epochs == 0:

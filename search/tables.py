@@ -130,7 +130,7 @@ class TrialTable:
         epochs = record.settings.get("train.epochs", self.epochs)
         begun = max(0, len(record.reports) - 1) // epochs  # repetitions or folds before the one at work
         done = record.attributes.get("epochs_before", 0) + len(record.reports) - begun * epochs
-        parts = f"{begun + 1}/{self.parts}"
+        parts = f"{record.seeds if record.has_ended else begun + 1}/{self.parts}"
         return {"trial": str(record.number), "epoch": f"{done}/{epochs}", self.part: parts, "state": state, **cells}
 
     def lines(self, records: Sequence["TrialRecord"], width: int, running: str = RUNNING) -> tuple[str, list[str]]:

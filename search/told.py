@@ -2,9 +2,9 @@
 
 A trial that the stopper ended has no final value, and the one that it had at its rung is no substitute: after one epoch
 of eight it may be above or below what the best trials come to. What it says is that the setting was not among the
-better ones. So it counts with a *lie*, the worse of its last value and the median of the completed trials: it never
-becomes the best, nor is the same place tried again for want of news. Without completed trials, or with several
-objectives, it is left out. A failed trial has no value at all, and is left out.
+better ones. So it counts with a *lie*, the worse of its last value (of the mean of its folds) and the median of the
+completed trials: it never becomes the best, nor is the same place tried again for want of news. Without completed
+trials, or with several objectives, it is left out. A failed trial has no value at all, and is left out.
 """
 
 import copy
@@ -17,6 +17,8 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+
+from sweepstack.search.trial_record import last_value
 
 MOST_MODELLED = 200  # trials that a Gaussian process is fitted to: its cost grows with their cube
 
@@ -91,9 +93,9 @@ def with_lies(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[Frozen
         if trial.state == TrialState.PRUNED:
             if median is None or not trial.intermediate_values:
                 continue
-            last = trial.intermediate_values[max(trial.intermediate_values)]
+            lie = worse(last_value(trial), median)
             trial = copy.copy(trial)
-            trial.state, trial.value = TrialState.COMPLETE, worse(last, median)
+            trial.state, trial.value = TrialState.COMPLETE, lie
         told.append(trial)
     return told
 

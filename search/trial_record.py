@@ -6,7 +6,7 @@ A finished Optuna trial takes no more attributes, so what comes later (an MLflow
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,8 +46,9 @@ class Origin:
 class TrialRecord:
     """A trial with several seeds goes through one repetition after another, and its epochs count on.
 
-    Those that count are the repetitions that are finished, or the first as long as it is not. Folds are repetitions
-    with other rows held out, whose last epoch stands for the best one (see models.folds).
+    Those that count are the repetitions that are finished, or the first as long as it is not: one that was cut short
+    says nothing of what it would have come to. Folds are repetitions with other rows held out, whose last epoch stands
+    for the best one (see models.folds).
     """
 
     sweep: str
@@ -66,6 +67,7 @@ class TrialRecord:
     best_epochs: tuple[int, ...] = ()  # of each repetition that counts
     scores: tuple[float, ...] = ()  # the first objective there
     origin: Origin | None = None  # None: the run in whose ledger it stands
+    begun_only: bool = False  # of several repetitions or folds not even the first is finished
 
     @property
     def has_ended(self) -> bool:
@@ -90,8 +92,13 @@ class TrialRecord:
 
     @property
     def seeds(self) -> int:
-        """How many repetitions its value is the mean of."""
-        return max(1, len(self.scores))
+        """How many repetitions its value is the mean of: those that are finished; 0 while the first is not."""
+        return 0 if self.begun_only else max(1, len(self.scores))
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it has, or could have had, several repetitions or folds."""
+        return bool(self.reports) and (FOLD in self.reports[-1] or REPETITION in self.reports[-1])
 
     @property
     def spread(self) -> float | None:
@@ -121,23 +128,20 @@ def record_of(
     late: dict[str, Any],
     maximize: bool,
     objectives: Sequence[str] = (),
-    *,
-    whole: bool = False,
 ) -> TrialRecord:
-    """What an Optuna trial says; ``late`` are the attributes that came after its end. ``whole``: its last repetition
-    has come to its end, though nothing else says so yet."""
+    """What an Optuna trial says; ``late`` are the attributes that came after its end."""
     values = trial.intermediate_values
     steps = sorted(values)
     reports = tuple(trial.user_attrs[f"report:{step}"] for step in steps)
     choose: Callable[..., int] = max if maximize else min
     if reports and FOLD in reports[-1]:
         choose = _last
-    counting = _counting(trial, reports, whole or trial.state == TrialState.COMPLETE)
+    counting = counting_repetitions(reports)
     best_epochs = tuple(choose(epochs, key=values.__getitem__) for epochs in counting)
     scores = tuple(values[epoch] for epoch in best_epochs)
     own = {name: value for name, value in trial.user_attrs.items() if not name.startswith(VERDICTS)}
     rung, reason = own.pop("rung", None), own.pop("reason", None)
-    return TrialRecord(
+    record = TrialRecord(
         sweep=sweep,
         number=trial.number,
         state=STATES[trial.state],
@@ -154,18 +158,28 @@ def record_of(
         best_epochs=best_epochs,
         scores=scores,
     )
+    first_ended = len(by_repetition(reports)) > 1 or record.state == "complete" or "raced:1" in trial.user_attrs
+    return replace(record, begun_only=record.repeats and not first_ended)
 
 
 def _last(epochs: Sequence[int], key: Callable[[int], float]) -> int:
     return epochs[-1]
 
 
-def _counting(trial: FrozenTrial, reports: Sequence[Mapping[str, float]], whole: bool) -> list[list[int]]:
-    """The epochs (from 1) of each repetition that counts."""
+def counting_repetitions(reports: Sequence[Mapping[str, float]]) -> list[list[int]]:
+    """The epochs (from 1) of each repetition or fold that counts. All of a trial have as many epochs as its first."""
     found = by_repetition(reports)
-    if len(found) > 1 and not whole and f"raced:{len(found)}" not in trial.user_attrs:
-        found.pop()
-    return found
+    return found[:-1] if len(found) > 1 and len(found[-1]) < len(found[0]) else found
+
+
+def last_value(trial: FrozenTrial) -> float:
+    """What a trial with a report had come to: its last value; of folds the mean of those at the ends of the finished
+    ones, as one fold is easier than another."""
+    steps = sorted(trial.intermediate_values)
+    reports = [trial.user_attrs.get(f"report:{step}", {}) for step in steps]
+    return statistics.fmean(
+        trial.intermediate_values[steps[epochs[-1] - 1]] for epochs in counting_repetitions(reports)
+    )
 
 
 def by_repetition(reports: Sequence[Mapping[str, float]]) -> list[list[int]]:

@@ -81,7 +81,9 @@ def test_seeds_race_and_the_winner_is_confirmed_on_others(workplace: Path) -> No
     assert best.number in front
 
     runs = runs_of(workplace)
-    assert runs["sweep"].metrics["confirmed_reward"] == pytest.approx(confirmation["mean"])
+    assert confirmation["rows"] == "blend"
+    assert runs["sweep"].metrics["confirmed_blend_reward"] == pytest.approx(confirmation["mean"])
+    assert runs["sweep"].metrics["confirmed_valid_reward"] == pytest.approx(confirmation["on_valid"])
     for key in ("sweep", f"trials-{best.number}"):
         assert runs[key].metrics["reward"] == pytest.approx(best.value)
         assert runs[key].metrics["reward_sd"] == pytest.approx(best.spread)

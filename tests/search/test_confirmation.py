@@ -10,6 +10,7 @@ from scipy import stats
 
 from sweepstack.models.settings import TrialSettings
 from sweepstack.search.confirmation import (
+    ON_BLEND,
     Confirmation,
     is_confirmation,
     new_seeds,
@@ -73,9 +74,40 @@ def test_the_interval_is_students(make_record: Callable[..., TrialRecord]) -> No
     low, high = stats.t.interval(0.95, 2, loc=0.91, scale=stats.sem([0.90, 0.92, 0.91]))
     assert (found.trial, found.searched, found.values) == (7, 0.93, (0.90, 0.92, 0.91))
     assert (found.mean, found.low, found.high) == pytest.approx((0.91, low, high))
-    assert found.figures() == pytest.approx(
-        {"confirmed_reward": 0.91, "confirmed_reward_low": low, "confirmed_reward_high": high}
+    assert (found.rows, found.on_valid, found.removes) == (
+        "valid",
+        None,
+        "the rows that the search used: luck of seeds only",
     )
+    assert found.figures() == pytest.approx(
+        {"confirmed_valid_reward": 0.91, "confirmed_valid_reward_low": low, "confirmed_valid_reward_high": high}
+    )
+    played = Confirmation.of(winner, records, "reward", played=True)
+    assert played is not None
+    assert played.removes == "the episodes that the search used: luck of seeds only"
+    assert played.figures()["confirmed_reward"] == pytest.approx(0.91)
+
+
+def test_scores_on_blend_are_what_it_is_worth_where_all_are_known(make_record: Callable[..., TrialRecord]) -> None:
+    """Means .87 on blend and .91 on valid."""
+    winner = make_record(7, [0.93])
+    records = [
+        make_record(n, [valid], attributes={ON_BLEND: blend})
+        for n, (valid, blend) in enumerate([(0.90, 0.86), (0.92, 0.89), (0.91, 0.86)])
+    ]
+    found = Confirmation.of(winner, records, "reward")
+    assert found is not None
+    low, high = stats.t.interval(0.95, 2, loc=0.87, scale=stats.sem([0.86, 0.89, 0.86]))
+    assert (found.rows, found.values, found.searched) == ("blend", (0.86, 0.89, 0.86), 0.93)
+    assert (found.mean, found.low, found.high, found.on_valid) == pytest.approx((0.87, low, high, 0.91))
+    assert found.figures() == pytest.approx({
+        "confirmed_blend_reward": 0.87, "confirmed_blend_reward_low": low, "confirmed_blend_reward_high": high,
+        "confirmed_valid_reward": 0.91,
+    })  # fmt: skip
+    assert found.removes == "blend, without the search's luck of seeds and of rows"
+    unscored = Confirmation.of(winner, [*records, make_record(3, [0.5])], "reward")
+    assert unscored is not None
+    assert unscored.rows == "valid", "no mean over two kinds of rows"
 
 
 def test_one_seed_has_no_interval_and_none_says_nothing(make_record: Callable[..., TrialRecord]) -> None:
@@ -83,7 +115,7 @@ def test_one_seed_has_no_interval_and_none_says_nothing(make_record: Callable[..
     found = Confirmation.of(winner, [make_record(0, [0.9])], "reward")
     assert found is not None
     assert (found.mean, found.low, found.high) == (0.9, None, None)
-    assert found.figures() == {"confirmed_reward": 0.9}
+    assert found.figures() == {"confirmed_valid_reward": 0.9}
     assert Confirmation.of(winner, [make_record(0, [0.9], "running")], "reward") is None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from sweepstack.search.display import Display, choose_rows, header, wrap
+from sweepstack.search.progress import Standing
 from sweepstack.search.space import Space
 from sweepstack.search.study import Study
 from sweepstack.search.trial_record import TrialRecord
@@ -64,7 +65,7 @@ def test_the_leaderboard_ends_it_once(study: Study, space: Space, make_record: M
     display.adopt([make_record(n, [0.8 + n / 1000]) for n in range(25)])
     display.trial(make_record(25, [0.7], "failed", reason="the loss is not a number"))
     display.trial(make_record(26, [0.825], "running"))
-    display.ensemble(0.915)
+    display.standing(Standing("blend", 0.915, ("linear", "trial-3"), 26, 0.82))
     display.finish()
     display.finish()
     display.note("too late")
@@ -76,7 +77,7 @@ def test_the_leaderboard_ends_it_once(study: Study, space: Space, make_record: M
     assert board[2].endswith("unfinished")
     assert squeezed(board[22]) == "… 7 more in leaderboard.csv"
     assert board[23] == "Trial 25     failed: the loss is not a number"
-    assert "26/16 trials · best .825 (trial 26) · ensemble .915" in board[24]
+    assert "26/16 trials · best .820 (trial 26) · ensemble .915 (both on blend, 2 members)" in board[24]
     assert "going on: 25 of 16 trials ended before" in text
 
 

@@ -3,14 +3,18 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import optuna
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sweepstack.models.errors import StorageError
 from sweepstack.search.leaderboard import (
     Company,
     best,
     best_metrics,
+    best_so_far,
     control,
     front,
     leaderboard,
@@ -20,7 +24,7 @@ from sweepstack.search.leaderboard import (
     spreads,
     write_leaderboard,
 )
-from sweepstack.search.trial_record import TrialRecord
+from sweepstack.search.trial_record import TrialRecord, record_of
 
 Make = Callable[..., TrialRecord]
 PATHS = ("train.lr", "train.lr_schedule", "train.gamma")
@@ -50,6 +54,39 @@ def test_a_trial_stands_with_the_metrics_of_its_best_epoch(make_record: Make) ->
     assert (row["best_epoch"], row["epochs"], row["rung"]) == (2, 3, 2)
     assert (row["state"], row["train.gamma"], row["train.lr_schedule"]) == ("pruned", 0.999, "cosine")
     assert best_metrics(make_record(5)) == {}
+
+
+@given(
+    rewards=st.lists(st.sampled_from([0.1, 0.5, 0.5, 0.9, 0.7]), min_size=1, max_size=9),
+    length=st.integers(1, 4),
+    part=st.sampled_from(["repetition", "fold", None]),
+    metric=st.sampled_from(["reward", "log_loss"]),
+)
+def test_what_it_would_have_said_after_each_epoch_is_what_the_ledger_holds_by_then(
+    rewards: list[float], length: int, part: str | None, metric: str
+) -> None:
+    """``best_so_far`` against a record of every beginning of the trial."""
+    reports = [
+        {metric: reward, "accuracy": epoch / 10, **({} if part is None else {part: 1.0 + epoch // length})}
+        for epoch, reward in enumerate(rewards)
+    ]
+    known: dict[str, float] = {}
+    for epoch in range(1, len(reports) + 1):
+        trial = optuna.trial.create_trial(
+            state=optuna.trial.TrialState.RUNNING,
+            intermediate_values={e: reports[e - 1][metric] for e in range(1, epoch + 1)},
+            user_attrs={f"report:{e}": reports[e - 1] for e in range(1, epoch + 1)},
+        )
+        record = record_of("trials", trial, {}, metric == "reward")
+        said = best_so_far(record, [metric, "accuracy", "none"])
+        known |= said.get(epoch, {})
+        shown = best_metrics(record)
+        assert known == {
+            f"best_{metric}": record.value,
+            "best_accuracy": shown["accuracy"],
+            "best_epoch": record.best_epoch,
+        }
+        assert list(said.values())[-1] == known
 
 
 def test_seconds_are_those_of_work_or_else_of_the_clock(make_record: Make) -> None:

@@ -457,7 +457,8 @@ def test_a_hopeless_setting_does_not_pay_for_all_folds_and_is_pruned(ledger: Led
     sweep = folded_sweep(ledger)
     play_folds(sweep, 0.8, 0.80, 0.9, 0.91, 0.7, 0.70)
     play_folds(sweep, 0.8, 0.82, 0.9, 0.91, 0.7, 0.71)
-    # Fold by fold the two differ by less than .02; one that is .3 behind after the first cannot be the best.
+    play_folds(sweep, 0.8, 0.81, 0.9, 0.92, 0.7, 0.70)
+    # Fold by fold the three differ by less than .02; one that is .3 behind after the first cannot be the best.
     record = play_folds(sweep, 0.8, 0.5, 1.0, 1.0, 1.0, 1.0)
     assert (record.state, len(record.reports), record.value) == ("pruned", 2, 0.5)
     near = play_folds(sweep, 0.8, 0.81, 0.9, 0.90, 0.7, 0.71)
@@ -473,12 +474,14 @@ def test_where_nothing_is_stopped_every_trial_has_all_its_folds(ledger: Ledger) 
     play_folds(sweep, 0.8, 0.80, 0.9, 0.91, 0.7, 0.70)
     play_folds(sweep, 0.8, 0.82, 0.9, 0.91, 0.7, 0.71)
     assert play_folds(sweep, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1).state == "complete"
+    assert play_folds(sweep, 0.1, 0.2).seeds == 1, "the first fold is finished, and a reader knows"
+    assert ledger.records(MAIN)[-1].seeds == 1
 
 
 def test_a_trial_that_is_cut_between_two_folds_is_no_whole_one(ledger: Ledger) -> None:
     sweep = folded_sweep(ledger, total_epochs=3)
     record = play_folds(sweep, 0.8, 0.8, 0.9, 0.9, 0.7, 0.7)
-    assert (record.state, len(record.reports)) == ("pruned", 3)
+    assert (record.state, len(record.reports), record.seeds, record.value) == ("pruned", 3, 1, 0.8)
 
 
 def test_a_kill_between_verdict_and_end_of_a_fold_is_mended(tmp_path: Path) -> None:
@@ -487,12 +490,13 @@ def test_a_kill_between_verdict_and_end_of_a_fold_is_mended(tmp_path: Path) -> N
         sweep = folded_sweep(ledger)
         play_folds(sweep, 0.8, 0.80, 0.9, 0.91, 0.7, 0.70)
         play_folds(sweep, 0.8, 0.82, 0.9, 0.91, 0.7, 0.71)
+        play_folds(sweep, 0.8, 0.81, 0.9, 0.92, 0.7, 0.70)
         play_folds(sweep, 0.8, 0.5)
     lines = path.read_bytes().splitlines(keepends=True)
     ends = [i for i, line in enumerate(lines) if b"raced:1" in line]
     path.write_bytes(b"".join(lines[: ends[-1] + 1]))  # its state PRUNED is lost
     with Ledger.open(path) as ledger:
-        record = folded_sweep(ledger).record(2)
+        record = folded_sweep(ledger).record(3)
         assert (record.state, record.value) == ("pruned", 0.5)
 
 

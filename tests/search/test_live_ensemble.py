@@ -14,6 +14,7 @@ from sweepstack.models.data import Dataset, Part
 from sweepstack.models.predictions import Predictions
 from sweepstack.search.ledger import Ledger
 from sweepstack.search.live_ensemble import LIVE, LiveEnsemble
+from sweepstack.search.progress import Standing
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
 from sweepstack.search.trial_record import TrialRecord
@@ -43,11 +44,11 @@ def ledger(tmp_path: Path, space: Space) -> Iterator[Ledger]:
 
 
 @pytest.fixture
-def begin(tmp_path: Path, ledger: Ledger) -> Callable[..., tuple[LiveEnsemble, list[float]]]:
-    """A live ensemble and the scores that it shows."""
+def begin(tmp_path: Path, ledger: Ledger) -> Callable[..., tuple[LiveEnsemble, list[Standing]]]:
+    """A live ensemble and the standings that it shows."""
 
-    def make(linear: Path | None = None) -> tuple[LiveEnsemble, list[float]]:
-        shown: list[float] = []
+    def make(linear: Path | None = None) -> tuple[LiveEnsemble, list[Standing]]:
+        shown: list[Standing] = []
         objective = Objective("accuracy", Costs())
 
         def folder(record: TrialRecord) -> Path:
@@ -63,9 +64,33 @@ def test_it_grows_as_trials_end(begin: Any, make_record: Make, ledger: Ledger, t
     for number in range(6):
         said(number, "h", tmp_path / str(number))
         live.ended(make_record(number, [0.5], "pruned" if number % 2 else "complete"))
-    assert shown[0] == pytest.approx(0.7, abs=0.1)
-    assert shown[-1] > shown[0] + 0.05
-    assert ledger.attribute(LIVE)["score"] == shown[-1]
+    assert shown[0].score == pytest.approx(0.7, abs=0.1)
+    assert shown[-1].score > shown[0].score + 0.05
+    assert shown[0].members == ("trial-0",)
+    assert len(shown[-1].members) > 1
+    assert Standing.from_json(ledger.attribute(LIVE)) == shown[-1]
+
+
+def test_the_best_trial_by_valid_stands_beside_it_on_the_same_rows(
+    begin: Any, make_record: Make, tmp_path: Path
+) -> None:
+    """Trial 1 is the best by valid, .93, and right in .7 of the rows of blend; 0 is better there, which does not count:
+    blend is not for choosing trials."""
+    for number, right in enumerate((0.9, 0.7, 0.8)):
+        said(number, "h", tmp_path / str(number), right)
+    records = [make_record(number, [valid]) for number, valid in enumerate((0.91, 0.93, 0.92))]
+    accuracies = [
+        float((np.random.default_rng(number).random(ROWS) < right).mean()) for number, right in ((0, 0.9), (1, 0.7))
+    ]
+    live, shown = begin()
+    for record in records:
+        live.ended(record)
+    assert [each.trial for each in shown] == [0, 1, 1]
+    assert [each.trial_score for each in shown] == pytest.approx([accuracies[0], accuracies[1], accuracies[1]])
+    assert shown[0].rows == "blend"
+    again, resumed = begin()
+    again.resume(records)
+    assert (resumed[0].trial, resumed[0].trial_score) == (1, pytest.approx(accuracies[1]))
 
 
 def test_what_is_no_member_brings_no_news(begin: Any, make_record: Make, tmp_path: Path) -> None:
@@ -86,7 +111,7 @@ def test_the_next_session_goes_on(begin: Any, make_record: Make, tmp_path: Path)
         live.ended(record)
     again, shown_again = begin()
     again.resume(records[:3])
-    assert shown_again == [pytest.approx(shown[-1])]
+    assert [each.score for each in shown_again] == [pytest.approx(shown[-1].score)]
     for each in (live, again):
         for record in records[3:]:
             each.ended(record)
@@ -108,14 +133,15 @@ def test_the_baseline_comes_in_as_soon_as_it_is_there(begin: Any, make_record: M
     for number in range(3):
         said(number, "h", tmp_path / str(number), right=0.55)
     live.ended(make_record(0, [0.5]))
-    said(9, "h", linear, right=0.95)
+    said(9, "h", linear, right=1.0)
     (linear / "result.json").write_text("{}")
     live.ended(make_record(1, [0.5]))
-    assert shown[1] > shown[0] + 0.2
+    assert shown[1].score > shown[0].score + 0.2
+    assert shown[1].members == ("linear",), "which is no ensemble, and is called by its name"
     live.ended(make_record(2, [0.5]))
     again, resumed = begin(linear)
     again.resume([make_record(number, [0.5]) for number in range(3)])
-    assert resumed == [pytest.approx(shown[-1])]
+    assert [each.score for each in resumed] == [pytest.approx(shown[-1].score)]
 
 
 def test_its_halves_part_no_unit(begin: Any) -> None:

@@ -154,14 +154,13 @@ def test_the_parent_holds_mean_spread_confirmation_and_front(
     make_study: Callable[..., Study], raced_record: Make
 ) -> None:
     study = make_study(search={"seeds": 2, "metric": ["reward", "seconds"]})
-    confirmed = Confirmation(7, "reward", 0.85, (0.83, 0.84), 0.835, 0.77, 0.9)
+    confirmed = Confirmation(7, "reward", 0.85, (0.83, 0.84), 0.835, 0.77, 0.9, "blend", 0.84)
     shown = parent_state(study, "finished", 0.0, raced_record(7, [[0.9], [0.8]]), confirmed, (7, 3))
     values = shown.metrics[0][1]
     assert (values["best_reward"], values["reward"], values["seeds"]) == pytest.approx((0.85, 0.85, 2))
     assert values["reward_sd"] == pytest.approx(0.0707, abs=1e-4)
-    assert (values["confirmed_reward"], values["confirmed_reward_low"], values["confirmed_reward_high"]) == (
-        0.835, 0.77, 0.9,
-    )  # fmt: skip
+    assert [values[f"confirmed_blend_reward{end}"] for end in ("", "_low", "_high")] == [0.835, 0.77, 0.9]
+    assert values["confirmed_valid_reward"] == 0.84
     assert (shown.tags["pareto"], values["pareto_trials"]) == ("7, 3", 2)
 
 

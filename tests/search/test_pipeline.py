@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pandas as pd
 import pytest
 
@@ -10,11 +11,13 @@ from sweepstack.models.errors import StorageError, StudyError
 from sweepstack.models.trainer import Trainer
 from sweepstack.search import pipeline
 from sweepstack.search.folder import RunFolder
+from sweepstack.search.ledger import Ledger
 from sweepstack.search.objectives import dominates
 from sweepstack.search.pipeline import MakeTrainer
 from sweepstack.search.repetitions import settings_of_repetition
 from sweepstack.search.result import Result
 from sweepstack.search.session import Session
+from sweepstack.search.space import Space
 from sweepstack.search.study import Study
 from sweepstack.search.tracking_store import open_client
 from sweepstack.search.worker import Assignment
@@ -82,6 +85,49 @@ def test_every_run_is_in_mlflow_once_and_none_is_running(finished_run: Path) -> 
     assert runs["sweep"].data.metrics == {"best_reward": pytest.approx(result.status()["best"]["reward"])}
     exported = [key for key, each in runs.items() if each.data.tags.get("exported") == "true"]
     assert exported == [f"ensemble-{result.built.choice.chosen}-{result.built.digest}"]
+
+
+def test_mlflow_has_every_value_of_the_leaderboard_to_the_digit(run: Path) -> None:
+    """Of complete, pruned and failed trials, the baseline and the control; and again after another session.
+
+    Trial 4 is at its best in its first epoch, which is not the last value that MLflow has of its reward.
+    """
+    with Ledger.open(run / "ledger.log") as ledger:
+        study = Study.load(run / "study.yaml")
+        space = Space.parse(study.space, study.trial_settings())
+        sweep = ledger.sweep("trials", space=space, search=study.search, epochs=2, trials=7)
+        metrics = sweep.trials()[0].reports[0]
+        for number, rewards, ends in ((4, (0.987654321, 0.1), True), (5, (0.5,), False), (6, (0.3,), False)):
+            sweep.ask()
+            for epoch, reward in enumerate(rewards, start=1):
+                sweep.report(number, epoch, {**metrics, "reward": reward, "accuracy": reward / 3})
+            if ends:
+                sweep.complete(number)
+        sweep._tell(5, optuna.trial.TrialState.PRUNED)
+        sweep.fail(6, "made so")
+    changed = study.model_copy(update={"search": study.search.model_copy(update={"trials": 7})})
+    for _ in range(2):
+        pipeline.search(changed, run, json=True)
+        runs = mlflow_runs(study, run)
+        board = pd.read_csv(run / "leaderboard.csv")
+        keys = {f"trial {number}": f"trials-{number}" for number in range(7)} | {"linear": "linear"}
+        assert len(board) == 9
+        for _, row in board.iterrows():
+            key = keys.get(row["name"]) or next(
+                key
+                for key, each in runs.items()
+                if each.data.params.items() >= {"train.lr": str(row["train.lr"])}.items()
+            )
+            shown = runs[key].data.metrics
+            assert {name: shown[f"best_{name}"] for name in study.metrics} == {n: row[n] for n in study.metrics}, key
+            if row["role"] == "trial":
+                assert shown["best_epoch"] == row["best_epoch"]
+        assert runs["trials-4"].data.metrics["reward"] == 0.1
+        standing = board[board["state"] != "failed"]
+        order = sorted(
+            standing["name"], key=lambda name: -runs[keys.get(name, "supervised-0")].data.metrics["best_reward"]
+        )
+        assert order == standing["name"].tolist()
 
 
 def test_an_extended_study_keeps_its_trials_and_builds_anew(

@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sweepstack.search.progress import Progress
+from sweepstack.search.progress import Progress, Standing
 from sweepstack.search.trial_record import TrialRecord
 
 Make = Callable[..., TrialRecord]
@@ -67,8 +67,31 @@ def test_the_summary_names_best_and_ensemble(progress: Progress, make_record: Ma
     assert progress.summary() == "0/8 trials"
     progress.put(make_record(0, [0.8]))
     progress.put(make_record(1, [0.9], "running"))
-    progress.put_ensemble(0.915)
-    assert progress.summary() == "1/8 trials · best .900 (trial 1) · ensemble .915"
+    assert progress.summary() == "1/8 trials · best .900 (trial 1)"
+    progress.put_standing(Standing("blend", 0.915, ("linear", "trial-0", "trial-4"), 0, 0.79))
+    assert progress.summary() == "1/8 trials · best .790 (trial 0) · ensemble .915 (both on blend, 3 members)"
+    assert progress.summary(short=True) == "1/8 trials · blend: best .790 (trial 0) · ensemble .915"
+
+
+@pytest.mark.parametrize(
+    ("members", "trial", "words"),
+    [
+        (("linear", "trial-0"), 7, "best .900 (trial 7) · ensemble .926 (both on blend, 2 members)"),
+        (("linear",), 7, "best .900 (trial 7) · linear .926 (both on blend)"),
+        (("trial-3",), 7, "best .900 (trial 7) · trial 3 .926 (both on blend)"),
+        (("trial-7",), 7, "best .900 (trial 7) (on blend)"),
+    ],
+)
+def test_one_member_is_no_ensemble_and_has_its_name(members: tuple[str, ...], trial: int, words: str) -> None:
+    assert Standing("blend", 0.926, members, trial, 0.9).words("reward") == words
+
+
+def test_without_a_trial_or_under_folds_it_says_so() -> None:
+    assert Standing("blend", 0.926, ("linear",)).words("reward") == "linear .926 (on blend)"
+    words = Standing("out_of_fold", 0.926, ("linear", "trial-1"), 1, 0.9).words("reward")
+    assert words == "best .900 (trial 1) · ensemble .926 (both out of fold, 2 members)"
+    assert Standing.from_json({"score": 0.9, "picks": []}) is None, "as an earlier version left it"
+    assert Standing.from_json(None) is None
 
 
 def test_the_control_is_a_stage_while_it_runs(progress: Progress, make_record: Make) -> None:

@@ -233,12 +233,14 @@ def test_seeds_confirmation_and_front_are_shown(
         raced_record(n, [[reward], [reward - 0.02]], objectives={"reward": reward - 0.01, "seconds": seconds})
         for n, (reward, seconds) in objectives.items()
     ]
-    confirmed = Confirmation(7, "reward", 0.89, (0.83, 0.84, 0.82), 0.83, 0.805, 0.855)
+    confirmed = Confirmation(7, "reward", 0.89, (0.83, 0.84, 0.82), 0.83, 0.805, 0.855, "blend", 0.86)
     results = replace(
         contents.results, study=study, best=records[1], front=[records[1], records[0]], confirmed=confirmed
     )
     page = render(replace(contents, results=results, records=records), NOW)
-    assert "reward .830 [.805, .855] on 3 new seeds (.890 in the search)" in page
+    assert "reward .830 [.805, .855] on 3 new seeds, on blend, without the search" in page
+    assert "(.890 in the search, .860 with the new seeds, on valid)" in page
+    assert "blend reward, new seeds" in page
     assert ".890 ± .014" in page
     assert "complete, 2 seeds" in page
     assert 'aria-label="reward against seconds, and the Pareto front"' in page

@@ -59,8 +59,9 @@ def test_a_run_that_works_can_be_read_beside_its_driver(session: Session) -> Non
 
 def test_the_status_says_what_the_trials_so_far_come_to_together(session: Session) -> None:
     assert Result.open(session.folder.root).status()["live_ensemble"] is None
-    session.ledger.set_attribute("live_ensemble", {"score": 0.915, "picks": [{}, {}]})
-    assert Result.open(session.folder.root).status()["live_ensemble"] == 0.915
+    standing = {"rows": "blend", "members": ["linear", "trial-2"], "trial": 2, "trial_score": 0.9}
+    session.ledger.set_attribute("live_ensemble", {"score": 0.915, "picks": [{}, {}], **standing})
+    assert Result.open(session.folder.root).status()["live_ensemble"] == {"score": 0.915, **standing}
 
 
 def test_without_ensembles_the_way_to_them_is_told(searched_run: Path, tmp_path: Path) -> None:

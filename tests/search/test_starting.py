@@ -136,13 +136,69 @@ def test_another_studys_best_points_as_far_as_they_are_searched(tmp_path: Path) 
         rates = play(sweep(ledger))
         best = sorted(range(len(rates)), key=lambda number: abs(math.log10(rates[number] / 1e-3)))[:3]
     narrow = Space.parse({"train.lr": {"log": [1e-4, 1e-1]}, "train.gamma": {"near_one": [0.5, 0.6]}}, TrialSettings())
-    points, line = best_points(other, "reward", narrow)
+    points, line = best_points(other, ("reward",), narrow)
     assert points == [{"train.lr": pytest.approx(rates[number])} for number in best]
     assert line == f"begins with the best of other: trials {', '.join(map(str, best))}"
     with pytest.raises(StudyError, match=r"no trial of .* has accuracy and a setting"):
-        best_points(other, "accuracy", narrow)
+        best_points(other, ("accuracy",), narrow)
     with pytest.raises(StudyError, match="is not the folder of a run"):
-        best_points(tmp_path / "nowhere", "reward", narrow)
+        best_points(tmp_path / "nowhere", ("reward",), narrow)
+
+
+def run_of(path: Path, trials: list[list[dict[str, float]]], **search: Any) -> Path:
+    """The folder of a run whose trials have these reports, one epoch a repetition or fold; each to its end."""
+    path.mkdir()
+    folds = search.pop("folds", 1)
+    chosen = Search.model_validate({"sampler": "random", "stopper": "none", **search})
+    with Ledger.open(path / "ledger.log") as ledger:
+        begun = ledger.sweep(MAIN, space=SPACE, search=chosen, epochs=1, trials=len(trials), folds=folds)
+        for reports in trials:
+            record = begun.ask()
+            assert record is not None
+            for epoch, report in enumerate(reports, start=1):
+                begun.report(record.number, epoch, report)
+            begun.complete(record.number)
+    return path
+
+
+@pytest.mark.parametrize("parts", [{"seeds": 3}, {"folds": 3}])
+def test_it_begins_with_the_best_means_and_not_the_luckiest_seed_or_fold(tmp_path: Path, parts: dict[str, Any]) -> None:
+    """Means .70, .80, .75; trial 0 had .99 once."""
+    rewards = [(0.99, 0.56, 0.55), (0.80, 0.80, 0.80), (0.75, 0.75, 0.75)]
+    run = run_of(tmp_path / "other", [[{"reward": each} for each in trial] for trial in rewards], **parts)
+    points, line = best_points(run, ("reward",), SPACE)
+    assert line == "begins with the best of other: trials 1, 2, 0"
+    with Ledger.open(run / "ledger.log", writable=False) as ledger:
+        assert points[0] == ledger.records(MAIN)[1].settings
+
+
+def test_another_metric_is_taken_where_the_leaderboard_has_it(tmp_path: Path) -> None:
+    """Trial 0 is at its best after its second epoch, by its own run's reward; its accuracy there is .6, not .9."""
+    first = [{"reward": 0.5, "accuracy": 0.9}, {"reward": 0.8, "accuracy": 0.6}]
+    second = [{"reward": 0.7, "accuracy": 0.7}, {"reward": 0.6, "accuracy": 0.65}]
+    path = tmp_path / "other"
+    path.mkdir()
+    with Ledger.open(path / "ledger.log") as ledger:
+        search = Search(sampler="random", stopper="none")
+        begun = ledger.sweep(MAIN, space=SPACE, search=search, epochs=2, trials=2)
+        for number, reports in enumerate((first, second)):
+            begun.ask()
+            for epoch, report in enumerate(reports, start=1):
+                begun.report(number, epoch, report)
+            begun.complete(number)
+    assert best_points(path, ("reward",), SPACE)[1].endswith("trials 0, 1")
+    assert best_points(path, ("accuracy",), SPACE)[1].endswith("trials 1, 0")
+
+
+def test_of_several_objectives_the_front_comes_first(tmp_path: Path) -> None:
+    """Trial 1 is dominated by 0; 2 is the cheapest."""
+    found = [(0.9, 10.0), (0.85, 12.0), (0.6, 1.0), (0.5, 5.0)]
+    trials = [[{"reward": reward, "seconds": seconds}] for reward, seconds in found]
+    run = run_of(tmp_path / "other", trials, metric=["reward", "seconds"])
+    assert best_points(run, ("reward", "seconds"), SPACE)[1].endswith("trials 0, 2, 1")
+    assert best_points(run, ("reward",), SPACE)[1].endswith("trials 0, 1, 2")
+    plain = run_of(tmp_path / "plain", trials)
+    assert best_points(plain, ("reward", "seconds"), SPACE)[1].endswith("trials 0, 2, 1"), "of a run with one objective"
 
 
 def test_what_hangs_on_a_choice_comes_with_it_or_not_at_all() -> None:

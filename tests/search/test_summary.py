@@ -109,8 +109,11 @@ def test_status_says_where_a_run_stands(tmp_path: Path, monkeypatch: pytest.Monk
         "Exported     runs/quickstart/bundle   selection",
     ]
     out = io.StringIO()
-    print_status({**status, "ensembles": {}, "exported": None, "live_ensemble": 0.915}, out)
-    assert out.getvalue().splitlines()[3] == "Ensemble     blend reward .915 of the trials so far together"
+    live = {"rows": "blend", "score": 0.915, "members": ["linear", "trial-7"], "trial": 7, "trial_score": 0.893}
+    print_status({**status, "ensembles": {}, "exported": None, "live_ensemble": live}, out)
+    assert out.getvalue().splitlines()[3] == (
+        "So far       reward: best .893 (trial 7) · ensemble .915 (both on blend, 2 members)"
+    )
     empty = {**status, "trials": {"asked_for": 16}, "best": None, "company": {}, "ensembles": {}, "exported": None}
     out = io.StringIO()
     print_status(empty, out)
@@ -161,18 +164,24 @@ def test_a_spread_a_confirmation_and_a_front_are_said(
 ) -> None:
     study = make_study(search={"seeds": 2, "metric": ["reward", "seconds"]})
     front = [make_record(n, [0.9], objectives={"reward": 0.9 - n / 100, "seconds": 12.34}) for n in range(14)]
-    confirmed = Confirmation(7, "reward", 0.85, (0.83, 0.84, 0.82), 0.83, 0.805, 0.855)
+    confirmed = Confirmation(7, "reward", 0.85, (0.83, 0.84, 0.82), 0.83, 0.805, 0.855, "blend", 0.84)
     best = raced_record(7, [[0.9], [0.8]])
     lines = text(replace(results, study=study, best=best, front=front, confirmed=confirmed))
     assert lines[0].endswith("valid reward .850 ± .071 over 2 seeds")
-    assert lines[1] == "Confirmed    reward .830 [.805, .855] on 3 new seeds   (.850 in the search)"
+    assert lines[1] == (
+        "Confirmed    reward .830 [.805, .855] on 3 new seeds, on blend, without the search's luck of seeds and of rows"
+        "   (.850 in the search, .840 with the new seeds, on valid)"
+    )
     assert lines[2].startswith("Pareto front #0 reward .900, seconds 12.3   #1 reward .890, seconds 12.3")
     assert lines[2].endswith("and 2 more in leaderboard.csv")
     lines = text(replace(results, study=study, best=best, rows=(), chosen=None))
     assert "valid reward .850 ± .071 over 2 seeds   accuracy .872" in lines[0]
     assert lines[0].count("reward") == 1
     lines = text(replace(results, confirmed=Confirmation(7, "reward", 0.85, (0.83,), 0.83, None, None)))
-    assert lines[1] == "Confirmed    reward .830 on 1 new seed   (.850 in the search)"
+    assert lines[1] == (
+        "Confirmed    reward .830 on 1 new seed, on the rows that the search used: luck of seeds only   "
+        "(.850 in the search)"
+    )
 
 
 def test_the_table_says_what_a_text_among_others_takes_and_what_is_over_the_budget(results: Results) -> None:
