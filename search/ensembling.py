@@ -36,6 +36,7 @@ from sweepstack.search.library import (
     singles,
     to_combine,
 )
+from sweepstack.search.paying import controls_among
 from sweepstack.search.planning import BUILDERS, builders_of
 from sweepstack.search.record import BuiltEnsembles
 from sweepstack.search.refitting import refitted
@@ -119,11 +120,21 @@ def _choice(session: Session, members: Sequence[Member], builders: Sequence[Buil
     kinds = allowed(session.study.ensembles.library)
     seed, budget = session.study.search.seed, Budget(**session.study.ensembles.budget.model_dump())
     meter = _meter(session, members)
+    controls = controls_among(session.study, session.trial_records(), {member.name for member in members})
     if session.dataset.folds:
         library = Library.load(members, OUT_OF_FOLD, session.data.hashes[OUT_OF_FOLD])
         labels, fold = parts[OUT_OF_FOLD].labels, session.dataset.fold
         return choose_out_of_fold(
-            library, labels, fold, builders, objective, seed=seed, allowed=kinds, measure=meter, budget=budget
+            library,
+            labels,
+            fold,
+            builders,
+            objective,
+            seed=seed,
+            allowed=kinds,
+            measure=meter,
+            budget=budget,
+            controls=controls,
         )
     return choose(
         Library.load(members, "blend", session.data.hashes["blend"]),
@@ -137,6 +148,7 @@ def _choice(session: Session, members: Sequence[Member], builders: Sequence[Buil
         allowed=kinds,
         measure=meter,
         budget=budget,
+        controls=controls,
     )
 
 

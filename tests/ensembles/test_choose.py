@@ -69,7 +69,8 @@ def test_the_table_has_every_builder_best_first_and_then_honest_company(
 def test_a_likely_better_ensemble_is_exported(chosen: tuple[Choice, Library, Ints]) -> None:
     choice, *_ = chosen
     assert choice.chosen == choice.rows[0].name
-    assert choice.reason.startswith(f"{choice.chosen} is exported: it beats trial-1 with a chance of")
+    assert choice.reason.startswith(f"{choice.chosen} is exported: with a probability of ")
+    assert "the choice among 7 counted (blend reward ." in choice.reason
 
 
 def test_blend_figures_of_ensembles_are_those_of_rows_not_fitted_on(synthetic: SimpleNamespace) -> None:
@@ -85,7 +86,7 @@ def test_an_ensemble_that_gains_nothing_is_not_exported(synthetic: SimpleNamespa
     valid, blend, _ = three_parts(synthetic, [6.0, 0.3, 0.3], ["trial", "trial", "baseline"])
     choice = choose(*blend, *valid, [make("average")], OBJECTIVE)
     assert choice.chosen == "trial-0"
-    assert "beats it with a chance of only" in choice.reason
+    assert "is better than every single member with a probability of only" in choice.reason
     assert "80% is needed" in choice.reason
 
 
@@ -108,7 +109,7 @@ def test_the_rival_is_the_better_of_trial_and_baseline(synthetic: SimpleNamespac
     assert choice.chosen == "baseline-1"
     assert choice.notes == ("bagging was left out: there is no member of kind refit",)
     assert choice.reason.startswith("baseline-1 is exported: nothing was combined, and it has the best blend ")
-    assert "; chosen among 2, which flatters" in choice.reason
+    assert "; the best of 3 looks too good" in choice.reason
 
 
 def test_a_kind_that_the_study_leaves_out_stands_in_the_table_and_in_no_ensemble(synthetic: SimpleNamespace) -> None:
