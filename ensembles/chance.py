@@ -8,8 +8,9 @@ disagree on many rows may differ by more (Zellner 1986). Then they are c times t
 errors, c = gn / (1 + gn). Metrics, units and candidates that are twice there need no care.
 
 √g, the *effect*, is the size of true differences in deviations of a difference on one row. It is not known: every size
-counts by how well it explains how far apart the scores lie. One that is plainly worse than all others says nothing of
-the rest, so that distance is a low quantile of those between pairs (the estimator Qn, Rousseeuw & Croux 1993).
+counts by how well it explains how far apart the other candidates lie, and the lead over the nearest rival. One that is
+plainly worse than all others says nothing of the rest, so how far apart they lie is a low quantile of the distances of
+pairs (the estimator Qn, Rousseeuw & Croux 1993). tests/ensembles/test_chance.py simulates that what is stated holds.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 from sweepstack.ensembles.comparison import Sample, Values, resampled_means
 
 TYPICAL = 0.07  # the scale of effects, half-normal: .009 of accuracy where two are right on .9 and correlate at .9
-EQUAL = 0.15  # the prior probability that no candidate is better than another; then the chance is a half
+EQUAL = 0.2  # the prior probability that no candidate is better than another; then the chance is a half
+APART = 0.1  # the prior probability that the best stands apart from the others by an effect of its own
 EFFECTS = np.geomspace(0.005, 0.3, 12)
 _WEIGHTS = EFFECTS * np.exp(-0.5 * (EFFECTS / TYPICAL) ** 2)  # half-normal, on a logarithmic grid
 PRIOR = np.append(EQUAL, (1 - EQUAL) * _WEIGHTS / _WEIGHTS.sum())
@@ -61,7 +63,7 @@ def chance_of_best(scores: Values, resampled: Values, rows: int, best: int, riva
     lead = np.sqrt(_kept(rows))[:, None, None] * ahead[unsure]
     least = (lead + luck).min(axis=2)  # (effects, 2 · resamples): over the rival that is nearest
     better = (least > TIED).mean(axis=1) + 0.5 * (np.abs(least) <= TIED).mean(axis=1)
-    return float(_posterior(scores, errors, rows) @ np.append(0.5, better))
+    return float(_posterior(scores, errors, rows, best, list(rivals)) @ np.append(0.5, better))
 
 
 def _kept(rows: int) -> Values:
@@ -70,26 +72,40 @@ def _kept(rows: int) -> Values:
     return np.asarray(explained / (1 + explained))
 
 
-def _posterior(scores: Values, errors: Values, rows: int) -> Values:
+def _posterior(scores: Values, errors: Values, rows: int, best: int, rivals: Sequence[int]) -> Values:
     """(1 + effects,): the probability that candidates are equal, and of every effect.
 
-    The squared spread of scores is 1 + gn times one of errors alone, and that is taken for a χ² of as many degrees of
-    freedom as its mean and variance over resamples have.
+    It is told by how far apart the others lie, and by the lead of ``best`` over its nearest rival, of which luck makes
+    as much as resamples show in which both are chosen anew. With the probability APART the lead has an effect of its own.
+    """
+    growth = np.append(1.0, 1 / (1 - _kept(rows)))  # 1 + gn: of the variance of errors alone
+    others = _spread_likelihood(np.delete(scores, best), np.delete(errors, best, axis=1), growth)
+    builders = [place for place in range(len(scores)) if place not in rivals]
+    lucky = errors[:, builders].max(axis=1) - errors[:, rivals].max(axis=1)
+    lead, center, deviation = scores[best] - scores[rivals].max(), lucky.mean(), lucky.std()
+    off = (lead - np.sqrt(growth) * center) / (np.sqrt(growth) * deviation)
+    weights = PRIOR * np.exp(-0.5 * (off**2 - (off**2).min())) / np.sqrt(growth)
+    weights = weights * ((1 - APART) * others + APART * (PRIOR @ others))
+    return np.asarray(weights / weights.sum())
+
+
+def _spread_likelihood(scores: Values, errors: Values, growth: Values) -> Values:
+    """(1 + effects,): how likely effects make the scores spread as they do.
+
+    The squared spread is ``growth`` times one of errors alone, and that is taken for a χ² of as many degrees of freedom
+    as its mean and variance over resamples have.
     """
     one, other = np.triu_indices(len(scores), 1)
     deviation = (errors[:, one] - errors[:, other]).std(axis=0)
     pairs = np.flatnonzero(deviation > TIED)
     if len(pairs) == 0:
-        return PRIOR
+        return np.ones(len(growth))
     one, other, deviation = one[pairs], other[pairs], deviation[pairs]
     by_luck = _spread((errors[:, one] - errors[:, other]) / deviation, len(scores))
     seen = _spread((scores[one] - scores[other]) / deviation, len(scores))
     mean, variance = by_luck.mean(), max(float(by_luck.var()), TIED)
-    freedom = 2 * mean**2 / variance
-    shrunk = np.append(1.0, 1 - _kept(rows))  # 1 / (1 + gn)
-    likelihood = 0.5 * freedom * (np.log(shrunk) - shrunk * seen / mean)
-    weights = PRIOR * np.exp(likelihood - likelihood.max())
-    return np.asarray(weights / weights.sum())
+    likelihood = -(mean**2 / variance) * (np.log(growth) + seen / (mean * growth))  # of 2 mean² / variance degrees
+    return np.asarray(np.exp(likelihood - likelihood.max()))
 
 
 def _spread(differences: Values, candidates: int) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from sweepstack.ensembles.chance import chance_of_best, paired_resamples, units
+from sweepstack.ensembles.chance import EFFECTS, PRIOR, chance_of_best, paired_resamples, units
 from sweepstack.ensembles.comparison import Sample, Values
 from sweepstack.models.seeds import derive_seed
 
@@ -66,15 +66,15 @@ def pooled(parts: Sequence[tuple[Values, Values]], low: float, high: float) -> t
 
 def test_a_stated_chance_happens_so_often() -> None:
     parts = [
-        simulated(builders, rivals, rows, spread, 60)
+        simulated(builders, rivals, rows, spread, 200)
         for builders, rivals in ((1, 1), (3, 2), (6, 3), (10, 3))
         for rows in (300, 750)
         for spread in SPREADS
     ]
-    for low, high in ((0.55, 0.65), (0.75, 0.85), (0.85, 0.95)):
+    for low, high in ((0.55, 0.65), (0.65, 0.75), (0.75, 0.85), (0.85, 0.95)):
         share, error, count = pooled(parts, low, high)
-        assert count > 60
-        assert share == pytest.approx((low + high) / 2, abs=0.05 + 2 * error)
+        assert count > 200
+        assert share == pytest.approx((low + high) / 2, abs=0.05 + 2 * error), (low, high)
 
 
 @pytest.mark.slow
@@ -83,7 +83,7 @@ def test_a_stated_chance_happens_so_often() -> None:
 @pytest.mark.parametrize("rows", [300, 750, 3000])
 def test_eighty_per_cent_are_right_in_75_to_85(builders: int, rivals: int, rows: int) -> None:
     """Over the four spreads together, each as likely: of one study nobody knows which it is."""
-    parts = [simulated(builders, rivals, rows, spread, 400) for spread in SPREADS]
+    parts = [simulated(builders, rivals, rows, spread, 500) for spread in SPREADS]
     share, error, _ = pooled(parts, 0.75, 0.85)
     assert 0.75 - 2 * error <= share <= 0.85 + 2 * error
 
@@ -129,8 +129,6 @@ def test_resamples_of_rows_say_what_their_covariance_says() -> None:
 
 def test_one_against_one_it_is_the_shrunken_z() -> None:
     """By hand, for every effect: Φ(√c · z) with c = gn / (1 + gn); and effects weigh by their prior and φ(z)."""
-    from sweepstack.ensembles.chance import EFFECTS, PRIOR
-
     rows, z = 900, 2.0
     lots = np.random.default_rng(0).normal(size=(20000, 1))
     lots = (lots - lots.mean()) / lots.std()
@@ -139,18 +137,6 @@ def test_one_against_one_it_is_the_shrunken_z() -> None:
     weights = PRIOR * norm.pdf(z / np.sqrt(1 + explained)) / np.sqrt(1 + explained)
     by_hand = weights @ norm.cdf(z * np.sqrt(explained / (1 + explained))) / weights.sum()
     assert chance_of_best(np.array([z, 0.0]), resampled, rows, 0, [1]) == pytest.approx(by_hand, abs=0.01)
-
-
-def test_more_builders_and_more_rivals_make_the_same_lead_less_likely() -> None:
-    """One lead of two standard errors, all others equal: the more were tried, the more of it is luck."""
-    random = np.random.default_rng(1)
-    chances = []
-    for builders, rivals in ((1, 1), (6, 1), (6, 3)):
-        lots = random.normal(size=(4000, builders + rivals))
-        scores = np.zeros(builders + rivals)
-        scores[0] = 2 * math.sqrt(2)
-        chances.append(chance_of_best(scores, lots, 750, 0, range(builders, builders + rivals)))
-    assert chances[0] > chances[1] > chances[2]
 
 
 def test_one_that_is_plainly_worse_does_not_make_the_others_differ() -> None:
@@ -189,7 +175,7 @@ def test_rows_that_belong_together_count_once() -> None:
 
 def test_who_says_the_same_as_a_rival_is_not_better() -> None:
     _, rewards = study(np.random.default_rng(7), 3, 300, 0.0)
-    assert found(samples(rewards[[0, 0]]), 1) == 0.5
+    assert found(samples(rewards[[0, 0]]), 1) == pytest.approx(0.5)
     assert found(samples(np.ones((2, 50))), 1) == 0.5, "all rows are right"
     assert found(samples(rewards[[0, 0, 1, 2]]), 1) <= 0.5
     assert found(samples(np.vstack([np.ones(50), np.zeros(50)])), 1) == 1.0
