@@ -112,6 +112,6 @@ def finished(
     answered = weighted(own.answer, weights).clip(0, 1)
     pooled = Predictions(said, answered, stack.n_segments)
     at = stack.n_segments - 1 if objective.reads_all else pooled.stops()
-    temperature = fit_temperature(pooled, labels, at)
+    temperature = fit_temperature(pooled, labels, at, stack.groups)
     pooled = Predictions(*tempered(said, answered, temperature), stack.n_segments)
-    return replace(combination, temperature=temperature, stop=fit_stop(pooled, labels, objective))
+    return replace(combination, temperature=temperature, stop=fit_stop(pooled, labels, objective, stack.groups))

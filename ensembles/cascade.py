@@ -209,7 +209,7 @@ class CascadeBuilder(Builder):
         plain = _cascade(whole, (1.0,) * (len(whole.members) - 1), Costs(matrix=objective.costs.matrix))
         said = [stage for stage, _ in plain.stages(own.probabilities, own.answer, own.n_segments)[:-1]]
         at = [own.n_segments - 1 if objective.reads_all else each.stops() for each in said]
-        fitted = (fit_temperature(each, labels, ends) for each, ends in zip(said, at, strict=True))
+        fitted = (fit_temperature(each, labels, ends, stack.groups) for each, ends in zip(said, at, strict=True))
         cascade = replace(plain, temperatures=tuple(fitted))
         stages = cascade.stages(own.probabilities, own.answer, own.n_segments)
         regret = Regret.of(whole.predict(stack), objective)

@@ -82,7 +82,7 @@ def _posterior(scores: Values, errors: Values, rows: int, best: int, rivals: Seq
     others = _spread_likelihood(np.delete(scores, best), np.delete(errors, best, axis=1), growth)
     builders = [place for place in range(len(scores)) if place not in rivals]
     lucky = errors[:, builders].max(axis=1) - errors[:, rivals].max(axis=1)
-    lead, center, deviation = scores[best] - scores[rivals].max(), lucky.mean(), lucky.std()
+    lead, center, deviation = scores[best] - scores[rivals].max(), lucky.mean(), max(float(lucky.std()), TIED)
     off = (lead - np.sqrt(growth) * center) / (np.sqrt(growth) * deviation)
     weights = PRIOR * np.exp(-0.5 * (off**2 - (off**2).min())) / np.sqrt(growth)
     weights = weights * ((1 - APART) * others + APART * (PRIOR @ others))

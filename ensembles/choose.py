@@ -119,7 +119,6 @@ def choose(
     objective: Objective,
     *,
     seed: int = 0,
-    groups: Ints | None = None,
     allowed: frozenset[Kind] = frozenset(get_args(Kind)),
     measure: Measure | None = None,
     budget: Budget = UNBOUNDED,
@@ -127,17 +126,17 @@ def choose(
 ) -> Choice:
     """Fits all builders on blend and decides.
 
-    ``groups`` (blend rows,): rows that must not straddle two folds, the same input say. ``allowed``: the kinds of
-    members that a study lets builders use; the others only stand in the table. ``measure`` says what a combination
-    costs to serve, and ``budget`` what it may. ``controls``: the method, by name, of trials that are controls; the best of
-    each method has a row, too. Both libraries hold the same members in the same order. Raises DataError
-    where blend has fewer than two rows.
+    Rows of one of the libraries' groups never straddle two folds. ``allowed``: the kinds of members that a study lets
+    builders use; the others only stand in the table. ``measure`` says what a combination costs to serve, and ``budget``
+    what it may. ``controls``: the method, by name, of trials that are controls; the best of each method has a row, too.
+    Both libraries hold the same members in the same order. Raises DataError where blend has fewer than two groups of
+    rows.
     """
     return _choose(
         blend,
         blend_labels,
         (valid, valid_labels),
-        folds(blend_labels, seed, groups),
+        folds(blend_labels, seed, blend.stack.groups),
         builders,
         objective,
         seed,
@@ -220,7 +219,7 @@ def _choose(
                 alone if role != "ensemble" or alone == "one segment" else combination.stops_by(),
                 metrics(on_valid, ranked_on[1], objective.costs),
                 metrics(blend_predictions, blend_labels, objective.costs),
-                blend_interval=half_widths(blend_predictions, blend_labels, objective.costs),
+                blend_interval=half_widths(blend_predictions, blend_labels, objective.costs, blend.stack.groups),
                 over_budget=budget.broken(len(combination.members), cost),
                 **({} if cost is None else asdict(cost)),
             )
@@ -268,7 +267,9 @@ def _choose(
         if over is not None:
             cheapest.append((over, blend.members[shown[-1][0]].name))
 
-    samples = {name: objective.sample(predictions, blend_labels) for name, predictions in on_blend.items()}
+    samples = {
+        name: objective.sample(predictions, blend_labels, blend.stack.groups) for name, predictions in on_blend.items()
+    }
     chosen, reason, flattery = verdict(rows, samples, objective.metric, cheapest, budget, seed)
     calibration = {name: calibration_scores(predictions, blend_labels) for name, predictions in on_blend.items()}
     return Choice(with_front(rows, objective.metric), combinations, chosen, reason, tuple(notes), calibration, flattery)
@@ -305,13 +306,18 @@ def named(builders: Sequence[B]) -> dict[str, B]:
 
 
 def score_test(
-    choice: Choice, predictions: Mapping[str, Predictions], labels: Ints, objective: Objective
+    choice: Choice,
+    predictions: Mapping[str, Predictions],
+    labels: Ints,
+    objective: Objective,
+    groups: Ints | None = None,
 ) -> tuple[Row, ...]:
     """The rows with test filled in; the only function here that takes labels of test.
 
-    Call it when the choice stands in the ledger. ``predictions`` by row name, as of ``Choice.predict``.
+    Call it when the choice stands in the ledger. ``predictions`` by row name, as of ``Choice.predict``; ``groups``
+    (rows,): rows of test that belong together.
     """
-    samples = {name: objective.sample(each, labels) for name, each in predictions.items()}
+    samples = {name: objective.sample(each, labels, groups) for name, each in predictions.items()}
     trial = next((row.name for row in choice.rows if row.role == "trial"), None)
     linear = next((row.name for row in choice.rows if row.role == "baseline"), None)
 
@@ -324,7 +330,7 @@ def score_test(
             replace(
                 row,
                 test=metrics(predictions[row.name], labels, objective.costs),
-                test_interval=half_widths(predictions[row.name], labels, objective.costs),
+                test_interval=half_widths(predictions[row.name], labels, objective.costs, groups),
                 gain_over_trial=over(row.name, trial),
                 gain_over_linear=over(row.name, linear),
             )

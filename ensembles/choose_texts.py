@@ -62,8 +62,8 @@ def choose_texts(
     Both libraries hold the same members in the same order. ``decode`` writes what cannot be picked from stored
     candidates. ``allowed``: the kinds of members that a study lets builders use; the others only stand in the table.
     ``measure`` says what a combination costs to serve, and ``budget`` what it may. ``controls``: the method, by name,
-    of trials that are controls; the best of each method has a row, too. Raises DataError where blend
-    has fewer than two different sources.
+    of trials that are controls; the best of each method has a row, too. Raises DataError where blend has fewer than two
+    groups of rows.
     """
     objective = objective.remembering()
     on_valid = [
@@ -71,7 +71,7 @@ def choose_texts(
         for candidates in valid.candidates
     ]
     order = sorted(range(len(on_valid)), key=lambda place: (-on_valid[place][objective.metric].score, place))
-    fold = _folds(blend.sources, seed)
+    fold = _folds(blend, seed)
     samples: dict[str, dict[str, Sample]] = {}
     combinations: dict[str, TextCombination] = {}
     servings: dict[int, Serving | None] = {}  # of single members
@@ -89,7 +89,7 @@ def choose_texts(
         if scored is None:
             texts = written_by(combination, valid, "valid", decode).best
             scored = objective.samples(valid.sources, valid_references, texts)
-        samples[name] = objective.samples(blend.sources, blend_references, said.best, said.lagging)
+        samples[name] = objective.samples(blend.sources, blend_references, said.best, said.lagging, blend.groups)
         combinations[name] = combination
         cost = serving(combination.members[0]) if alone else None if measure is None else measure(combination)
         rows.append(
@@ -160,12 +160,16 @@ def score_texts_test(
     sources: Sequence[str],
     references: Sequence[str],
     objective: TextObjective,
+    groups: Ints | None = None,
 ) -> tuple[Row, ...]:
     """The rows with test filled in; the only function here that takes references of test.
 
-    Call it when the choice stands in the ledger. ``written`` by row name, as of ``TextChoice.write``.
+    Call it when the choice stands in the ledger. ``written`` by row name, as of ``TextChoice.write``; ``groups``
+    (rows,): rows of test that belong together.
     """
-    samples = {name: objective.samples(sources, references, said.best, said.lagging) for name, said in written.items()}
+    samples = {
+        name: objective.samples(sources, references, said.best, said.lagging, groups) for name, said in written.items()
+    }
     trial = next((row.name for row in choice.rows if row.role == "trial"), None)
     memory = next((row.name for row in choice.rows if row.role == "baseline"), None)
 
@@ -188,10 +192,12 @@ def score_texts_test(
     return tuple(scored)
 
 
-def _folds(sources: Sequence[str], seed: int) -> Ints:
-    """(rows,): equal sources share a fold."""
-    _, groups = np.unique(np.array(sources, dtype=object), return_inverse=True)
-    return folds(np.zeros(len(sources), dtype=np.int64), seed, groups)
+def _folds(blend: CandidateLibrary, seed: int) -> Ints:
+    """(rows,): rows of one group share a fold; without groups, equal sources do."""
+    groups = blend.groups
+    if groups is None:
+        groups = np.unique(np.array(blend.sources, dtype=object), return_inverse=True)[1]
+    return folds(np.zeros(len(blend), dtype=np.int64), seed, groups)
 
 
 def _honest(

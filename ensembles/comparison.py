@@ -1,8 +1,14 @@
-"""How sure a difference is: paired bootstrap for the choice, 95% intervals for what is shown.
+"""How sure a figure or a difference is: bootstrap resamples for the choice, 95% intervals for what is shown.
 
 Two classifiers are compared on the same rows, row by row: most of the noise is in which rows there are, and it cancels.
-A metric that is no mean over rows (F1, calibration error) is a function of several means, and worked out anew for each
-resample of the rows.
+Rows of one group are not independent, so groups are drawn, and standard errors are those of sums over groups.
+
+A metric that is no mean over rows (F1, BLEU) is a function of several means. Each row has an influence on it, by which
+the metric is as good as a mean over rows (the infinitesimal jackknife, Efron 1982).
+
+That all rows agree does not make a share of rows certain. So where values have bounds, the variance is that of the rows
+and a few made-up ones at the bounds: two at each for a figure (Agresti & Coull 1998), one at each for a paired
+difference (Bonett & Price 2012).
 """
 
 from collections.abc import Callable
@@ -10,14 +16,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
+from sweepstack.models.number_format import interval
 from sweepstack.models.predictions import Ints
 from sweepstack.models.seeds import derive_seed
 
 Values = NDArray[np.float64]
-NORMAL_95 = 1.959964
+Bounds = tuple[float, float]
 RESAMPLES = 2000
-BLOCK = 4_000_000  # counts in memory at a time
+BLOCK = 4_000_000  # numbers in memory at a time
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -26,16 +35,20 @@ class Sample:
 
     features: (rows, F); of: (…, F) → (…), or None where the metric is the mean of the only feature. groups: (rows,),
     equal numbers for rows that belong together (one author, one input), or None where every row stands for itself.
+    bounds: the least and the most that a row's value, or the whole metric, can be; None where it has no bounds. graded:
+    rows lie anywhere between them, so the bounds count only where no row differs from another.
     """
 
     features: Values
     of: Callable[[Values], Values] | None = None
     groups: Ints | None = None
+    bounds: Bounds | None = None
+    graded: bool = False
 
     @staticmethod
-    def mean_of(values: Values, groups: Ints | None = None) -> "Sample":
+    def mean_of(values: Values, groups: Ints | None = None, bounds: Bounds | None = None) -> "Sample":
         """Of a metric that is a mean over rows; values: (rows,)."""
-        return Sample(values[:, None], groups=groups)
+        return Sample(values[:, None], None, groups, bounds)
 
     @property
     def score(self) -> float:
@@ -43,6 +56,16 @@ class Sample:
 
     def at(self, means: Values) -> Values:
         return means[..., 0] if self.of is None else self.of(means)
+
+    @property
+    def influence(self) -> Values:
+        """(rows,): see :func:`influence`."""
+        return self.features[:, 0] if self.of is None else influence(self.features, self.of)
+
+    @property
+    def half_width(self) -> float:
+        """Of the 95% interval."""
+        return half_width(self.influence, self.groups, self.bounds, graded=self.graded)
 
     def resampled(self, seed: int) -> Values:
         """(RESAMPLES,): the metric of bootstrap resamples, the same ones for every sample of these rows and groups."""
@@ -58,26 +81,44 @@ class Gain:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+        return interval("", self.mean, self.low, self.high)
 
 
-def half_width(values: Values) -> float:
-    """Half of the 95% interval of the mean of ``values`` (rows,), by the normal approximation; 0 for one row."""
-    return NORMAL_95 * float(values.std(ddof=1)) / float(np.sqrt(len(values))) if len(values) > 1 else 0.0
+def half_width(
+    values: Values, groups: Ints | None = None, bounds: Bounds | None = None, *, graded: bool = False
+) -> float:
+    """Half of the 95% interval of the mean of ``values`` (rows,); ``groups``, ``bounds`` and ``graded`` as of Sample.
 
-
-def gain(sample: Sample, rival: Sample, seed: int = 0) -> Gain:
-    """Of ``sample`` over ``rival``, on the same rows in the same order.
-
-    The interval is normal; its standard error is that of the mean difference, or, of a metric that is no mean over
-    rows, the deviation of the difference over paired resamples.
+    Infinite for a single row or group without bounds.
     """
+    return _half_width(values, groups, () if bounds is None else 2 * bounds, graded)
+
+
+def gain(sample: Sample, rival: Sample) -> Gain:
+    """Of ``sample`` over ``rival``, on the same rows in the same order."""
+    widest = 0.0 if sample.bounds is None else sample.bounds[1] - sample.bounds[0]
+    made_up = (-widest, widest) if widest else ()
     difference = sample.score - rival.score
-    if sample.of is None and rival.of is None:
-        half = half_width(sample.features[:, 0] - rival.features[:, 0])
-    else:
-        half = NORMAL_95 * float((sample.resampled(seed) - rival.resampled(seed)).std(ddof=1))
+    half = _half_width(sample.influence - rival.influence, sample.groups, made_up, sample.graded)
     return Gain(difference, difference - half, difference + half)
+
+
+def standard_error(values: Values, groups: Ints | None = None) -> float:
+    """Of the mean of ``values`` (rows,); infinite for a single row or group."""
+    return float(np.sqrt(_variance(values, groups)))
+
+
+def influence(features: Values, of: Callable[[Values], Values]) -> Values:
+    """(rows, …) for ``of`` (…, F) → (…, …): what each row would make of the metric, were the metric a mean over rows.
+
+    Of row i of n it is θ + (n + 1)(θ₊ᵢ − θ), where θ₊ᵢ is the metric of all rows and row i once more. Of a metric that
+    is a mean it is the row's own value.
+    """
+    rows, mean = len(features), features.mean(axis=0)
+    now = of(mean)
+    block = max(1, BLOCK // features.shape[1])
+    blocks = [of((rows * mean + features[begin : begin + block]) / (rows + 1)) for begin in range(0, rows, block)]
+    return np.asarray(now + (rows + 1) * (np.concatenate(blocks) - now))
 
 
 def chance_better(sample: Sample, rival: Sample, seed: int) -> float:
@@ -113,9 +154,54 @@ def by_group(values: Values, groups: Ints | None) -> tuple[Values, Values]:
     """
     if groups is None:
         return values, np.ones(len(values))
+    own = numbered(groups)
+    sizes = np.bincount(own)
+    sums = np.add.reduceat(values[np.argsort(own, kind="stable")], np.cumsum(sizes) - sizes, axis=0)
+    return sums, sizes.astype(np.float64)
+
+
+def numbered(groups: Ints) -> Ints:
+    """(rows,): groups by numbers from 0, in the order of their first rows."""
     _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
-    place = np.empty(len(first), dtype=np.int64)
-    place[np.argsort(first)] = np.arange(len(first))
-    sums = np.zeros((len(first), values.shape[1]))
-    np.add.at(sums, place[inverse], values)
-    return sums, np.bincount(place[inverse], minlength=len(first)).astype(np.float64)
+    return np.asarray(np.argsort(np.argsort(first))[inverse], dtype=np.int64)
+
+
+def _half_width(values: Values, groups: Ints | None, made_up: tuple[float, ...], graded: bool) -> float:
+    """By Student's t, with one degree of freedom less than there are groups.
+
+    Beside rows that stand for ``units`` independent ones, each made-up row counts as one of these; their variance is
+    that of all of them, and the mean stays that of the rows.
+    """
+    if graded and np.ptp(values) > ROUNDING:
+        made_up = ()
+    variance, degrees = _variance(values, groups), len(by_group(values[:, None], groups)[1]) - 1
+    widest = max(made_up) - min(made_up) if made_up else float("inf")
+    units = _units(values, groups)
+    if units <= 1:
+        return widest
+    if made_up:
+        mean, extremes, count = float(values.mean()), np.array(made_up), units + len(made_up)
+        centre = (units * mean + extremes.sum()) / count
+        squares = units * (variance * (units - 1) + (mean - centre) ** 2) + ((extremes - centre) ** 2).sum()
+        variance = float(squares) / count / (units - 1)
+    return min(widest, float(stdtrit(degrees, 0.975)) * float(np.sqrt(variance)))
+
+
+def _variance(values: Values, groups: Ints | None) -> float:
+    """Of the mean, by the sums over groups of what rows deviate from it; infinite for a single row or group."""
+    sums, sizes = by_group((values - values.mean())[:, None], groups)
+    count = len(sizes)
+    return float((sums**2).sum()) * count / (count - 1) / len(values) ** 2 if count > 1 else float("inf")
+
+
+def _units(values: Values, groups: Ints | None) -> float:
+    """How many independent rows would tell as much of the mean: all, or fewer where rows of a group are alike.
+
+    At least as many as if all rows of a group said the same (Kish 1965), which holds where nothing varies.
+    """
+    rows = float(len(values))
+    if groups is None:
+        return rows
+    fewest = rows**2 / float((by_group(values[:, None], groups)[1] ** 2).sum())
+    alone, grouped = _variance(values, None), _variance(values, groups)
+    return float(np.clip(rows * alone / grouped, fewest, rows)) if alone > 0 and grouped < np.inf else fewest

@@ -20,13 +20,19 @@ def folds(labels: Ints, seed: int, groups: Ints | None = None, count: int = FOLD
     groups = np.arange(len(labels)) if groups is None else groups
     _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
     if len(first) < 2:
-        raise DataError(f"blend must have at least 2 rows, but got {len(first)}; raise data.splits.blend")
+        got = len(first) if len(labels) < 2 else f"{len(labels)} of one group"
+        raise DataError(f"blend must have at least 2 rows that may be parted, but got {got}; raise data.splits.blend")
     random = np.random.default_rng(derive_seed(seed, "folds"))
     order = random.permutation(len(first))
     order = order[np.argsort(labels[first][order], kind="stable")]  # dealt out class by class, so folds look alike
     fold = np.empty(len(first), dtype=np.int64)
     fold[order] = np.arange(len(order)) % min(count, len(first))
     return np.asarray(fold[inverse], dtype=np.int64)
+
+
+def can_be_folded(rows: int, groups: Ints | None) -> bool:
+    """Whether there are two groups of rows at least."""
+    return (rows if groups is None else len(np.unique(groups))) > 1
 
 
 def cross_fit(

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from sweepstack.ensembles.builder import Builder, candidates, finished
 from sweepstack.ensembles.combination import Combination
-from sweepstack.ensembles.crossfit import folds
+from sweepstack.ensembles.crossfit import can_be_folded, folds
 from sweepstack.ensembles.fitted_pools import Network
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.pools import LINEAR
 from sweepstack.ensembles.stacking import examples
+from sweepstack.ensembles.stop import clearly
 from sweepstack.ensembles.store import Stack
 from sweepstack.ensembles.temperature import best_temperature, log_losses, logs
 from sweepstack.models.predictions import Floats, Ints
@@ -51,7 +52,9 @@ class Neural(Builder):
 
     def fit(self, stack: Stack, labels: Ints, objective: Objective) -> Combination:
         members = candidates(stack, labels, objective, self.top)  # best first: it must not depend on their order
-        fold = folds(labels, seed=0, count=FOLDS) if len(labels) > 1 else np.zeros_like(labels)
+        groups = stack.groups
+        foldable = can_be_folded(len(labels), groups)
+        fold = folds(labels, seed=0, groups=groups, count=FOLDS) if foldable else np.zeros_like(labels)
         if len(members) == 1 or fold.max() < 1:
             return finished(sorted(members), stack, labels, objective)
         own = stack.take(members)
@@ -60,12 +63,13 @@ class Neural(Builder):
         out_of_fold = np.empty_like(own.probabilities[0])
         for k, pool in enumerate(pools[:-1]):
             out_of_fold[fold == k] = pool.mix(own.probabilities[:, fold == k], weights)
-        if not _is_better(out_of_fold, LINEAR.mix(own.probabilities, weights), own.n_segments - 1, labels, fold):
+        average = LINEAR.mix(own.probabilities, weights)
+        if not _is_better(out_of_fold, average, own.n_segments - 1, labels, fold, groups):
             return finished(sorted(members), stack, labels, objective)
         return finished(members, stack, labels, objective, weights, pools[-1], out_of_fold)
 
 
-def _is_better(said: Floats, average: Floats, at: Ints, labels: Ints, fold: Ints) -> bool:
+def _is_better(said: Floats, average: Floats, at: Ints, labels: Ints, fold: Ints, groups: Ints | None = None) -> bool:
     """By more than one standard error of the paired difference in log loss at a text's end, both at a temperature that
     the other folds give."""
     rows = np.arange(len(labels))
@@ -76,7 +80,7 @@ def _is_better(said: Floats, average: Floats, at: Ints, labels: Ints, fold: Ints
             logits = logs(probabilities[rows, at])
             temperature = best_temperature(logits[~held], labels[~held])
             gain[held] += sign * log_losses(logits[held], labels[held], temperature)
-    return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)))
+    return clearly(gain, groups)
 
 
 def learn(stack: Stack, labels: Ints, fold: Ints, hidden: int, dropout: float) -> list[Network]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sweepstack.ensembles.comparison import NORMAL_95, Sample, half_width, resampled_means
+from sweepstack.ensembles.comparison import Bounds, Sample, half_width, influence
 from sweepstack.models.costs import Costs
 from sweepstack.models.measures import (
     CLASS_METRICS,
@@ -14,6 +14,8 @@ from sweepstack.models.measures import (
     class_scores,
 )
 from sweepstack.models.predictions import DIRECTION, ROW_METRICS, Ints, Predictions, scores
+
+GRADED = ("segments",)  # metrics whose rows lie anywhere between their bounds, see comparison.Sample
 
 
 @dataclass(frozen=True)
@@ -45,25 +47,45 @@ class Objective:
     def sample(self, predictions: Predictions, labels: Ints, groups: Ints | None = None) -> Sample:
         """What the metric, negated where less is better, is worked out from; ``groups``: see Sample."""
         sign, metric = DIRECTION[self.metric], self.metric
+        bounds = bounds_of(metric, self.costs, predictions.answer.shape[1])
+        if bounds is not None and sign < 0:
+            bounds = -bounds[1], -bounds[0]
         if metric in ROW_METRICS:
-            return Sample.mean_of(sign * scores(predictions, labels, self.costs)[metric], groups)
+            values = sign * scores(predictions, labels, self.costs)[metric]
+            return Sample(values[:, None], None, groups, bounds, metric in GRADED)
         if metric in CLASS_METRICS:
             features = class_features(labels, predictions.answers(self.costs), predictions.probabilities.shape[2])
-            return Sample(features, lambda means: sign * class_scores(means)[metric], groups)
+            return Sample(features, lambda means: sign * class_scores(means)[metric], groups, bounds)
         features = calibration_features(predictions.at(predictions.n_segments - 1), labels)
-        return Sample(features, lambda means: sign * calibration_error(means), groups)
+        return Sample(features, lambda means: sign * calibration_error(means), groups, bounds)
 
     def score(self, predictions: Predictions, labels: Ints) -> float:
         return self.sample(predictions, labels).score
 
 
-def half_widths(predictions: Predictions, labels: Ints, costs: Costs, seed: int = 0) -> dict[str, float]:
-    """Half of the 95% interval of every metric: normal, with a bootstrap's standard error where no mean over rows is
-    behind it."""
-    found = {name: half_width(values) for name, values in scores(predictions, labels, costs).items()}
+def bounds_of(metric: str, costs: Costs, segments: int) -> Bounds | None:
+    """The least and the most that a metric can be, of one row or of all; ``segments``: of the longest text. None for
+    the log loss, which has no bounds."""
+    if metric == "log_loss":
+        return None
+    if metric == "segments":
+        return 1.0, float(segments)
+    worst = 0.0 if costs.matrix is None else 1 - float(costs.matrix.max())
+    return (worst - costs.read * (segments - 1), 1.0) if metric == "reward" else (0.0, 1.0)
+
+
+def half_widths(predictions: Predictions, labels: Ints, costs: Costs, groups: Ints | None = None) -> dict[str, float]:
+    """Half of the 95% interval of every metric, see comparison.half_width; ``groups``: see Sample. Without an entry
+    for a metric of which nothing is known, such as the log loss of a single group."""
+    segments = predictions.answer.shape[1]
+    of_rows = dict(scores(predictions, labels, costs))
     of_classes = class_features(labels, predictions.answers(costs), predictions.probabilities.shape[2])
+    by_class = influence(of_classes, lambda means: np.stack([class_scores(means)[each] for each in CLASS_METRICS], -1))
+    of_rows |= dict(zip(CLASS_METRICS, by_class.T, strict=True))
     of_calibration = calibration_features(predictions.at(predictions.n_segments - 1), labels)
-    means = resampled_means(np.hstack([of_classes, of_calibration]), seed)
-    resampled = class_scores(means[:, : of_classes.shape[1]])
-    resampled["calibration_error"] = calibration_error(means[:, of_classes.shape[1] :])
-    return found | {name: NORMAL_95 * float(values.std(ddof=1)) for name, values in resampled.items()}
+    of_rows["calibration_error"] = influence(of_calibration, calibration_error)
+    halves = {
+        name: half_width(each, groups, bounds_of(name, costs, segments), graded=name in GRADED)
+        for name, each in of_rows.items()
+    }
+    return {name: half for name, half in halves.items() if np.isfinite(half)}

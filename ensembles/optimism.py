@@ -15,7 +15,7 @@ import numpy as np
 
 from sweepstack.ensembles.chance import paired_resamples
 from sweepstack.ensembles.comparison import Sample
-from sweepstack.models.metric_directions import POINTS
+from sweepstack.models.number_format import half
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,11 @@ class Optimism:
 
     def told(self, metric: str) -> bool:
         """Whether it is worth a word: it is not nought as it is shown."""
-        return self.candidates > 1 and round(self.flattered, 1 if metric in POINTS else 3) > 0
+        return bool(half(metric, self.flattered).strip("0."))
 
     def words(self, metric: str) -> str:
         """In the units of ``metric``, which candidates were compared by."""
-        shown = f"{self.flattered:.1f}" if metric in POINTS else f"{self.flattered:.3f}".removeprefix("0")
-        return f"the best of {self.candidates} looks too good on blend by about {shown}"
+        return f"the best of {self.candidates} looks too good on blend by about {half(metric, self.flattered)}"
 
 
 def optimism(samples: Sequence[Sample], seed: int) -> Optimism:

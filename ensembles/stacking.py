@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sweepstack.ensembles import learners
 from sweepstack.ensembles.builder import Builder, candidates, finished
 from sweepstack.ensembles.combination import Combination
-from sweepstack.ensembles.crossfit import folds
+from sweepstack.ensembles.crossfit import can_be_folded, folds
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.pools import LOGARITHMIC
 from sweepstack.ensembles.store import Stack
@@ -60,7 +60,8 @@ class Stacking(Builder):
     def _learned(self, members: list[int], stack: Stack, labels: Ints, objective: Objective) -> Combination:
         """``members`` best first, so that the order of the features is not that of the library; the average where one
         is left, or where a fold would have labels of one class only."""
-        fold = folds(labels, seed=0) if len(labels) > 1 else np.zeros_like(labels)
+        foldable = can_be_folded(len(labels), stack.groups)
+        fold = folds(labels, seed=0, groups=stack.groups) if foldable else np.zeros_like(labels)
         parts = range(int(fold.max()) + 1)
         if len(members) == 1 or any(len(np.unique(labels[fold != k])) < 2 for k in parts):
             return finished(sorted(members), stack, labels, objective)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sweepstack.ensembles.crossfit import folds
+from sweepstack.ensembles.comparison import standard_error
+from sweepstack.ensembles.crossfit import can_be_folded, folds
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.read_head import ReadHead
 from sweepstack.models.costs import Costs, read_matrix
@@ -79,16 +80,16 @@ def best_threshold(table: NDArray[np.float64]) -> int:
     return int(best[len(best) // 2])
 
 
-def fit_stop(predictions: Predictions, labels: Ints, objective: Objective) -> Stop:
+def fit_stop(predictions: Predictions, labels: Ints, objective: Objective, groups: Ints | None = None) -> Stop:
     """The stop for combined predictions that still answer by the members' averaged probabilities.
 
-    Stops are compared where they were not fitted (5 folds), and must win by more than one standard error of the paired
-    difference.
+    Stops are compared where they were not fitted (5 folds, none of which parts rows of one of ``groups``), and must win
+    by more than one standard error of the paired difference.
     """
-    if predictions.answer.shape[1] == 1 or len(labels) < 2:
+    if predictions.answer.shape[1] == 1 or not can_be_folded(len(labels), groups):
         return AVERAGED
     costs = objective.stop_costs
-    fold = folds(labels, seed=0)
+    fold = folds(labels, seed=0, groups=groups)
     table = reward_table(predictions, labels, costs)
     averaged = scores(predictions, labels, costs)["reward"]
 
@@ -100,19 +101,20 @@ def fit_stop(predictions: Predictions, labels: Ints, objective: Objective) -> St
         held = fold == k
         sure[held] = table[best_threshold(table[:, ~held]), held]
     everywhere = np.ones(len(labels), dtype=np.bool_)
-    if clearly(sure - averaged):
-        return _corrected(predictions, labels, costs, threshold(everywhere), sure, fold, threshold)
-    return _corrected(predictions, labels, costs, AVERAGED, averaged, fold, lambda _: AVERAGED)
+    if clearly(sure - averaged, groups):
+        return _corrected(predictions, labels, groups, costs, threshold(everywhere), sure, fold, threshold)
+    return _corrected(predictions, labels, groups, costs, AVERAGED, averaged, fold, lambda _: AVERAGED)
 
 
-def clearly(gain: NDArray[np.float64]) -> bool:
+def clearly(gain: NDArray[np.float64], groups: Ints | None = None) -> bool:
     """Whether the mean of a paired difference (rows,) is above its standard error."""
-    return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)))
+    return bool(gain.mean() > standard_error(gain, groups))
 
 
 def _corrected(
     predictions: Predictions,
     labels: Ints,
+    groups: Ints | None,
     costs: Costs,
     base: Stop,
     held_out: NDArray[np.float64],  # (rows,): its rewards where it was not fitted
@@ -136,7 +138,8 @@ def _corrected(
 
     everywhere = np.ones(len(labels), dtype=np.bool_)
     best = learned(base, everywhere)
-    if not clearly(rewards(best, everywhere) - rewards(base, everywhere)):  # nor will it where it was not fitted
+    fitted_gain = rewards(best, everywhere) - rewards(base, everywhere)
+    if not clearly(fitted_gain, groups):  # nor will it where it was not fitted
         return base
     gain = np.empty(len(labels))
     for k in range(fold.max() + 1):
@@ -144,4 +147,4 @@ def _corrected(
         gain[held] = rewards(learned(fitted(~held), ~held), held) - held_out[held]
         if k and gain[fold <= k].mean() <= 0:  # five folds take their time, and most of what fits is noise
             return base
-    return best if clearly(gain) else base
+    return best if clearly(gain, groups) else base

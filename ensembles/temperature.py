@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sweepstack.ensembles.crossfit import folds
+from sweepstack.ensembles.comparison import standard_error
+from sweepstack.ensembles.crossfit import can_be_folded, folds
 from sweepstack.models.predictions import Floats, Ints, Predictions
 
 FLOOR = 1e-6  # a probability below it says nothing more, and the logarithm of zero would decide alone
@@ -84,20 +85,20 @@ def best_temperature(logits: NDArray[Any], labels: Ints, start: float = 1.0) -> 
     return 1 / b
 
 
-def fit_temperature(predictions: Predictions, labels: Ints, at: Ints) -> float:
+def fit_temperature(predictions: Predictions, labels: Ints, at: Ints, groups: Ints | None = None) -> float:
     """The temperature for pooled predictions, fitted at the segments ``at`` (rows,); 1 where none helps.
 
-    It is compared where it was not fitted (5 folds) and must win by more than one standard error of the paired
-    difference in log loss.
+    It is compared where it was not fitted (5 folds, none of which parts rows of one of ``groups``) and must win by more
+    than one standard error of the paired difference in log loss.
     """
-    if len(labels) < 2:
+    if not can_be_folded(len(labels), groups):
         return 1.0
     logits = logs(predictions.at(at))
-    fold = folds(labels, seed=0)
+    fold = folds(labels, seed=0, groups=groups)
     gain = log_losses(logits, labels, 1.0)
     for k in range(fold.max() + 1):
         held = fold == k
         gain[held] -= log_losses(logits[held], labels[held], best_temperature(logits[~held], labels[~held]))
-    if gain.mean() <= gain.std(ddof=1) / np.sqrt(len(gain)):
+    if gain.mean() <= standard_error(gain, groups):
         return 1.0
     return best_temperature(logits, labels)

@@ -1,7 +1,7 @@
 """What an ensemble that writes is judged by: a metric of a whole part, and how sure a figure or a difference of it is.
 
-BLEU and chrF of a corpus are functions of counts summed over its rows, so a bootstrap over rows is one matrix product
-(Koehn 2004), and paired: the same rows are drawn for every ensemble. The reward of a study is a mean over rows.
+BLEU and chrF of a corpus are functions of counts summed over its rows, so a bootstrap is one matrix product (Koehn
+2004), and paired: the same rows are drawn for every ensemble. The reward of a study is a mean over rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from sweepstack.ensembles.comparison import NORMAL_95, Sample, Values, half_width, resampled_means
+from sweepstack.ensembles.comparison import Sample, Values
 from sweepstack.ensembles.utility import pairwise
 from sweepstack.models.predictions import Ints
 from sweepstack.models.text_metrics import score_of, statistics
@@ -18,7 +18,7 @@ from sweepstack.models.writing_settings import LAGGING
 
 Reward = Callable[[Sequence[str], Sequence[str] | None, Sequence[str]], Values]
 CORPUS_METRICS = ("chrf", "bleu")
-SEED = 0  # of the intervals of figures
+CORPUS_BOUNDS = (0.0, 100.0)
 
 
 def judged_by(metric: str) -> str:
@@ -32,6 +32,7 @@ class TextObjective:
     language: str  # of the references, see text_metrics
     reward: Reward | None = None  # (sources, references, texts) → (rows,), as in models/rewards.py
     cost: float = 0.0  # that a word of lagging takes from the reward
+    bounds: tuple[float, float] | None = None  # of the reward without lagging; None where it has none
 
     def __post_init__(self) -> None:
         if self.metric not in self.metrics_known:
@@ -59,13 +60,18 @@ class TextObjective:
         found = {}
         for metric in CORPUS_METRICS:
             counts = statistics(texts, references, self.language, metric).astype(np.float64)
-            found[metric] = Sample(counts, partial(_of_means, rows=len(counts), metric=metric), groups)
+            found[metric] = Sample(
+                counts, partial(_of_means, rows=len(counts), metric=metric), groups, CORPUS_BOUNDS, graded=True
+            )
         behind = None if lagging is None else np.asarray(lagging, dtype=np.float64)
         if behind is not None:
             found[LAGGING] = Sample.mean_of(behind, groups)
         if self.reward is not None:
             rewards = np.asarray(self.reward(sources, references, texts), dtype=np.float64)
-            found["reward"] = Sample.mean_of(rewards if behind is None else rewards - self.cost * behind, groups)
+            if behind is None:
+                found["reward"] = Sample.mean_of(rewards, groups, self.bounds)
+            else:
+                found["reward"] = Sample.mean_of(rewards - self.cost * behind, groups)
         return found
 
     def metrics(self, sources: Sequence[str], references: Sequence[str], texts: Sequence[str]) -> dict[str, float]:
@@ -110,15 +116,9 @@ class Remembered:
 
 
 def half_widths(samples: dict[str, Sample]) -> dict[str, float]:
-    """Half of the 95% interval of each metric: normal, with a bootstrap's standard error where it is no mean."""
-    counted = {name: sample for name, sample in samples.items() if sample.of is not None}
-    groups = next((sample.groups for sample in samples.values()), None)
-    means = resampled_means(np.hstack([sample.features for sample in counted.values()]), SEED, groups)  # once for all
-    ends = np.cumsum([sample.features.shape[1] for sample in counted.values()])[:-1]
-    found = {name: half_width(sample.features[:, 0]) for name, sample in samples.items() if name not in counted}
-    for (name, sample), own in zip(counted.items(), np.split(means, ends, axis=1), strict=True):
-        found[name] = NORMAL_95 * float(sample.at(own).std(ddof=1))
-    return found
+    """Half of the 95% interval of each metric that is known so well."""
+    halves = {name: sample.half_width for name, sample in samples.items()}
+    return {name: half for name, half in halves.items() if np.isfinite(half)}
 
 
 def _of_means(means: Values, rows: int, metric: str) -> Values:

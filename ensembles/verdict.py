@@ -15,7 +15,8 @@ from sweepstack.ensembles.chance import chance_of_best, paired_resamples, units
 from sweepstack.ensembles.comparison import Sample
 from sweepstack.ensembles.optimism import Optimism, optimism
 from sweepstack.ensembles.store import Kind, Member
-from sweepstack.models.metric_directions import POINTS, direction
+from sweepstack.models.metric_directions import direction
+from sweepstack.models.number_format import metric as shown
 
 if TYPE_CHECKING:
     from sweepstack.ensembles.choose import Role, Row
@@ -34,7 +35,7 @@ def company(
     places = {
         kind: tuple(i for i, member in enumerate(members) if member.kind == kind) for kind in (*methods, "pipeline")
     }
-    found: list[tuple["Role", str, tuple[int, ...]]] = [
+    found: list[tuple[Role, str, tuple[int, ...]]] = [
         ("trial", methods["trial"], places["trial"]),
         ("baseline", methods["baseline"], places["baseline"]),
         *(("baseline", members[place].name, (place,)) for place in places["pipeline"]),
@@ -113,8 +114,8 @@ def decide(
         raise ValueError("choose needs a single member or an ensemble, but got none")
     if not rivals:
         return ensembles[0], f"{ensembles[0]} is exported: there is no single member to compare it with."
-    value = {name: figure(metric, each.score) for name, each in samples.items()}
     rival = max(rivals, key=lambda name: samples[name].score)
+    value = {name: shown(metric, direction(metric) * each.score) for name, each in samples.items()}
     if not ensembles:
         return rival, f"{rival} is exported: nothing was combined, and it has the best blend {metric}, {value[rival]}."
     best, names = ensembles[0], [*ensembles, *rivals]
@@ -140,16 +141,6 @@ def decide(
 
 
 def percent(chance: float) -> str:
-    """``83%``; nothing is certain by a sample."""
-    if 0.005 <= chance < 0.995:
-        return f"{chance:.0%}"
-    return "over 99%" if chance > 0.5 else "less than 1%"
-
-
-def figure(metric: str, score: float) -> str:
-    """A score, of which more is better, as the metric's own value: ``.926``, or ``42.9`` of one in points."""
-    value = direction(metric) * score
-    if metric in POINTS:
-        return f"{value:.1f}"
-    text = f"{round(value, 3) + 0.0:.3f}"  # no -0.000
-    return text.replace("0.", ".", 1) if abs(value) < 0.9995 else text
+    """``83%``, rounded down, as it is compared with what is needed; nothing is certain by a sample."""
+    whole = int(100 * chance + 1e-9)
+    return "less than 1%" if whole == 0 else "over 99%" if whole >= 99 else f"{whole}%"

@@ -46,7 +46,7 @@ def distilled(session: Session, built: BuiltEnsembles, meter: Meter, objective: 
         "one segment" if said[blend].answer.shape[1] == 1 else "its own",
         metrics(said[valid], parts[valid].labels, objective.costs),
         metrics(said[blend], parts[blend].labels, objective.costs),
-        blend_interval=half_widths(said[blend], parts[blend].labels, objective.costs),
+        blend_interval=half_widths(said[blend], parts[blend].labels, objective.costs, parts[blend].units),
         over_budget=Budget(**session.study.ensembles.budget.model_dump()).broken(1, serving),
         **asdict(serving),
     )

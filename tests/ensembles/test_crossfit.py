@@ -29,9 +29,11 @@ def test_groups_stay_in_one_fold(groups: list[int]) -> None:
     assert fold.max() >= 1
 
 
-def test_one_row_cannot_be_cross_fitted() -> None:
-    with pytest.raises(DataError, match=r"at least 2 rows, but got 1; raise data.splits.blend"):
+def test_one_row_or_group_cannot_be_cross_fitted() -> None:
+    with pytest.raises(DataError, match=r"at least 2 rows that may be parted, but got 1; raise data.splits.blend"):
         folds(np.array([0]), 0)
+    with pytest.raises(DataError, match=r"at least 2 rows that may be parted, but got 9 of one group"):
+        folds(np.zeros(9, dtype=np.int64), 0, np.ones(9, dtype=np.int64))
 
 
 def test_each_row_is_predicted_without_having_been_fitted_on(synthetic: SimpleNamespace) -> None:
