@@ -75,8 +75,8 @@ def _kept(rows: int) -> Values:
 def _posterior(scores: Values, errors: Values, rows: int, best: int, rivals: Sequence[int]) -> Values:
     """(1 + effects,): the probability that candidates are equal, and of every effect.
 
-    It is told by how far apart the others lie, and by the lead of ``best`` over its nearest rival, of which luck makes
-    as much as resamples show in which both are chosen anew. With the probability APART the lead has an effect of its own.
+    It is told by how far apart the others lie, and by the lead of ``best`` over its nearest rival. By luck a lead
+    is as large as in resamples, where both are chosen anew. With the probability APART it has an effect of its own.
     """
     growth = np.append(1.0, 1 / (1 - _kept(rows)))  # 1 + gn: of the variance of errors alone
     others = _spread_likelihood(np.delete(scores, best), np.delete(errors, best, axis=1), growth)

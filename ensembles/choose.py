@@ -1,7 +1,8 @@
 """Builds every ensemble, scores it honestly beside single members, and chooses what is exported.
 
 Everything that is fitted on blend is scored there by cross-fitting. The best ensemble is exported only where it is
-likely to be better than every single member of the table; nothing here ever sees a label of test. After the choice, ``score_test`` scores predictions that were made without those labels.
+likely to be better than every single member of the table; nothing here ever sees a label of test. After the choice,
+``score_test`` scores predictions that were made without those labels.
 """
 
 from collections.abc import Callable, Mapping, Sequence
