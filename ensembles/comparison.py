@@ -24,6 +24,7 @@ from sweepstack.models.seeds import derive_seed
 
 Values = NDArray[np.float64]
 Bounds = tuple[float, float]
+NORMAL_95 = 1.959964
 RESAMPLES = 2000
 BLOCK = 4_000_000  # numbers in memory at a time
 ROUNDING = 1e-9

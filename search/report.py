@@ -238,7 +238,7 @@ def flattery(contents: Contents) -> str:
             return ""
         luck = half / NORMAL_95 * math.sqrt(sizes["blend"] / sizes["valid"]) * chance
     elif rows and metric in ("reward", "accuracy", "accuracy_full"):
-        accuracy = at.get("accuracy", 0.5)
+        accuracy = (at.get("accuracy", 0.5) * rows + 2) / (rows + 4)  # Agresti & Coull, see comparison.py
         luck = math.sqrt(accuracy * (1 - accuracy) / rows) * chance
     else:
         return ""
