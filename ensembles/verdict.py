@@ -136,7 +136,7 @@ def decide(
         )
     return rival, (
         f"{rival} is exported: the best ensemble, {best}, is better than every single member with a probability of "
-        f"only {percent(chance)}, {counted}; {LIKELY:.0%} is needed ({means})."
+        f"{percent(chance)}, {counted}; {LIKELY:.0%} is needed ({means})."
     )
 
 
