@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sweepstack.ensembles.comparison import Sample, Values, resampled_means
 
 TYPICAL = 0.07  # the scale of effects, half-normal: .009 of accuracy where two are right on .9 and correlate at .9
-EQUAL = 0.2  # the prior probability that no candidate is better than another; then the chance is a half
+EQUAL = 0.15  # the prior probability that no candidate is better than another; then the chance is a half
 APART = 0.1  # the prior probability that the best stands apart from the others by an effect of its own
 EFFECTS = np.geomspace(0.005, 0.3, 12)
 _WEIGHTS = EFFECTS * np.exp(-0.5 * (EFFECTS / TYPICAL) ** 2)  # half-normal, on a logarithmic grid
