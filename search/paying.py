@@ -65,7 +65,7 @@ def _not_behind(
         if row["role"] != role or not row["gain_over_trial"]:
             continue
         ahead = _over(row["gain_over_trial"])
-        if ahead.low <= 0:
+        if ahead.known and ahead.low <= 0:
             who = f"{words[row['method']]} ({row['name']})" if row["method"] in words else row["name"]
             said.append(f"{fmt.metric(metric, row['test'][metric])} of {who}, {fmt.gain(ahead, metric)}")
     if not said:

@@ -110,9 +110,10 @@ def test_of_real_texts_it_holds_for_a_linear_member() -> None:
     from sweepstack.models.linear import LinearBaseline
     from sweepstack.models.settings import Reading
 
-    dataset = load_dataset(Data(train="builtin:languages"))
+    reading = Reading(unit="characters", segment=2, max_segments=12)
+    dataset = load_dataset(Data(train="builtin:languages"), reading)
     blend, test = dataset.parts["blend"], dataset.parts["test"]
-    baseline = LinearBaseline.fit(dataset, Reading(unit="characters", segment=2, max_segments=12))
+    baseline = LinearBaseline.fit(dataset, reading)
     scores = calibration_scores(baseline.read(blend.inputs), blend.labels)
     said = baseline.read(test.inputs)
     probabilities = said.at(said.stops())

@@ -131,7 +131,9 @@ def test_what_is_exported_is_examined_on_test_and_calibrated_on_blend(run: Path)
     trust = read_trust(run / "trust.json", built.digest)
     assert trust is not None
     assert trust.name == built.choice.chosen
-    parts = load_dataset(Study.load(run / "study.yaml").data).parts
+    study = Study.load(run / "study.yaml")
+    assert study.data is not None
+    parts = load_dataset(study.data, study.reading).parts
     assert sum(each.support for each in trust.classes) == len(parts["test"].labels)
     assert trust.curves[0].accuracy[-1] == pytest.approx(built.choice.row(trust.name).test["accuracy"])
     scores = load(run / "bundle").calibration
@@ -142,15 +144,19 @@ def test_what_is_exported_is_examined_on_test_and_calibrated_on_blend(run: Path)
 
 
 def test_figures_are_those_of_units_and_the_same_in_table_and_report(run: Path) -> None:
-    built = build(run)
-    study = study_of(run)
-    dataset = load_dataset(study.data, study.reading)
-    test = dataset.parts["test"]
-    assert len(set(test.units.tolist())) < len(test.labels), "or nothing would be seen of it"
-    library = Library.load(built.members, "test", dataset.hashes["test"])
-    costs = Costs(study.trial_settings().read_cost)
+    with Session.open(study_of(run), run, json=True) as session:
+        of_four = {  # as if each four rows had one author
+            name: replace(part, units=np.arange(len(part.labels)) // 4) for name, part in session.dataset.parts.items()
+        }
+        session.texts = replace(session.dataset, parts=of_four)
+        ensembling.build(session)
+        test, hashes, costs = session.dataset.parts["test"], session.data.hashes, Costs(session.cost)
+    built = Result.open(run).built
+    library = Library.load(built.members, "test", hashes["test"])
     for name, said in built.choice.predict(library).items():
-        assert built.choice.row(name).test_interval == pytest.approx(half_widths(said, test.labels, costs, test.units))
+        by_units, by_rows = (half_widths(said, test.labels, costs, units) for units in (test.units, None))
+        assert by_units["log_loss"] != pytest.approx(by_rows["log_loss"])
+        assert built.choice.row(name).test_interval == pytest.approx(by_units)
         assert built.choice.row(name).test == pytest.approx(metrics(said, test.labels, costs))
     page = Result.open(run).write_report().read_text(encoding="utf-8")
     said = built.choice.combinations[built.choice.chosen].predict(library.stack)
@@ -276,7 +282,7 @@ def test_a_study_with_folds_is_combined_out_of_fold_and_exported_with_all_of_the
     scores = result.trials[0].scores
     assert frame.loc["trial 0", "reward"] == pytest.approx(sum(scores) / 3)
 
-    dataset = load_dataset(result.study.data)
+    dataset = load_dataset(result.study.data, result.study.reading)
     assert (len(dataset.parts["out_of_fold"].labels), len(dataset.parts["test"].labels)) == (240, 80)
     bundle = load(run / "bundle")
     chosen = built.choice.combinations[built.choice.chosen]

@@ -1,5 +1,6 @@
 """What is said where the best trial is not clearly ahead of a control or a baseline; intervals by hand."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -65,7 +66,8 @@ def test_a_difference_that_is_not_clearly_above_zero_is_said(
 def test_nothing_is_said_where_it_pays_or_nobody_knows(writing_study: Study, writing_rows: tuple[Row, ...]) -> None:
     ahead = table(writing_rows, supervised_0=("supervised", Gain(-1.0, -1.5, -0.5)))
     unknown = table(writing_rows, supervised_0=("supervised", None))
-    for found in (ahead, unknown, table(writing_rows), []):
+    one_group = table(writing_rows, supervised_0=("supervised", Gain(-1.0, -math.inf, math.inf)))
+    for found in (ahead, unknown, one_group, table(writing_rows), []):
         assert paying(writing_study, found, []) == {}
 
 
