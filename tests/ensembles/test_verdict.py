@@ -63,7 +63,7 @@ def test_an_average_that_is_worse_than_its_own_control_is_not_exported() -> None
     assert chosen == "supervised-2"
     assert reason == (
         "supervised-2 is exported: the best ensemble, average, is better than every single member with a probability "
-        "of 6%, the choice among 4 counted; 80% is needed (blend accuracy .940 against .948 of "
+        "of 5%, the choice among 4 counted; 80% is needed (blend accuracy .940 against .948 of "
         "supervised-2)."
     )
     assert decide(["average"], ["trial-1", "linear"], samples, "accuracy", 0)[0] == "average"
