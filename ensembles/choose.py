@@ -1,8 +1,8 @@
 """Builds every ensemble, scores it honestly beside single members, and chooses what is exported.
 
 Everything that is fitted on blend is scored there by cross-fitting. The best ensemble is exported only where it is
-likely to be better than the best trial and the linear baseline; nothing here ever sees a label of test. After the
-choice, ``score_test`` scores predictions that were made without those labels.
+likely to be better than every single member of the table; nothing here ever sees a label of test. After the choice,
+``score_test`` scores predictions that were made without those labels.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ from sweepstack.ensembles.crossfit import FOLDS, cross_fit, folds
 from sweepstack.ensembles.objective import Objective, half_widths
 from sweepstack.ensembles.optimism import Optimism
 from sweepstack.ensembles.store import Kind, Library, Stack
-from sweepstack.ensembles.verdict import singles, verdict
+from sweepstack.ensembles.verdict import company, singles, verdict
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.metric_directions import direction
 from sweepstack.models.predictions import Floats, Ints, Predictions, metrics
@@ -30,12 +30,8 @@ C = TypeVar("C")  # the kind of combination
 B = TypeVar("B", bound="Named")
 Measure = Callable[[Combination], Serving]
 UNBOUNDED = Budget()
-SINGLES: dict[Kind, tuple[Role, str]] = {
-    "trial": ("trial", "trial"),
-    "baseline": ("baseline", "linear"),
-    "control": ("control", "supervised"),
-}
-"""The kinds of members whose best stands in the table by itself: its role there and its method."""
+METHODS: dict[Kind, str] = {"trial": "trial", "baseline": "linear", "control": "supervised"}
+NO_CONTROLS: Mapping[str, str] = {}
 
 
 class Named(Protocol):
@@ -48,7 +44,7 @@ class Row:
     """A line of the final table. Metrics by name, as in predictions.metrics."""
 
     name: str  # unique in the table: "selection", "trial-7", "linear", "supervised-2"
-    method: str  # the builder, or "trial", "linear", "supervised"
+    method: str  # the builder, or "trial", "linear", "naive_bayes", "supervised"
     role: Role
     members: tuple[str, ...]
     weights: tuple[float, ...] | None  # sums to 1; None where there are none
@@ -72,7 +68,9 @@ class Row:
     @property
     def title(self) -> str:
         """How a table shows the name: members without a learned stop answer when they are sure enough."""
-        reads = self.role in ("baseline", "control") and self.stop not in ("", "one segment")
+        reads = (
+            self.role in ("baseline", "control") and self.method != "constant" and self.stop not in ("", "one segment")
+        )
         return f"{self.method}, sure enough" if reads else self.name
 
     def to_json(self) -> dict[str, Any]:
@@ -92,7 +90,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Decision(Generic[C]):
-    rows: tuple[Row, ...]  # ensembles by blend, best first; then best trial, baseline, control
+    rows: tuple[Row, ...]  # ensembles by blend, best first; then best trial, baselines, controls
     combinations: dict[str, C]  # by row name; members are places in the library
     chosen: str  # the row to export
     reason: str  # one sentence
@@ -125,13 +123,15 @@ def choose(
     allowed: frozenset[Kind] = frozenset(get_args(Kind)),
     measure: Measure | None = None,
     budget: Budget = UNBOUNDED,
+    controls: Mapping[str, str] = NO_CONTROLS,
 ) -> Choice:
     """Fits all builders on blend and decides.
 
     Rows of one of the libraries' groups never straddle two folds. ``allowed``: the kinds of members that a study lets
     builders use; the others only stand in the table. ``measure`` says what a combination costs to serve, and ``budget``
-    what it may. Both libraries hold the same members in the same order. Raises DataError where blend has fewer than two
-    groups of rows.
+    what it may. ``controls``: the method, by name, of trials that are controls; the best of each method has a row, too.
+    Both libraries hold the same members in the same order. Raises DataError where blend has fewer than two groups of
+    rows.
     """
     return _choose(
         blend,
@@ -144,6 +144,7 @@ def choose(
         allowed,
         measure,
         budget,
+        controls,
     )
 
 
@@ -158,6 +159,7 @@ def choose_out_of_fold(
     allowed: frozenset[Kind] = frozenset(get_args(Kind)),
     measure: Measure | None = None,
     budget: Budget = UNBOUNDED,
+    controls: Mapping[str, str] = NO_CONTROLS,
 ) -> Choice:
     """The same where members were trained under folds, and their out-of-fold predictions are valid and blend in one.
 
@@ -167,7 +169,7 @@ def choose_out_of_fold(
     What stays is that a row has taught the policies of the other folds, whose predictions the fit sees; but those of
     all members alike, and a fit has one number a member to learn from them.
     """
-    return _choose(library, labels, None, fold % FOLDS, builders, objective, seed, allowed, measure, budget)
+    return _choose(library, labels, None, fold % FOLDS, builders, objective, seed, allowed, measure, budget, controls)
 
 
 def _choose(
@@ -181,6 +183,7 @@ def _choose(
     allowed: frozenset[Kind],
     measure: Measure | None,
     budget: Budget,
+    controls: Mapping[str, str],
 ) -> Choice:
     ranked_on = (blend, blend_labels) if valid is None else valid
     combinations: dict[str, Combination] = {}
@@ -244,21 +247,24 @@ def _choose(
 
     rows.sort(key=lambda row: -objective.score(on_blend[row.name], blend_labels))  # stable: ties in the given order
     cheapest: list[tuple[float, str]] = []
-    for kind, (role, method) in SINGLES.items():
 
-        def best(places: Sequence[int]) -> int:
-            return places[ranking(ranked_on[0].stack.take(places), ranked_on[1], objective)[0]]
+    def best(places: Sequence[int]) -> int:
+        return places[ranking(ranked_on[0].stack.take(places), ranked_on[1], objective)[0]]
 
-        def excess(place: int) -> dict[str, float]:
-            return budget.excess(1, serving(Combination((place,), np.ones(1, dtype=np.float32))))
+    def excess(place: int) -> dict[str, float]:
+        return budget.excess(1, serving(Combination((place,), np.ones(1, dtype=np.float32))))
 
-        shown, over = singles(blend.of_kinds(frozenset({kind})), best, excess, bound=kind != "control")
+    for role, method, places in company(blend.members, METHODS, controls):
+        shown, over = singles(places, best, excess, bounded=budget != UNBOUNDED)
         for place, among in shown:
+            name = blend.members[place].name
+            if name in combinations:  # a control that is the best trial
+                continue
             alone = Combination((place,), np.ones(1, dtype=np.float32))
             said = blend.stack.member(place)
             if valid is None and among:
                 said = cross_fit(_the_best(objective), blend.stack.take(among), blend_labels, fold)
-            add(blend.members[place].name, method, role, alone, said)
+            add(name, method, role, alone, said)
         if over is not None:
             cheapest.append((over, blend.members[shown[-1][0]].name))
 

@@ -1,8 +1,8 @@
 """Builds every ensemble that writes, scores it honestly beside single members, and chooses what is exported.
 
 As choose.py does for classifiers, and into the same rows: what is fitted on blend is scored there by cross-fitting, the
-best ensemble is exported only where it is likely to beat the best trial and the translation memory, and no reference of
-test is seen before the choice. Only metrics are of whole parts here, so their bootstrap resamples counts, not means.
+best ensemble is exported only where it is likely to be better than every single member, and no reference of test is
+seen before the choice. Only metrics are of whole parts here, so their bootstrap resamples counts, not means.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from sweepstack.ensembles.budget import Budget, Serving
 from sweepstack.ensembles.candidate_library import CandidateLibrary
-from sweepstack.ensembles.choose import SINGLES, UNBOUNDED, Decision, Role, Row, named, with_front
+from sweepstack.ensembles.choose import NO_CONTROLS, UNBOUNDED, Decision, Role, Row, named, with_front
 from sweepstack.ensembles.comparison import Gain, Sample, gain
 from sweepstack.ensembles.crossfit import folds
 from sweepstack.ensembles.store import Kind
 from sweepstack.ensembles.text_builder import TextBuilder
 from sweepstack.ensembles.text_combination import TextCombination, single
 from sweepstack.ensembles.text_objective import TextObjective, half_widths
-from sweepstack.ensembles.verdict import singles, verdict
+from sweepstack.ensembles.verdict import company, singles, verdict
 from sweepstack.models.candidates import Candidates
 from sweepstack.models.errors import StudyError, TrainingError
 from sweepstack.models.predictions import Ints
@@ -29,8 +29,7 @@ from sweepstack.models.predictions import Ints
 Decode = Callable[[TextCombination, str], Candidates]
 """What a combination that has to be decoded writes for a part, by the part's name."""
 Measure = Callable[[TextCombination], Serving]
-METHODS = {"trial": "trial", "baseline": "memory", "control": "supervised"}
-NO_CONTROLS: Mapping[str, str] = {}
+METHODS: dict[Kind, str] = {"trial": "trial", "baseline": "memory", "control": "supervised"}
 LEFT_OUT = (StudyError, TrainingError)
 
 
@@ -63,8 +62,8 @@ def choose_texts(
     Both libraries hold the same members in the same order. ``decode`` writes what cannot be picked from stored
     candidates. ``allowed``: the kinds of members that a study lets builders use; the others only stand in the table.
     ``measure`` says what a combination costs to serve, and ``budget`` what it may. ``controls``: the method, by name,
-    of trials that are not optimised by the reward; the best of each method has a row, too. Raises DataError where blend
-    has fewer than two groups of rows.
+    of trials that are controls; the best of each method has a row, too. Raises DataError where blend has fewer than two
+    groups of rows.
     """
     objective = objective.remembering()
     on_valid = [
@@ -131,23 +130,20 @@ def choose_texts(
 
     rows.sort(key=lambda row: -samples[row.name][objective.metric].score)  # stable: ties in the given order
     cheapest: list[tuple[float, str]] = []
-    for kind, (role, _) in SINGLES.items():
-        places = [place for place in order if blend.members[place].kind == kind]
+    for role, method, places in company(blend.members, METHODS, controls):
+        ranked = [place for place in order if place in places]
         shown, over = singles(
-            places,
+            ranked,
             lambda among: among[0],
             lambda place: budget.excess(1, serving(place)),
-            bound=kind != "control" and budget != UNBOUNDED,
+            bounded=budget != UNBOUNDED,
         )
         for place, _ in shown:
-            add(blend.members[place].name, METHODS[kind], role, single(blend, place), blend.candidates[place])
+            name = blend.members[place].name
+            if name not in combinations:  # a control may be the best trial
+                add(name, method, role, single(blend, place), blend.candidates[place])
         if over is not None:
             cheapest.append((over, blend.members[shown[-1][0]].name))
-    for method in dict.fromkeys(controls.values()):
-        place = next(place for place in order if controls.get(blend.members[place].name) == method)
-        name = blend.members[place].name
-        if name not in combinations:  # as the best trial
-            add(name, method, "control", single(blend, place), blend.candidates[place])
 
     by_metric = {name: each[objective.metric] for name, each in samples.items()}
     chosen, reason, flattery = verdict(rows, by_metric, objective.metric, cheapest, budget, seed)

@@ -127,13 +127,6 @@ def influence(features: Values, of: Callable[[Values], Values]) -> Values:
     return np.asarray(now + (rows + 1) * (np.concatenate(blocks) - now))
 
 
-def chance_better(sample: Sample, rival: Sample, seed: int) -> float:
-    """The share of paired bootstrap resamples of the rows in which ``sample`` is better; half for a tie."""
-    differences = sample.resampled(seed) - rival.resampled(seed)
-    tied = np.abs(differences) < 1e-12
-    return float(((differences > 0) & ~tied).mean() + 0.5 * tied.mean())
-
-
 def resampled_means(features: Values, seed: int, groups: Ints | None = None) -> Values:
     """(RESAMPLES, F): the means of ``features`` (rows, F) in bootstrap resamples.
 

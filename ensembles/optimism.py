@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sweepstack.ensembles.comparison import Sample, resampled_means
+from sweepstack.ensembles.chance import paired_resamples
+from sweepstack.ensembles.comparison import Sample
 from sweepstack.models.number_format import half
 
 
@@ -23,9 +24,13 @@ class Optimism:
     flattered: float  # by how much the winner's score is too good, in the metric's own units; at least 0
     at_most: float  # σ·√(2 ln K): the same if all were equal, σ of their differences
 
+    def told(self, metric: str) -> bool:
+        """Whether it is worth a word: it is not nought as it is shown."""
+        return bool(half(metric, self.flattered).strip("0."))
+
     def words(self, metric: str) -> str:
         """In the units of ``metric``, which candidates were compared by."""
-        return f"chosen among {self.candidates}, which flatters the best by about {half(metric, self.flattered)}"
+        return f"the best of {self.candidates} looks too good on blend by about {half(metric, self.flattered)}"
 
 
 def optimism(samples: Sequence[Sample], seed: int) -> Optimism:
@@ -33,10 +38,7 @@ def optimism(samples: Sequence[Sample], seed: int) -> Optimism:
     count = len(samples)
     if count < 2:
         return Optimism(count, 0.0, 0.0)
-    means = resampled_means(np.concatenate([sample.features for sample in samples], axis=1), seed)  # once for all
-    ends = np.cumsum([sample.features.shape[1] for sample in samples])[:-1]
-    own_means = np.split(means, ends, axis=1)
-    resampled = np.stack([sample.at(own) for sample, own in zip(samples, own_means, strict=True)])  # (K, RESAMPLES)
+    resampled = paired_resamples(samples, seed).T  # (K, RESAMPLES)
     luck = resampled - resampled.mean(axis=1, keepdims=True)
     winner = resampled.argmax(axis=0)
     own = float(luck[winner, np.arange(luck.shape[1])].mean())

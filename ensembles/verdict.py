@@ -1,22 +1,49 @@
-"""Which row is exported: the best ensemble only where it is likely to beat the best single member and the baseline.
+"""Which row is exported: the best ensemble only where it is likely to be better than every single member.
 
-What it needs of a row is what it scores on blend, resample by resample, and whether it fits the budget; so the same
-rule holds for ensembles that classify and for those that write.
+Single members of the table (the best trial, baselines, controls) can be exported themselves, so all are rivals, whether
+ensembles may use them or not. A row needs no more than its scores on blend, resample by resample, and whether it fits
+the budget; so the same rule holds for ensembles that classify and for those that write.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from sweepstack.ensembles.budget import Budget
-from sweepstack.ensembles.comparison import Sample, chance_better
+from sweepstack.ensembles.chance import chance_of_best, paired_resamples, units
+from sweepstack.ensembles.comparison import Sample
 from sweepstack.ensembles.optimism import Optimism, optimism
+from sweepstack.ensembles.store import Kind, Member
 from sweepstack.models.metric_directions import direction
 from sweepstack.models.number_format import metric as shown
 
 if TYPE_CHECKING:
-    from sweepstack.ensembles.choose import Row
+    from sweepstack.ensembles.choose import Role, Row
 
-LIKELY = 0.8  # the least chance of being better that an ensemble needs
+LIKELY = 0.8  # the least probability of being better that an ensemble needs
+
+
+def company(
+    members: Sequence[Member], methods: Mapping[Kind, str], controls: Mapping[str, str]
+) -> list[tuple["Role", str, tuple[int, ...]]]:
+    """The single members by what they are in the table: role, method and places. The best of each has a row.
+
+    ``methods``: of the best trial, of the baseline and of the control; each pipeline is a baseline under its own name.
+    ``controls``: the method, by name, of trials that are controls.
+    """
+    places = {
+        kind: tuple(i for i, member in enumerate(members) if member.kind == kind) for kind in (*methods, "pipeline")
+    }
+    found: list[tuple[Role, str, tuple[int, ...]]] = [
+        ("trial", methods["trial"], places["trial"]),
+        ("baseline", methods["baseline"], places["baseline"]),
+        *(("baseline", members[place].name, (place,)) for place in places["pipeline"]),
+        ("control", methods["control"], places["control"]),
+    ]
+    for method in dict.fromkeys(controls.values()):
+        found.append(("control", method, tuple(i for i, m in enumerate(members) if controls.get(m.name) == method)))
+    return found
 
 
 def singles(
@@ -24,19 +51,19 @@ def singles(
     best: Callable[[Sequence[int]], int],
     excess: Callable[[int], dict[str, float]],
     *,
-    bound: bool,
+    bounded: bool,
 ) -> tuple[list[tuple[int, tuple[int, ...]]], float | None]:
     """Which members of one kind stand in the table, each with those that it is the best of.
 
-    It is the best one; where that is over the budget and ``bound`` (it could be exported), also the best of those that
-    fit. Where none fits it is the cheapest (the best of none, so to say), and the largest multiple of a bound by which
-    it does not is returned, too. ``excess``: see Budget, of a member alone.
+    It is the best one; where that is over the budget, also the best of those that fit. Where none fits it is the
+    cheapest (the best of none, so to say), and the largest multiple of a bound by which it does not is returned, too.
+    ``excess``: see Budget, of a member alone; it is asked only where there is a budget (``bounded``).
     """
     shown: list[tuple[int, tuple[int, ...]]] = []
     among = tuple(places)
     while among:
         shown.append((best(among), among))
-        if not bound or not excess(shown[-1][0]):
+        if not bounded or not excess(shown[-1][0]):
             break
         over = {place: excess(place) for place in among}
         fitting = tuple(place for place in among if not over[place])
@@ -64,7 +91,7 @@ def verdict(
     """
     over = {row.name for row in rows if row.over_budget}
     ensembles = [row.name for row in rows if row.role == "ensemble" and row.name not in over]
-    rivals = [row.name for row in rows if row.role in ("trial", "baseline") and row.name not in over]
+    rivals = [row.name for row in rows if row.role != "ensemble" and row.name not in over]
     if over and not ensembles and not rivals and cheapest:
         chosen = min(cheapest, key=lambda each: each[0])[1]
         reason = (
@@ -74,7 +101,7 @@ def verdict(
     else:
         chosen, reason = decide(ensembles, rivals, samples, metric, seed)
     flattery = optimism([samples[name] for name in dict.fromkeys([*ensembles, *rivals])], seed)
-    if flattery.candidates > 1:
+    if flattery.told(metric):
         reason = f"{reason.removesuffix('.')}; {flattery.words(metric)}."
     return chosen, reason, flattery
 
@@ -84,19 +111,36 @@ def decide(
 ) -> tuple[str, str]:
     """The row to export and why; ``ensembles`` best first, ``samples`` of blend."""
     if not ensembles and not rivals:
-        raise ValueError("choose needs a trial, a baseline or an ensemble, but got none")
+        raise ValueError("choose needs a single member or an ensemble, but got none")
     if not rivals:
-        return ensembles[0], f"{ensembles[0]} is exported: there is no single trial or baseline to compare it with."
+        return ensembles[0], f"{ensembles[0]} is exported: there is no single member to compare it with."
     rival = max(rivals, key=lambda name: samples[name].score)
     value = {name: shown(metric, direction(metric) * each.score) for name, each in samples.items()}
     if not ensembles:
         return rival, f"{rival} is exported: nothing was combined, and it has the best blend {metric}, {value[rival]}."
-    best = ensembles[0]
-    chance = chance_better(samples[best], samples[rival], seed)
-    means = f"blend {metric} {value[best]} against {value[rival]}"
-    if chance >= LIKELY:
-        return best, f"{best} is exported: it beats {rival} with a chance of {chance:.0%} ({means})."
-    return rival, (
-        f"{rival} is exported: the best ensemble, {best}, beats it with a chance of only {chance:.0%}, "
-        f"{LIKELY:.0%} is needed ({means})."
+    best, names = ensembles[0], [*ensembles, *rivals]
+    compared = [samples[name] for name in names]
+    chance = chance_of_best(
+        np.array([each.score for each in compared]),
+        paired_resamples(compared, seed),
+        units(compared[0]),
+        0,
+        range(len(ensembles), len(names)),
     )
+    counted = f"the choice among {len(names)} counted"
+    means = f"blend {metric} {value[best]} against {value[rival]} of {rival}"
+    if chance >= LIKELY:
+        return best, (
+            f"{best} is exported: with a probability of {percent(chance)} it is better than every single member, "
+            f"{counted} ({means})."
+        )
+    return rival, (
+        f"{rival} is exported: the best ensemble, {best}, is better than every single member with a probability of "
+        f"{percent(chance)}, {counted}; {LIKELY:.0%} is needed ({means})."
+    )
+
+
+def percent(chance: float) -> str:
+    """``83%``, rounded down, as it is compared with what is needed; nothing is certain by a sample."""
+    whole = int(100 * chance + 1e-9)
+    return "less than 1%" if whole == 0 else "over 99%" if whole >= 99 else f"{whole}%"

@@ -34,6 +34,7 @@ from sweepstack.search.library import (
     singles,
     to_combine,
 )
+from sweepstack.search.paying import controls_among
 from sweepstack.search.planning import BUILDERS, builders_of
 from sweepstack.search.record import BuiltEnsembles
 from sweepstack.search.refitting import refitted
@@ -117,6 +118,7 @@ def _choice(session: Session, members: Sequence[Member], builders: Sequence[Buil
     kinds = allowed(session.study.ensembles.library)
     seed, budget = session.study.search.seed, Budget(**session.study.ensembles.budget.model_dump())
     meter = _meter(session, members)
+    controls = controls_among(session.study, session.trial_records(), {member.name for member in members})
     if session.dataset.folds:
         library, labels = _library(session, members, OUT_OF_FOLD), parts[OUT_OF_FOLD].labels
         return choose_out_of_fold(
@@ -129,6 +131,7 @@ def _choice(session: Session, members: Sequence[Member], builders: Sequence[Buil
             allowed=kinds,
             measure=meter,
             budget=budget,
+            controls=controls,
         )
     return choose(
         _library(session, members, "blend"),
@@ -141,6 +144,7 @@ def _choice(session: Session, members: Sequence[Member], builders: Sequence[Buil
         allowed=kinds,
         measure=meter,
         budget=budget,
+        controls=controls,
     )
 
 

@@ -27,9 +27,7 @@ def remarks(study: "Study", attributes: Mapping[str, Any], records: Sequence["Tr
     if attributes.get(SHARED):
         found["Shared"] = shared_words(**attributes[SHARED])
     built = attributes.get("ensembles") or {}
-    paid = paying(study, built.get("rows", ()), records)
-    if paid:
-        found["Control"] = paid
+    found |= paying(study, built.get("rows", ()), records)
     notes = built.get("notes")
     if notes:
         found["Builders"] = "; ".join(notes)

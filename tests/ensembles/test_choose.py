@@ -70,7 +70,8 @@ def test_the_table_has_every_builder_best_first_and_then_honest_company(
 def test_a_likely_better_ensemble_is_exported(chosen: tuple[Choice, Library, Ints]) -> None:
     choice, *_ = chosen
     assert choice.chosen == choice.rows[0].name
-    assert choice.reason.startswith(f"{choice.chosen} is exported: it beats trial-1 with a chance of")
+    assert choice.reason.startswith(f"{choice.chosen} is exported: with a probability of ")
+    assert "the choice among 7 counted (blend reward ." in choice.reason
 
 
 def test_blend_figures_of_ensembles_are_those_of_rows_not_fitted_on(synthetic: SimpleNamespace) -> None:
@@ -86,7 +87,7 @@ def test_an_ensemble_that_gains_nothing_is_not_exported(synthetic: SimpleNamespa
     valid, blend, _ = three_parts(synthetic, [6.0, 0.3, 0.3], ["trial", "trial", "baseline"])
     choice = choose(*blend, *valid, [make("average")], OBJECTIVE)
     assert choice.chosen == "trial-0"
-    assert "beats it with a chance of only" in choice.reason
+    assert "is better than every single member with a probability of " in choice.reason
     assert "80% is needed" in choice.reason
 
 
@@ -103,13 +104,67 @@ def test_a_builder_that_cannot_be_kept_is_left_out_with_the_reason(synthetic: Si
     assert [row.name for row in choice.rows if row.role == "ensemble"] == ["average"]
 
 
-def test_the_rival_is_the_better_of_trial_and_baseline(synthetic: SimpleNamespace) -> None:
-    valid, blend, _ = three_parts(synthetic, [1.0, 6.0, 5.5], ["trial", "baseline", "control"])
+def test_a_control_that_is_the_best_alone_is_exported_whether_ensembles_may_use_it_or_not(
+    synthetic: SimpleNamespace,
+) -> None:
+    valid, blend, _ = three_parts(synthetic, [1.0, 0.8, 0.9, 7.0], ["trial", "trial", "baseline", "control"])
+    for allowed in (frozenset({"trial", "baseline", "control"}), frozenset({"trial", "baseline"})):
+        choice = choose(*blend, *valid, [make("average")], OBJECTIVE, allowed=allowed)  # type: ignore[arg-type]
+        assert choice.chosen == "control-3"
+        assert choice.reason.startswith("control-3 is exported: the best ensemble, average, is better than every ")
+    out_of = choose_out_of_fold(*blend, np.arange(400) % 3, [make("average")], OBJECTIVE)
+    assert out_of.chosen == "control-3"
+
+
+def test_every_pipeline_has_a_row_and_may_be_exported(synthetic: SimpleNamespace) -> None:
+    valid, blend, _ = three_parts(
+        synthetic, [1.0, 0.8, 0.9, 7.0, 0.7], ["trial", "baseline", "pipeline", "pipeline", "control"]
+    )
+    choice = choose(*blend, *valid, [make("average")], OBJECTIVE)
+    assert [(row.name, row.method, row.role) for row in choice.rows[1:]] == [
+        ("trial-0", "trial", "trial"),
+        ("baseline-1", "linear", "baseline"),
+        ("pipeline-2", "pipeline-2", "baseline"),
+        ("pipeline-3", "pipeline-3", "baseline"),
+        ("control-4", "supervised", "control"),
+    ]
+    assert choice.chosen == "pipeline-3"
+    assert choice.row("pipeline-2").title == "pipeline-2, sure enough"
+
+
+def test_trials_that_are_controls_have_a_row_of_their_method(synthetic: SimpleNamespace) -> None:
+    valid, blend, _ = three_parts(synthetic, [4.0, 3.0, 2.0, 2.5], ["trial", "trial", "trial", "baseline"])
+    controls = {"trial-1": "supervised", "trial-2": "supervised"}
+    choice = choose(*blend, *valid, [], OBJECTIVE, controls=controls)
+    assert [(row.name, row.role) for row in choice.rows] == [
+        ("trial-0", "trial"), ("baseline-3", "baseline"), ("trial-1", "control"),
+    ]  # fmt: skip
+    best = choose(*blend, *valid, [], OBJECTIVE, controls={"trial-0": "supervised"})
+    assert [row.role for row in best.rows] == ["trial", "baseline"], "the best of all is one"
+
+
+def test_a_budget_bounds_the_control_too(synthetic: SimpleNamespace) -> None:
+    valid, blend, _ = three_parts(synthetic, [1.0, 7.0, 4.0], ["trial", "control", "control"])
+
+    def measure(combination: Combination) -> Serving:
+        return Serving(*[float(5 if 1 in combination.members else 1)] * 3)
+
+    choice = choose(*blend, *valid, [], OBJECTIVE, measure=measure, budget=Budget(latency_ms=2))
+    assert [(row.name, row.over_budget) for row in choice.rows] == [
+        ("trial-0", ""), ("control-1", "latency_ms 5 > 2"), ("control-2", ""),
+    ]  # fmt: skip
+    assert choice.chosen == "control-2"
+
+
+def test_where_nothing_is_combined_the_best_single_member_is_exported(synthetic: SimpleNamespace) -> None:
+    valid, blend, _ = three_parts(synthetic, [1.0, 6.0, 0.5], ["trial", "baseline", "control"])
     choice = choose(*blend, *valid, [make("bagging")], OBJECTIVE)
     assert choice.chosen == "baseline-1"
     assert choice.notes == ("bagging was left out: there is no member of kind refit",)
     assert choice.reason.startswith("baseline-1 is exported: nothing was combined, and it has the best blend ")
-    assert "; chosen among 2, which flatters" in choice.reason
+    close = three_parts(synthetic, [3.0, 3.0, 3.0], ["trial", "baseline", "control"])
+    reason = choose(*close[1], *close[0], [], OBJECTIVE).reason
+    assert "; the best of 3 looks too good on blend by about ." in reason
 
 
 def test_a_kind_that_the_study_leaves_out_stands_in_the_table_and_in_no_ensemble(synthetic: SimpleNamespace) -> None:

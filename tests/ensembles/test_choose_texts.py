@@ -99,15 +99,30 @@ def test_the_best_trial_of_each_kind_of_control_stands_beside_the_best_of_all(wr
 
 def test_a_likely_better_ensemble_is_exported_and_the_choice_says_by_how_much_it_flatters(choice: TextChoice) -> None:
     assert choice.chosen in ("minimum_bayes_risk", "reranker")
-    assert choice.reason.startswith(f"{choice.chosen} is exported: it beats trial-")
-    assert "chosen among 5, which flatters the best by about" in choice.reason
+    assert choice.reason.startswith(f"{choice.chosen} is exported: with a probability of ")
+    assert "; the best of 6 looks too good on blend by about" in choice.reason
     assert choice.optimism is not None
+
+
+def test_a_control_that_is_the_best_alone_is_exported(writing: SimpleNamespace) -> None:
+    parts = writing.parts([0.8, 0.75, 0.85, 0.01], ["trial", "trial", "baseline", "control"])
+    choice = chosen(parts, [MinimumBayesRisk()])
+    assert choice.chosen == "control-3"
+    assert "of control-3)" in choice.reason
+    bounded = chosen(
+        parts,
+        [MinimumBayesRisk()],
+        measure=lambda combination: Serving(*[float(5 if 3 in combination.members else 1)] * 3),
+        budget=Budget(latency_ms=2),
+    )
+    assert bounded.row("control-3").over_budget
+    assert bounded.chosen == "trial-1"
 
 
 def test_an_ensemble_that_gains_nothing_is_not_exported(writing: SimpleNamespace) -> None:
     choice = chosen(writing.parts([0.05, 0.8, 0.85], ["trial", "trial", "baseline"]), [MinimumBayesRisk()])
     assert choice.chosen == "trial-0"
-    assert "beats it with a chance of only" in choice.reason
+    assert "is better than every single member with a probability of " in choice.reason
 
 
 def test_the_memory_is_a_rival_too(writing: SimpleNamespace) -> None:

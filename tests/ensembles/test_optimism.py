@@ -76,5 +76,12 @@ def test_it_is_never_negative_and_has_the_unit_of_the_score(count: int, seed: in
 
 def test_it_says_so_in_a_line() -> None:
     said = Optimism(7, 0.0031, 0.008)
-    assert said.words("reward") == "chosen among 7, which flatters the best by about .003"
-    assert Optimism(7, 0.31, 0.8).words("chrf") == "chosen among 7, which flatters the best by about 0.3", "in points"
+    assert said.words("reward") == "the best of 7 looks too good on blend by about .003"
+    assert Optimism(7, 0.31, 0.8).words("chrf") == "the best of 7 looks too good on blend by about 0.3", "in points"
+
+
+def test_what_is_shown_as_nought_is_not_said() -> None:
+    assert Optimism(7, 0.0006, 0.008).told("reward")
+    assert not Optimism(7, 0.0004, 0.008).told("reward")
+    assert not Optimism(7, 0.04, 0.8).told("chrf")
+    assert not Optimism(1, 0.0, 0.0).told("reward")

@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from sweepstack.ensembles.comparison import Sample
-from sweepstack.ensembles.verdict import decide, singles
+from sweepstack.ensembles.store import Member
+from sweepstack.ensembles.verdict import company, decide, percent, singles
 
 
 @pytest.mark.parametrize(("gain", "exported"), [(0.0, "trial-0"), (0.004, "trial-0"), (0.03, "mix")])
@@ -16,21 +19,57 @@ def test_eighty_per_cent_decide(gain: float, exported: str) -> None:
 
 
 def test_the_best_member_stands_alone_where_nothing_is_bounded() -> None:
-    assert singles((4, 7, 9), max, lambda place: {}, bound=True) == ([(9, (4, 7, 9))], None)
-    assert singles((), max, lambda place: {}, bound=True) == ([], None)
+    assert singles((4, 7, 9), max, lambda place: {}, bounded=True) == ([(9, (4, 7, 9))], None)
+    assert singles((), max, lambda place: {}, bounded=True) == ([], None)
 
 
 def test_beside_the_best_stands_the_best_that_fits() -> None:
     def excess(place: int) -> dict[str, float]:
         return {"size_mb": place / 6} if place > 6 else {}
 
-    assert singles((4, 5, 7, 9), max, excess, bound=True) == ([(9, (4, 5, 7, 9)), (5, (4, 5))], None)
-    assert singles((4, 5, 7, 9), max, excess, bound=False) == ([(9, (4, 5, 7, 9))], None)
+    assert singles((4, 5, 7, 9), max, excess, bounded=True) == ([(9, (4, 5, 7, 9)), (5, (4, 5))], None)
+    assert singles((4, 5, 7, 9), max, excess, bounded=False) == ([(9, (4, 5, 7, 9))], None)
 
 
 def test_beside_the_best_stands_the_cheapest_where_none_fits() -> None:
     def excess(place: int) -> dict[str, float]:
         return {"size_mb": place / 2}
 
-    assert singles((4, 5), max, excess, bound=True) == ([(5, (4, 5)), (4, ())], 2.0)
-    assert singles((4,), max, excess, bound=True) == ([(4, (4,))], 2.0)
+    assert singles((4, 5), max, excess, bounded=True) == ([(5, (4, 5)), (4, ())], 2.0)
+    assert singles((4,), max, excess, bounded=True) == ([(4, (4,))], 2.0)
+
+
+def test_what_a_single_member_is_in_the_table() -> None:
+    kinds = ["trial", "trial", "baseline", "control", "pipeline", "pipeline", "refit"]
+    names = ["trial-0", "trial-1", "linear", "supervised-0", "naive_bayes", "char_linear", "refit-a"]
+    members = [Member(name, kind, Path(name)) for name, kind in zip(names, kinds, strict=True)]  # type: ignore[arg-type]
+    methods = {"trial": "trial", "baseline": "linear", "control": "supervised"}
+    assert company(members, methods, {"trial-1": "constant"}) == [  # type: ignore[arg-type]
+        ("trial", "trial", (0, 1)),
+        ("baseline", "linear", (2,)),
+        ("baseline", "naive_bayes", (4,)),
+        ("baseline", "char_linear", (5,)),
+        ("control", "supervised", (3,)),
+        ("control", "constant", (1,)),
+    ]
+
+
+def test_an_average_that_is_worse_than_its_own_control_is_not_exported() -> None:
+    """Right on .940 of 750 rows of blend, its best trial on .912, the baseline on .908, the control alone on .948."""
+    wrong = {"average": 45, "trial-1": 66, "linear": 69, "supervised-2": 39}
+    right = {name: (np.arange(750) >= count).astype(float) for name, count in wrong.items()}
+    samples = {name: Sample.mean_of(each) for name, each in right.items()}
+    chosen, reason = decide(["average"], ["trial-1", "linear", "supervised-2"], samples, "accuracy", 0)
+    assert chosen == "supervised-2"
+    assert reason == (
+        "supervised-2 is exported: the best ensemble, average, is better than every single member with a probability "
+        "of 5%, the choice among 4 counted; 80% is needed (blend accuracy .940 against .948 of "
+        "supervised-2)."
+    )
+    assert decide(["average"], ["trial-1", "linear"], samples, "accuracy", 0)[0] == "average"
+
+
+def test_a_probability_is_not_rounded_up_to_what_is_needed() -> None:
+    assert [percent(chance) for chance in (0.0, 0.0099, 0.7999, 0.8, 0.83, 0.9899, 0.999, 1.0)] == [
+        "less than 1%", "less than 1%", "79%", "80%", "83%", "98%", "over 99%", "over 99%",
+    ]  # fmt: skip

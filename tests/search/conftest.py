@@ -368,6 +368,27 @@ def run(searched_run: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def control_that_wins() -> Callable[[Path], None]:
+    """Trains the control of a copied run anew, on blend itself, so that it is the best there by far."""
+    from sweepstack.models.linear import LinearBaseline
+    from sweepstack.search.session import Session
+
+    def train(run: Path) -> None:
+        session = Session.open(Study.load(run / "study.yaml"), run)
+        session.ledger.close()
+        parts = session.dataset.parts
+        known = dict.fromkeys(("warm", "policy", "valid"), parts["blend"])
+        member = LinearBaseline.fit(replace(session.dataset, parts={**parts, **known}), session.study.reading)
+        (record,) = session.control_records()
+        member.save(session.folder.of(record) / "checkpoint")
+        for part in ("valid", "blend", "test"):
+            path = session.folder.of(record) / "predictions" / f"{part}.safetensors"
+            member.read(parts[part].inputs).save(path, session.dataset.hashes[part])
+
+    return train
+
+
 TRANSLATED = {
     "open": "打开", "close": "关闭", "save": "保存", "print": "打印", "the": "该", "file": "文件", "window": "窗口",
     "page": "页面", "table": "表格", "new": "新", "old": "旧", "last": "最后",

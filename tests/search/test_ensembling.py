@@ -302,3 +302,43 @@ def test_a_study_with_folds_is_combined_out_of_fold_and_exported_with_all_of_the
     assert "3 policies" in (run / "bundle" / "README.md").read_text(encoding="utf-8")
     assert "rows out of fold" in result.write_report().read_text(encoding="utf-8")
     assert build(run).choice.rows == built.choice.rows, "nothing is fitted or scored again"
+
+
+def test_a_control_that_is_the_best_alone_is_exported_all_the_way(
+    run: Path, control_that_wins: Callable[[Path], None]
+) -> None:
+    import mlflow.pyfunc
+    import pandas as pd
+
+    control_that_wins(run)
+    built = build(run, "ensembles.library=[trials,linear]", "ensembles.builders=[average]")
+    assert built.choice.chosen == "supervised-0"
+    assert built.choice.reason.startswith("supervised-0 is exported: the best ensemble, average, is better than every ")
+    bundle, result = load(run / "bundle"), Result.open(run)
+    assert [(member["name"], member["kind"]) for member in bundle.metadata["members"]] == [("supervised-0", "control")]
+    assert "ensemble built by Sweepstack (supervised)" in (run / "bundle" / "README.md").read_text(encoding="utf-8")
+    session = Session.open(study_of(run), run)
+    session.ledger.close()
+    dataset, test = session.dataset, session.dataset.parts["test"]
+    said = bundle.predict(test.inputs)
+    right = np.mean([label == dataset.classes[k] for label, k in zip(said, test.labels, strict=True)])
+    assert right == pytest.approx(built.row("supervised-0").test["accuracy"])
+    table = result.ensembles().set_index("name")
+    assert list(table.index[table.exported]) == ["supervised-0"]
+    trust = read_trust(run / "trust.json", built.digest)
+    assert trust is not None
+    assert (trust.name, trust.curves[0].role) == ("supervised-0", "control")
+    assert "supervised-0 is exported" in result.write_report().read_text(encoding="utf-8")
+    assert result.status()["exported"] == "supervised-0"
+    client = mlflow.MlflowClient(result.study.tracking_uri)
+    recorded = client.get_run(result.mlflow_runs[f"ensemble-supervised-0-{built.digest}"])
+    logged = client.get_logged_model(recorded.outputs.model_outputs[0].model_id)
+    served = mlflow.pyfunc.load_model(logged.artifact_location).predict(pd.DataFrame({"text": list(test.inputs[:5])}))
+    assert list(served["label"]) == list(said[:5])
+
+
+def test_pipelines_that_a_study_names_have_rows_of_their_own(run: Path, no_ray: None) -> None:
+    built = build(run, "ensembles.library=[trials,naive_bayes,char_linear]", "ensembles.builders=[average]")
+    rows = [(row.name, row.method, row.role) for row in built.choice.rows if row.role == "baseline"]
+    assert sorted(rows) == [(name, name, "baseline") for name in ("char_linear", "linear", "naive_bayes")]
+    assert "the choice among 6 counted" in built.choice.reason

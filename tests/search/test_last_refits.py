@@ -274,3 +274,24 @@ def test_a_trial_of_folds_becomes_one_policy_of_all_rows(
 
 def _folders(row: Row) -> set[str]:
     return {name.removeprefix("refit-") for name in row.members}
+
+
+def test_a_control_that_is_exported_is_trained_again_as_a_control(
+    run: Path, control_that_wins: Callable[[Path], None]
+) -> None:
+    control_that_wins(run)
+    built = build(run)
+    row, own = built.choice.row("refitted"), built.choice.combinations["refitted"]
+    assert built.choice.reason.startswith("supervised-0 is exported: ")
+    assert (built.choice.chosen, row.method, len(own.members)) == ("refitted", "supervised", 1)
+    member = built.members[own.members[0]]
+    assert member.kind == "refit"
+    with Session.open(Study.load(run / "study.yaml"), run, json=True) as session:
+        (record,) = session.control_records()
+        last = last_refits._Last(
+            session, Refitted(Grounds(session.folder.refits, session.data, 0, Objective("reward")))
+        )
+        job = last._job(record, session.folder.of(record) / "checkpoint")
+    assert job.settings.train.algorithm == "supervised"
+    assert job.member.name == member.name
+    assert load(run / "bundle").metadata["metrics"]["test"] == row.test

@@ -56,8 +56,9 @@ def test_they_stand_in_summary_status_and_report(
     assert "Search       ended by hand: 3 of 9 trials" in stream.getvalue()
     result = Result.open(finished_run)
     status = result.status()
-    assert (status["budget"], status["remarks"]) == ("trials", {"Search": "ended by trials: 4 trials"})
-    assert result.printable().remarks == {}, "nobody wonders"
+    assert (status["budget"], status["remarks"]["Search"]) == ("trials", "ended by trials: 4 trials")
+    assert set(status["remarks"]) == {"Search", "Control", "Baseline"}, "the made-up trials know a fourth of the rows"
+    assert set(result.printable().remarks) == {"Control", "Baseline"}, "that all trials have ended is no news"
     stream = StringIO()
     print_status(status, stream)
     assert "Search       ended by trials: 4 trials" in stream.getvalue()

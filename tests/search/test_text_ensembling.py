@@ -17,6 +17,7 @@ from sweepstack.ensembles import choose_texts, load, refits, writer_soup
 from sweepstack.ensembles.store import Member
 from sweepstack.ensembles.text_objective import TextObjective
 from sweepstack.ensembles.writing_bundle import WritingBundle
+from sweepstack.models.candidates import Candidates
 from sweepstack.models.errors import StorageError
 from sweepstack.models.files import read_json
 from sweepstack.models.pairs import PairDataset, load_pairs
@@ -256,3 +257,25 @@ def test_a_run_without_a_usable_trial_says_where_the_reasons_are(
             ensembling.build(session)
     finally:
         session.ledger.close()
+
+
+def test_a_control_that_is_the_best_alone_is_exported_all_the_way(writing_run: Path) -> None:
+    """Its candidates for blend are the references, which no ensemble may use."""
+    with Session.open(Study.load(writing_run / "study.yaml"), writing_run, json=True) as session:
+        hashes, parts = session.hashes, session.pairs.parts
+        folder = session.folder.of(session.control_records()[0])
+    references = parts["blend"].references
+    told = Candidates(tuple((each,) for each in references), ((0.0,),) * len(references))
+    told.save(folder / "predictions" / "blend.safetensors", hashes["blend"])
+    built = build(writing_run, "ensembles.library=[trials,memory]", "ensembles.builders=[minimum_bayes_risk]")
+    assert built.choice.chosen == "supervised-0"
+    assert built.choice.reason.startswith("supervised-0 is exported: the best ensemble, minimum_bayes_risk, is better ")
+    bundle = load(writing_run / "bundle")
+    assert isinstance(bundle, WritingBundle)
+    assert [member["name"] for member in bundle.metadata["members"]] == ["supervised-0"]
+    test = parts["test"]
+    said = [each.text for each in bundle.write(test.inputs)]
+    assert corpus_scores(said, test.references, "zh")["chrf"] == pytest.approx(
+        built.row("supervised-0").test["chrf"], abs=1e-6
+    )
+    assert "supervised-0 is exported" in Result.open(writing_run).write_report().read_text(encoding="utf-8")
