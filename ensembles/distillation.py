@@ -71,7 +71,7 @@ def train_student(job: StudentJob, dataset: Dataset) -> None:
     encoded = reader.encode(texts)
     part = EncodedPart(encoded.tokens, encoded.n_segments, None)
     costs = Costs(job.settings.read_cost, dataset.costs)
-    held, labels = _held_out(dataset)
+    held, labels = held_out(dataset)
     learned = np.setdiff1d(np.arange(len(texts)), held)
     policy = _trained(
         job, dataset, reader.to_json(), part.rows(learned), aligned(said.rows(learned), part.rows(learned))
@@ -129,7 +129,7 @@ def digest_of(texts: Sequence[str]) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
 
 
-def _held_out(dataset: Dataset) -> tuple[Ints, Ints]:
+def held_out(dataset: Dataset) -> tuple[Ints, Ints]:
     """The rows that are not learned from, and the labels that the threshold is fitted on."""
     if not dataset.folds:
         return np.empty(0, dtype=np.int64), dataset.parts["valid"].labels

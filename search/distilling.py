@@ -6,11 +6,11 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
+from sweepstack.ensembles import conformal
 from sweepstack.ensembles.budget import Budget
 from sweepstack.ensembles.choose import Row, with_front
 from sweepstack.ensembles.combination import Combination
-from sweepstack.ensembles.conformal import calibration_scores
-from sweepstack.ensembles.distillation import STUDENT, StudentJob, digest_of, train_student
+from sweepstack.ensembles.distillation import STUDENT, StudentJob, digest_of, held_out, train_student
 from sweepstack.ensembles.latency import Meter
 from sweepstack.ensembles.objective import Objective, half_widths
 from sweepstack.models.predictions import Predictions, metrics
@@ -53,7 +53,9 @@ def distilled(session: Session, built: BuiltEnsembles, meter: Meter, objective: 
     choice = built.choice
     ensembles = sum(each.role == "ensemble" for each in choice.rows)
     rows = with_front([*choice.rows[:ensembles], row, *choice.rows[ensembles:]], objective.metric)
-    calibration = {**choice.calibration, STUDENT: calibration_scores(said[blend], parts[blend].labels)}
+    unseen = held_out(session.dataset)[0] if session.dataset.folds else np.arange(len(said[blend]))
+    own = conformal.calibrate(said[blend].rows(unseen), parts[blend].labels[unseen], caveat=conformal.STUDENT)
+    calibration = {**choice.calibration, STUDENT: own}
     combinations = {**choice.combinations, STUDENT: combination}
     return replace(
         built,
