@@ -8,6 +8,7 @@ from typing import Any
 
 from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.conformal import Calibration
+from sweepstack.models.number_format import score
 
 PACKAGES = ("sweepstack", "torch", "numpy", "safetensors", "tokenizers", "snowballstemmer", "scikit-learn")
 PARTS = ("valid", "blend", "test")
@@ -101,7 +102,7 @@ def markdown_of_texts(card: Card, row: Row, installed: Mapping[str, str], kind: 
 
 
 def _page(card: Card, row: Row, installed: Mapping[str, str], about: Sequence[str]) -> str:
-    weights = [""] * len(row.members) if row.weights is None else [f"{w:.3f}" for w in row.weights]
+    weights = [""] * len(row.members) if row.weights is None else [score(weight) for weight in row.weights]
     members = list(zip(row.members, weights, strict=True))
     figures = row.blend or row.test or {}  # a refit on all rows but test has no other figures
     return "\n\n".join(
@@ -129,7 +130,7 @@ def _figure(row: Row, part: str, metric: str) -> str:
     if metric not in figures:
         return ""
     widths = row.test_interval if part == "test" and row.test_interval else {}
-    return f"{figures[metric]:.4f}" + (f" ± {widths[metric]:.4f}" if metric in widths else "")
+    return score(figures[metric], 4) + (f" ± {score(widths[metric], 4)}" if metric in widths else "")
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from sweepstack.models.number_format import interval
 from sweepstack.models.predictions import Ints
 from sweepstack.models.seeds import derive_seed
 
@@ -80,7 +81,7 @@ class Gain:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+        return interval("", self.mean, self.low, self.high)
 
 
 def half_width(
@@ -153,13 +154,16 @@ def by_group(values: Values, groups: Ints | None) -> tuple[Values, Values]:
     """
     if groups is None:
         return values, np.ones(len(values))
-    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
-    place = np.empty(len(first), dtype=np.int64)
-    place[np.argsort(first)] = np.arange(len(first))
-    own = place[inverse]
+    own = numbered(groups)
     sizes = np.bincount(own)
     sums = np.add.reduceat(values[np.argsort(own, kind="stable")], np.cumsum(sizes) - sizes, axis=0)
     return sums, sizes.astype(np.float64)
+
+
+def numbered(groups: Ints) -> Ints:
+    """(rows,): groups by numbers from 0, in the order of their first rows."""
+    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[inverse], dtype=np.int64)
 
 
 def _half_width(values: Values, groups: Ints | None, made_up: tuple[float, ...], graded: bool) -> float:

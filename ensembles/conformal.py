@@ -33,6 +33,10 @@ from sweepstack.models.errors import InputError
 from sweepstack.models.predictions import Floats, Ints, Predictions
 
 GUARANTEED = "Calibrated on rows that it had no part in: guaranteed on average for texts drawn like those of the study."
+OF_GROUPS = (
+    "Calibrated on rows that it had no part in, every group counting once: guaranteed on average for texts of new "
+    "groups drawn like those of the study."
+)
 CROSS_FITTED = (
     "The ensemble is fitted on the rows that its sets are calibrated on, by cross-fitting: "
     "their coverage is measured, not guaranteed."
@@ -62,7 +66,7 @@ class Calibration:
     @property
     def promise(self) -> str:
         """What is guaranteed, in one line."""
-        return self.caveat or GUARANTEED
+        return self.caveat or (OF_GROUPS if (self.weights < 1).any() else GUARANTEED)
 
     def with_caveat(self, caveat: str) -> "Calibration":
         return replace(self, caveat=caveat)

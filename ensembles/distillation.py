@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sweepstack.ensembles.combination import Combination
+from sweepstack.ensembles.comparison import numbered
 from sweepstack.ensembles.ensemble import Ensemble
 from sweepstack.ensembles.store import Library, Member
 from sweepstack.ensembles.temperature import logs, normalised
@@ -130,12 +131,13 @@ def digest_of(texts: Sequence[str]) -> str:
 
 
 def held_out(dataset: Dataset) -> tuple[Ints, Ints]:
-    """The rows that are not learned from, and the labels that the threshold is fitted on."""
+    """The rows that are not learned from, with all that belong to them, and the labels that the threshold is fitted
+    on."""
     if not dataset.folds:
         return np.empty(0, dtype=np.int64), dataset.parts["valid"].labels
-    labels = dataset.parts[OUT_OF_FOLD].labels
-    held = np.arange(0, len(labels), HELD_OUT)
-    return held, labels[held]
+    part = dataset.parts[OUT_OF_FOLD]
+    held = np.flatnonzero(numbered(part.units) % HELD_OUT == 0)
+    return held, part.labels[held]
 
 
 def _trained(job: StudentJob, dataset: Dataset, reader: str, part: "EncodedPart", said: Predictions) -> "ReadingPolicy":

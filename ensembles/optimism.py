@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sweepstack.ensembles.comparison import Sample, resampled_means
-from sweepstack.models.metric_directions import POINTS
+from sweepstack.models.number_format import half
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,7 @@ class Optimism:
 
     def words(self, metric: str) -> str:
         """In the units of ``metric``, which candidates were compared by."""
-        shown = f"{self.flattered:.1f}" if metric in POINTS else f"{self.flattered:.3f}".removeprefix("0")
-        return f"chosen among {self.candidates}, which flatters the best by about {shown}"
+        return f"chosen among {self.candidates}, which flatters the best by about {half(metric, self.flattered)}"
 
 
 def optimism(samples: Sequence[Sample], seed: int) -> Optimism:

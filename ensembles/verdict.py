@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from sweepstack.ensembles.budget import Budget
 from sweepstack.ensembles.comparison import Sample, chance_better
 from sweepstack.ensembles.optimism import Optimism, optimism
-from sweepstack.models.metric_directions import POINTS, direction
+from sweepstack.models.metric_directions import direction
+from sweepstack.models.number_format import metric as shown
 
 if TYPE_CHECKING:
     from sweepstack.ensembles.choose import Row
@@ -87,8 +88,7 @@ def decide(
     if not rivals:
         return ensembles[0], f"{ensembles[0]} is exported: there is no single trial or baseline to compare it with."
     rival = max(rivals, key=lambda name: samples[name].score)
-    sign, digits = direction(metric), 1 if metric in POINTS else 3
-    value = {name: f"{sign * each.score:.{digits}f}" for name, each in samples.items()}
+    value = {name: shown(metric, direction(metric) * each.score) for name, each in samples.items()}
     if not ensembles:
         return rival, f"{rival} is exported: nothing was combined, and it has the best blend {metric}, {value[rival]}."
     best = ensembles[0]

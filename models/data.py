@@ -33,10 +33,19 @@ FITTED = ("warm", "policy")  # the parts that training may look at
 TEST_SHARE = 0.15  # where the data brings no test part and the study names no share
 
 
+def none_given() -> Ints:
+    return np.empty(0, dtype=np.int64)
+
+
 @dataclass(frozen=True)
 class Part:
     inputs: tuple[str, ...]
     labels: Ints  # (rows,): places in Dataset.classes
+    units: Ints = field(default_factory=none_given, compare=False)  # (rows,): equal where rows belong together
+
+    def __post_init__(self) -> None:
+        if not len(self.units):  # where nothing is said each row stands by itself
+            object.__setattr__(self, "units", np.arange(len(self.inputs)))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 Each is a function of means over rows: of one-hot rows of what was right, answered and labelled, or of how far
 confidence and accuracy lie apart in each bin. So a bootstrap of thousands of resamples is one matrix product.
 Precision, recall and F1 are those of scikit-learn, with its zero where nothing was answered or labelled; scikit-learn
-has no calibration error.
+has no calibration error. That of a classifier which reads is, as a metric, the one after reading everything; a report
+names the one where it answers, too.
 """
 
 import numpy as np

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from sweepstack.models.bpe import Bpe, Tokenizers
 from sweepstack.models.builtin import PREFIX, builtin
 from sweepstack.models.cleaning import clean
-from sweepstack.models.data import FITTED, PARTS, part_sizes, same_text, without_test_inputs
+from sweepstack.models.data import FITTED, PARTS, none_given, part_sizes, same_text, without_test_inputs
 from sweepstack.models.data_settings import Data, Splits
 from sweepstack.models.errors import DataError
+from sweepstack.models.predictions import Ints
 from sweepstack.models.rows import Rows, read_pairs
 from sweepstack.models.splits import split, units_of
 from sweepstack.models.text_metrics import language_of
@@ -37,6 +38,11 @@ TOLD_UNKNOWN = 0.01
 class PairPart:
     inputs: tuple[str, ...]
     references: tuple[str, ...]  # cleaned as what is written will be: see cleaning.py
+    units: Ints = field(default_factory=none_given, compare=False)  # (rows,): as data.Part has them
+
+    def __post_init__(self) -> None:
+        if not len(self.units):
+            object.__setattr__(self, "units", np.arange(len(self.inputs)))
 
     def __len__(self) -> int:
         return len(self.inputs)

@@ -46,7 +46,7 @@ def distilled(session: Session, built: BuiltEnsembles, meter: Meter, objective: 
         "one segment" if said[blend].answer.shape[1] == 1 else "its own",
         metrics(said[valid], parts[valid].labels, objective.costs),
         metrics(said[blend], parts[blend].labels, objective.costs),
-        blend_interval=half_widths(said[blend], parts[blend].labels, objective.costs),
+        blend_interval=half_widths(said[blend], parts[blend].labels, objective.costs, parts[blend].units),
         over_budget=Budget(**session.study.ensembles.budget.model_dump()).broken(1, serving),
         **asdict(serving),
     )
@@ -54,7 +54,8 @@ def distilled(session: Session, built: BuiltEnsembles, meter: Meter, objective: 
     ensembles = sum(each.role == "ensemble" for each in choice.rows)
     rows = with_front([*choice.rows[:ensembles], row, *choice.rows[ensembles:]], objective.metric)
     unseen = held_out(session.dataset)[0] if session.dataset.folds else np.arange(len(said[blend]))
-    own = conformal.calibrate(said[blend].rows(unseen), parts[blend].labels[unseen], caveat=conformal.STUDENT)
+    part, groups = said[blend].rows(unseen), parts[blend].units[unseen]
+    own = conformal.calibrate(part, parts[blend].labels[unseen], groups, conformal.STUDENT)
     calibration = {**choice.calibration, STUDENT: own}
     combinations = {**choice.combinations, STUDENT: combination}
     return replace(

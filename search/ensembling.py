@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from sweepstack.ensembles.budget import Budget
 from sweepstack.ensembles.builder import Builder
 from sweepstack.ensembles.choose import Choice, choose, choose_out_of_fold, score_test
@@ -120,24 +118,34 @@ def _choice(session: Session, members: Sequence[Member], builders: Sequence[Buil
     seed, budget = session.study.search.seed, Budget(**session.study.ensembles.budget.model_dump())
     meter = _meter(session, members)
     if session.dataset.folds:
-        library = Library.load(members, OUT_OF_FOLD, session.data.hashes[OUT_OF_FOLD])
-        labels, fold = parts[OUT_OF_FOLD].labels, session.dataset.fold
+        library, labels = _library(session, members, OUT_OF_FOLD), parts[OUT_OF_FOLD].labels
         return choose_out_of_fold(
-            library, labels, fold, builders, objective, seed=seed, allowed=kinds, measure=meter, budget=budget
+            library,
+            labels,
+            session.dataset.fold,
+            builders,
+            objective,
+            seed=seed,
+            allowed=kinds,
+            measure=meter,
+            budget=budget,
         )
     return choose(
-        Library.load(members, "blend", session.data.hashes["blend"]),
+        _library(session, members, "blend"),
         parts["blend"].labels,
-        Library.load(members, "valid", session.data.hashes["valid"]),
+        _library(session, members, "valid"),
         parts["valid"].labels,
         builders,
         objective,
         seed=seed,
-        groups=np.unique(np.array(parts["blend"].inputs, dtype=object), return_inverse=True)[1],
         allowed=kinds,
         measure=meter,
         budget=budget,
     )
+
+
+def _library(session: Session, members: Sequence[Member], name: str) -> Library:
+    return Library.load(members, name, session.data.hashes[name], session.dataset.parts[name].units)
 
 
 def _meter(session: Session, members: Sequence[Member]) -> Meter:
@@ -148,10 +156,10 @@ def _meter(session: Session, members: Sequence[Member]) -> Meter:
 
 def _scored(session: Session, built: BuiltEnsembles, objective: Objective) -> BuiltEnsembles:
     """The rows with test. The choice stands in the ledger already; the scoring is put on record."""
-    test = Library.load(built.members, "test", session.data.hashes["test"])
+    test = _library(session, built.members, "test")
     built.put_scoring_on_record(session.ledger)
     part, classes = session.dataset.parts["test"], session.dataset.classes
-    rows = score_test(built.choice, built.choice.predict(test), part.labels, objective)
+    rows = score_test(built.choice, built.choice.predict(test), part.labels, objective, part.units)
     trust = examine(built.choice, test, part.inputs, part.labels, classes, objective.costs, built.digest)
     write_json(session.folder.trust, trust.to_json())
     return replace(built, choice=replace(built.choice, rows=rows), scored=True)

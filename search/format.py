@@ -8,12 +8,15 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sweepstack.models.metric_directions import POINTS
+from sweepstack.models.number_format import DASH as DASH
+from sweepstack.models.number_format import difference, fixed, interval
+from sweepstack.models.number_format import half as half
+from sweepstack.models.number_format import known as known
+from sweepstack.models.number_format import metric as metric
+from sweepstack.models.number_format import score as score
 
 if TYPE_CHECKING:
     from sweepstack.ensembles.comparison import Gain
-
-DASH = "–"
 
 SHORT = {
     "train.lr": "lr",
@@ -32,28 +35,7 @@ SHORT = {
 """Names for columns and sentences; any other setting goes by the last part of its path."""
 
 NEAR_ONE = {"gamma": 4, "gae_lambda": 3}  # decimals in a column
-TENTHS = ("segments", "length", "lagging", "seconds")
 BARE = {"lr_schedule", "optimizer", "activation", "algorithm"}  # in a sentence these values speak for themselves
-
-
-def known(value: Any) -> bool:
-    return value is not None and not (isinstance(value, float) and not math.isfinite(value))
-
-
-def score(value: float | None, digits: int = 3) -> str:
-    """``.895``, ``1.000``, ``-.120``, ``1.234``; a dash for None and for what is not a finite number."""
-    if value is None or not math.isfinite(value):
-        return DASH
-    text = f"{value:.{digits}f}"
-    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
-
-
-def metric(name: str, value: float | None) -> str:
-    """A metric by its name: segments, decisions, seconds and points are counted in tenths, as returns are beyond 10;
-    the rest is a score."""
-    if value is None or not known(value):
-        return DASH
-    return f"{value:.1f}" if name in (*TENTHS, *POINTS) or abs(value) >= 10 else score(value)
 
 
 def spread(mean: float | None, deviation: float | None) -> str:
@@ -61,7 +43,7 @@ def spread(mean: float | None, deviation: float | None) -> str:
     if mean is None or deviation is None or not (known(mean) and known(deviation)):
         return DASH
     if max(abs(mean), abs(deviation)) >= 10:
-        return f"{mean:.1f} ± {deviation:.1f}"
+        return f"{fixed(mean, 1)} ± {fixed(deviation, 1)}"
     return f"{score(mean)} ± {score(deviation)}"
 
 
@@ -71,21 +53,12 @@ def metric_name(name: str) -> str:
 
 def gain(value: "Gain | None", name: str = "") -> str:
     """A paired difference with its interval: ``+.023 [.009, .037]``; of a metric in points ``+4.4 [3.5, 5.3]``."""
-    if value is None:
-        return DASH
-    if name in POINTS:
-        return f"{value.mean:+.1f} [{value.low:.1f}, {value.high:.1f}]"
-    return f"{signed(value.mean)} [{score(value.low)}, {score(value.high)}]"
-
-
-def half(name: str, value: float | None) -> str:
-    """Half of an interval of a metric: ``.014``; of one in points ``1.1``."""
-    return metric(name, value) if name in POINTS else score(value)
+    return DASH if value is None else interval(name, value.mean, value.low, value.high)
 
 
 def signed(value: float) -> str:
-    text = score(value)
-    return text if text.startswith("-") else f"+{text}"
+    """``+.02``, ``-.009``, ``.000``: a difference of scores."""
+    return difference("", value)
 
 
 def count(value: int) -> str:

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from sweepstack.ensembles.crossfit import folds
 from sweepstack.ensembles.live import LiveSelection
 from sweepstack.ensembles.objective import Objective
@@ -109,8 +107,7 @@ class LiveEnsemble:
     def _halves(self, labels: Ints) -> Ints:
         if self._dataset.folds:  # rows of one fold were predicted by the same policies
             return self._dataset.fold % 2
-        inputs = np.array(self._dataset.parts[self._part].inputs, dtype=object)
-        return folds(labels, self._seed, np.unique(inputs, return_inverse=True)[1], count=2)
+        return folds(labels, self._seed, self._dataset.parts[self._part].units, count=2)
 
     def _said(self, folder: Path) -> Predictions | None:
         """None where the predictions are not there (any more): the screen does without."""

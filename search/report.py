@@ -147,7 +147,7 @@ def page(contents: Contents, now: datetime) -> dict[str, Any]:
         "classes": data.get("classes", []),
         "data_notes": data.get("notes", []),
         "scorings": contents.scorings,
-        "trust": trust_page(contents.trust),
+        "trust": trust_page(contents.trust, contents.trust and results.row(contents.trust.name)),
         "examples": examples_page(contents.examples),
         "remarks": results.remarks,
         "versions": {"python": contents.provenance.get("python", ""), **contents.provenance.get("versions", {})},

@@ -10,6 +10,7 @@ from sweepstack.search import trust_figures
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sweepstack.ensembles.choose import Row
     from sweepstack.ensembles.trust import Diversity, Trust
 
 DEEPEST = 60  # per cent of colour behind the largest number of a table
@@ -26,15 +27,15 @@ def read_trust(path: "Path", digest: str) -> "Trust | None":
     return found if found.digest == digest else None
 
 
-def trust_page(trust: "Trust | None") -> dict[str, Any] | None:
-    """All that the template shows of ``trust``, by name."""
+def trust_page(trust: "Trust | None", row: "Row | None" = None) -> dict[str, Any] | None:
+    """All that the template shows of ``trust``, by name; ``row``: of the table, what it is of."""
     if trust is None:
         return None
     from markupsafe import Markup
 
     return {
         "name": trust.name,
-        "calibration": calibration_words(trust),
+        "calibration": calibration_words(trust, ((row and row.test) or {}).get("calibration_error")),
         "tempered": trust.temperature != 1,
         "reliability": Markup(trust_figures.reliability(trust)),
         "risk": Markup(trust_figures.risk_coverage(trust)),
@@ -63,13 +64,17 @@ def trust_page(trust: "Trust | None") -> dict[str, Any] | None:
     }
 
 
-def calibration_words(trust: "Trust") -> str:
-    after = f"{trust.after.error:.4f}"
+def calibration_words(trust: "Trust", full: float | None = None) -> str:
+    """``full``: the metric of the tables, which looks at what is said after reading everything."""
+    after, of_tables = fmt.score(trust.after.error, 4), fmt.score(full, 4)
+    said = f"The expected calibration error where it answers is {after}"
+    if full is not None and of_tables != after:
+        said += f" (after reading everything, which is calibration_error in the tables, {of_tables})"
     if trust.temperature == 1:
-        return f"The expected calibration error is {after}, without a temperature: none helped, or it is one member."
+        return f"{said}, without a temperature: none helped, or it is one member."
     return (
-        f"The expected calibration error is {after}, and was {trust.before.error:.4f} before the temperature of "
-        f"{trust.temperature:.3g}, which helped on cross-fitted blend."
+        f"{said}; before the temperature of {trust.temperature:.3g}, which helped on cross-fitted blend, it was "
+        f"{fmt.score(trust.before.error, 4)}."
     )
 
 

@@ -87,7 +87,8 @@ def _digest(session: Session, members: Sequence[Member], builders: Sequence[Text
 
 
 def _library(session: Session, members: Sequence[Member], part: str) -> CandidateLibrary:
-    return CandidateLibrary.load(members, part, session.hashes[part], session.pairs.parts[part].inputs)
+    own = session.pairs.parts[part]
+    return CandidateLibrary.load(members, part, session.hashes[part], own.inputs, own.units)
 
 
 def _choice(
@@ -127,7 +128,7 @@ def _scored(
     """The rows with test. The choice stands in the ledger already; the scoring is put on record."""
     built.put_scoring_on_record(session.ledger)
     part = session.pairs.parts["test"]
-    rows = score_texts_test(built.choice, written, part.inputs, part.references, objective)
+    rows = score_texts_test(built.choice, written, part.inputs, part.references, objective, part.units)
     shown = differing(built.choice, written, part.inputs, part.references, objective, built.digest)
     write_json(session.folder.examples, None if shown is None else shown.to_json())
     return replace(built, choice=replace(built.choice, rows=rows), scored=True)

@@ -31,8 +31,8 @@ def test_it_says_what_where_from_and_how_good() -> None:
         "It reads 5 words at a time, at most 16 times; stop: averaged.",
         "Classes (2): acq, a|b.",
         "| metric | valid | blend | test |",
-        "| reward | 0.9000 | 0.9100 | 0.9120 ± 0.0140 |",
-        "| trial-1 | 0.750 |",
+        "| reward | .9000 | .9100 | .9120 ± .0140 |",
+        "| trial-1 | .750 |",
         "| warm | abc |",
         "| python | 3.11.1 |",
     ):
@@ -47,7 +47,7 @@ def test_costs_of_wrong_answers_are_said_where_there_are_some() -> None:
 def test_what_is_not_known_is_said() -> None:
     text = markdown(replace(CARD, reading=None), replace(ROW, weights=None), {})
     assert "It reads the whole text at once." in text
-    assert "| reward | 0.9000 | 0.9100 | not scored |" in text
+    assert "| reward | .9000 | .9100 | not scored |" in text
     assert "| linear |  |" in text
 
 

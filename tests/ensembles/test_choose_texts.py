@@ -128,7 +128,7 @@ def test_it_is_said_where_the_utility_is_the_metric(parts: Parts) -> None:
 def test_what_a_reranker_writes_for_a_row_of_blend_it_has_not_learned_from_it(parts: Parts) -> None:
     """Other references for one fold change what is picked elsewhere, and nothing there."""
     blend, references = parts[1]
-    fold = _folds(blend.sources, 0)
+    fold = _folds(blend, 0)
     fitted = Reranker().fit(blend, (0, 1, 2, 3), references, OBJECTIVE)
     held = fold == 2
     others = tuple("another text" if there else own for own, there in zip(references, held, strict=True))

@@ -17,6 +17,9 @@ from sweepstack.search import format as fmt
         (-0.12, "-.120"),
         (1.2345, "1.234"),
         (0.0, ".000"),
+        (-0.0004, ".000"),
+        (-0.0, ".000"),
+        (-0.0006, "-.001"),
         (10.5, "10.500"),
         (None, "–"),
         (math.nan, "–"),
@@ -39,13 +42,23 @@ def test_a_gain_shows_its_sign_and_interval() -> None:
     assert fmt.gain(None) == "–"
 
 
+def test_what_rounds_to_nought_has_no_sign() -> None:
+    assert fmt.gain(Gain(0.0003, -0.0004, 0.001)) == ".000 [.000, .001]"
+    assert fmt.gain(Gain(-0.0004, -0.0014, 0.0006)) == ".000 [-.001, .001]"
+    assert fmt.gain(Gain(-0.04, -0.04, 0.04), "chrf") == "0.0 [0.0, 0.0]"
+    assert fmt.signed(-0.0) == ".000"
+    assert fmt.metric("segments", -0.01) == "0.0"
+    assert fmt.spread(-0.0001, 0.0002) == ".000 ± .000"
+    assert fmt.spread(-0.01, 12.0) == "0.0 ± 12.0"
+
+
 def test_points_are_counted_in_tenths() -> None:
     assert fmt.metric("chrf", 4.04) == "4.0"
     assert fmt.metric("bleu", 41.25) == "41.2"
     assert fmt.half("chrf", 1.06) == "1.1"
     assert fmt.half("reward", 0.0141) == ".014"
     assert fmt.gain(Gain(4.4, 3.52, 5.28), "chrf") == "+4.4 [3.5, 5.3]"
-    assert fmt.gain(Gain(-0.04, -0.5, 0.42), "bleu") == "-0.0 [-0.5, 0.4]"
+    assert fmt.gain(Gain(-0.04, -0.5, 0.42), "bleu") == "0.0 [-0.5, 0.4]"
 
 
 @pytest.mark.parametrize(

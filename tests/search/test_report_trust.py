@@ -49,7 +49,8 @@ def contents(study: Study, space: Space, rows: tuple[Row, ...], tmp_path: Path) 
 
 def test_the_page_has_all_of_it_and_a_users_text_is_escaped(contents: Contents) -> None:
     page = render(contents, NOW)
-    assert "expected calibration error is 0.0120, and was 0.0500 before the temperature of 0.7" in page
+    assert "calibration error where it answers is .0120; before the temperature of 0.7, which" in page
+    assert "it was .0500." in page
     assert page.count("accuracy against confidence, in bins") == 1
     assert "<td>.90</td><td>.910</td><td>0.95</td><td>.900</td><td>.970</td>" in page
     assert "&lt;script&gt;alert(" in page
@@ -73,6 +74,16 @@ def test_without_a_temperature_or_an_ensemble_less_is_shown(contents: Contents) 
     assert "without it" not in page
     assert 'id="diversity"' not in page
     assert "Sets of labels" not in page
+
+
+def test_the_calibration_error_of_the_tables_is_named_beside_that_of_the_answers(
+    contents: Contents, rows: tuple[Row, ...]
+) -> None:
+    for full, said in ((0.0118, True), (0.01199, False), (None, False)):
+        own = {} if full is None else {"calibration_error": full}
+        scored = tuple(replace(row, test={**(row.test or {}), **own}) for row in rows)
+        page = render(replace(contents, results=replace(contents.results, rows=scored)), NOW)
+        assert ("is .0120 (after reading everything, which is calibration_error in the tables, .0118);" in page) == said
 
 
 def test_tables_are_shaded_by_their_largest_number_and_the_diagonal_is_empty() -> None:
