@@ -330,7 +330,8 @@ def score_test(
     linear = next((row.name for row in choice.rows if row.role == "baseline"), None)
 
     def over(name: str, rival: str | None) -> Gain | None:
-        return None if rival is None or rival == name else gain(samples[name], samples[rival])
+        found = None if rival is None or rival == name else gain(samples[name], samples[rival])
+        return found if found is not None and found.known else None
 
     scored = []
     for row in choice.rows:

@@ -178,7 +178,8 @@ def score_texts_test(
     memory = next((row.name for row in choice.rows if row.role == "baseline"), None)
 
     def over(name: str, rival: str | None, metric: str) -> Gain | None:
-        return None if rival is None or rival == name else gain(samples[name][metric], samples[rival][metric])
+        found = None if rival is None or rival == name else gain(samples[name][metric], samples[rival][metric])
+        return found if found is not None and found.known else None
 
     scored = []
     for row in choice.rows:

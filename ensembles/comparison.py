@@ -24,6 +24,7 @@ from sweepstack.models.seeds import derive_seed
 
 Values = NDArray[np.float64]
 Bounds = tuple[float, float]
+NORMAL_95 = 1.959964
 RESAMPLES = 2000
 BLOCK = 4_000_000  # numbers in memory at a time
 ROUNDING = 1e-9
@@ -79,6 +80,11 @@ class Gain:
     mean: float
     low: float
     high: float
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval: not of the log loss, say, where test is a single group."""
+        return bool(np.isfinite(self.high - self.low))
 
     def __str__(self) -> str:
         return interval("", self.mean, self.low, self.high)
@@ -172,14 +178,12 @@ def _half_width(values: Values, groups: Ints | None, made_up: tuple[float, ...],
     Beside rows that stand for ``units`` independent ones, each made-up row counts as one of these; their variance is
     that of all of them, and the mean stays that of the rows.
     """
-    if graded and np.ptp(values) > ROUNDING:
-        made_up = ()
     variance, degrees = _variance(values, groups), len(by_group(values[:, None], groups)[1]) - 1
     widest = max(made_up) - min(made_up) if made_up else float("inf")
     units = _units(values, groups)
     if units <= 1:
         return widest
-    if made_up:
+    if made_up and not (graded and np.ptp(values) > ROUNDING):
         mean, extremes, count = float(values.mean()), np.array(made_up), units + len(made_up)
         centre = (units * mean + extremes.sum()) / count
         squares = units * (variance * (units - 1) + (mean - centre) ** 2) + ((extremes - centre) ** 2).sum()

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sweepstack.models.policy import ReadingPolicy
 
 STUDENT = "student"
-HELD_OUT = 10  # under folds one row in so many fits the threshold, and is not learned from
+HELD_OUT = 10  # under folds one unit of rows in so many fits the threshold, and is not learned from
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,14 @@ from sklearn.utils.validation import (
 )
 
 from sweepstack.models.data import Dataset, Part
+from sweepstack.models.data_settings import Text
 from sweepstack.models.encoding import encode, resample
 from sweepstack.models.predictions import Ints
+from sweepstack.models.same_input import settled_by_reader
 from sweepstack.models.seeds import derive_seed
-from sweepstack.models.settings import TrialSettings
-from sweepstack.models.splits import split, units_of
+from sweepstack.models.settings import Reading, TrialSettings
+from sweepstack.models.splits import split
+from sweepstack.models.text import TextReader
 
 if TYPE_CHECKING:
     from sweepstack.models.checkpoints import Member
@@ -149,7 +152,7 @@ class PolicyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         from sweepstack.models.trainer import Trainer
 
         settings = self._trial_settings(seed)
-        dataset, parts = self._dataset(texts, labels, seed)
+        dataset, parts = self._dataset(texts, labels, settings.reading, seed)
         data = encode(dataset, settings.reading)
         if np.ptp(weights):
             fitted = np.concatenate([parts["warm"], parts["policy"]])
@@ -173,7 +176,9 @@ class PolicyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         values |= {path: value for path, value in named.items() if value is not None}
         return TrialSettings().with_values({**values, **(self.settings or {})})
 
-    def _dataset(self, texts: list[str], labels: Ints, seed: int) -> tuple[Dataset, dict[str, Ints]]:
+    def _dataset(
+        self, texts: list[str], labels: Ints, reading: Reading | Literal["off"], seed: int
+    ) -> tuple[Dataset, dict[str, Ints]]:
         """The rows in their parts, and which they are. A part that rows as few or as equal do not fill has all rows."""
         for name in ("policy", "valid"):
             share = getattr(self, name)
@@ -187,9 +192,14 @@ class PolicyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         rows = len(texts)
         sizes = {"policy": round(rows * self.policy), "valid": round(rows * self.valid)}
         sizes = {"warm": rows - sum(sizes.values()), **sizes}
-        found = split(labels, units_of(texts, None), sizes, derive_seed(seed, "split"))
-        places = {name: found[name] if len(found[name]) else np.arange(rows) for name in sizes}
-        parts = {name: Part(tuple(texts[row] for row in own), labels[own]) for name, own in places.items()}
+
+        def carve(units: Ints) -> list[dict[str, Ints]]:
+            found = split(labels, units, sizes, derive_seed(seed, "split"))
+            return [{name: found[name] if len(found[name]) else np.arange(rows) for name in sizes}]
+
+        cutter = TextReader.cutter(reading)
+        units, [places], _ = settled_by_reader(texts, None, cutter, Text(), carve)
+        parts = {name: Part(tuple(texts[row] for row in own), labels[own], units[own]) for name, own in places.items()}
         hashes = {name: _hash(part) for name, part in parts.items()}
         return Dataset(tuple(map(str, range(len(self.classes_)))), parts, hashes, ()), places
 

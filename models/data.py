@@ -10,7 +10,6 @@ all folds' valid parts, one fold after the other: every row but those of test.
 
 import hashlib
 import json
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -25,7 +24,10 @@ from sweepstack.models.data_settings import Data, Folds, Splits, Text
 from sweepstack.models.errors import DataError
 from sweepstack.models.predictions import Ints
 from sweepstack.models.rows import Rows, read_rows
-from sweepstack.models.splits import split, split_folds, units_of
+from sweepstack.models.same_input import inputs_of, notes_of, settled_by_reader, without_test
+from sweepstack.models.settings import Reading
+from sweepstack.models.splits import split, split_folds
+from sweepstack.models.text import TextReader
 
 OUT_OF_FOLD = "out_of_fold"
 PARTS = ("warm", "policy", "valid", "blend", "test")
@@ -41,7 +43,7 @@ def none_given() -> Ints:
 class Part:
     inputs: tuple[str, ...]
     labels: Ints  # (rows,): places in Dataset.classes
-    units: Ints = field(default_factory=none_given, compare=False)  # (rows,): equal where rows belong together
+    units: Ints = field(default_factory=none_given, compare=False)  # (rows,): equal for rows that belong together
 
     def __post_init__(self) -> None:
         if not len(self.units):  # where nothing is said each row stands by itself
@@ -74,66 +76,71 @@ class Dataset:
         return OUT_OF_FOLD if self.folds else use
 
 
-def load_dataset(data: Data) -> Dataset:
-    """Reads, checks and splits; raises DataError in one line. The same settings always give the same parts."""
+def load_dataset(data: Data, reading: Reading | Literal["off"]) -> Dataset:
+    """Reads, checks and splits; raises DataError in one line. The same settings always give the same parts.
+
+    Rows of which a policy that reads by ``reading`` reads the same stay in one part, see same_input.py. Raises
+    ValueError where the data's ``text`` asks for what the reading's unit does not have.
+    """
     train, test = _rows(data)
-    notes: list[str] = []
-    classes = tuple(sorted(set(train.targets)))
-    if len(classes) < 2:
+    if len(set(train.targets)) < 2:
         raise DataError(
-            f"{train.source}: every row has the class {classes[0]!r} (column {data.target!r}); "
+            f"{train.source}: every row has the class {train.targets[0]!r} (column {data.target!r}); "
             "classification needs at least two classes"
         )
+    inputs, groups = inputs_of(train, test)
+    targets = train.targets if test is None else (*train.targets, *test.targets)
+    strata = np.unique(np.array(train.targets, dtype=object), return_inverse=True)[1]
+    cutter = TextReader.cutter(reading, data.text)
+
+    def carve(units: Ints) -> list[dict[str, Ints]]:
+        kept = without_test(units, train, test)
+        given = {} if test is None else {"test": np.arange(len(train), len(inputs))}
+        folds = _carved(strata[kept], units[kept], kept, data, carve_test=test is None)
+        return [{**{name: kept[rows] for name, rows in fold.items()}, **given} for fold in folds]
+
+    units, folds, found = settled_by_reader(inputs, groups, cutter, data.text, carve)
+    kept = without_test(units, train, test)
+    classes = tuple(sorted({train.targets[row] for row in kept.tolist()}))
+    notes = notes_of(kept, train, test, found, f"{cutter.segment * cutter.max_segments} {cutter.unit}")
     if test is not None:
         if data.splits.test is not None:
-            notes.append(f"data.splits.test ({data.splits.test:g}) is not used: {test.source} brings the test part")
-        train = without_test_inputs(train, test, notes)
-        unknown = Counter(label for label in test.targets if label not in set(train.targets))
-        if unknown:
-            label, count = unknown.most_common(1)[0]
-            raise DataError(
-                f"{test.source}: the label {label!r} ({count} rows) never stands in {train.source}; "
-                "remove these rows, or add such rows to train"
-            )
-        classes = tuple(sorted(set(train.targets)))
+            notes.insert(0, f"data.splits.test ({data.splits.test:g}) is not used: {test.source} brings the test part")
+        _check_labels(test, classes, train.source)
     place = {label: i for i, label in enumerate(classes)}
-    labels = np.array([place[label] for label in train.targets], dtype=np.int64)
-    units = units_of([same_text(text) for text in train.inputs], train.groups)
     costs = cost_matrix(data.costs, classes, train.source)
-    given = None
-    if test is not None:
-        given = Part(test.inputs, np.array([place[label] for label in test.targets], dtype=np.int64))
 
-    def dataset(chosen: Mapping[str, Ints], part_of_test: Part | None) -> Dataset:
-        parts = {
-            name: Part(tuple(train.inputs[i] for i in chosen[name]), labels[chosen[name]])
-            for name in PARTS
-            if name in chosen
-        }
-        if part_of_test is not None:
-            parts["test"] = part_of_test
+    def part(rows: Ints) -> Part:
+        chosen = rows.tolist()
+        labels = np.array([place[targets[row]] for row in chosen], dtype=np.int64)
+        return Part(tuple(inputs[row] for row in chosen), labels, units[rows])
+
+    made = []
+    for fold in folds:
+        parts = {name: part(fold[name]) for name in PARTS if name in fold}
         _check_parts(parts, classes, train.source, notes)
-        return Dataset(classes, parts, _hashes(parts, classes), (), data.text, costs)
+        made.append(Dataset(classes, parts, _hashes(parts, classes), (), data.text, costs))
+    return replace(made[0], notes=tuple(notes)) if isinstance(data.splits, Splits) else _together(tuple(made), notes)
 
+
+def _carved(labels: Ints, units: Ints, rows: Ints, data: Data, *, carve_test: bool) -> list[dict[str, Ints]]:
+    """Row indices of each part, for each fold where there are folds."""
     if isinstance(data.splits, Splits):
-        made = dataset(
-            split(labels, units, part_sizes(len(train), data.splits, carve_test=test is None), data.seed), given
-        )
-        return replace(made, notes=tuple(notes))
-    carved = _fold_sizes(len(train), data.splits, carve_test=test is None)
-    folds, rows = split_folds(labels, units, data.splits.folds, data.splits.policy, carved, data.seed)
-    part = given or Part(tuple(train.inputs[i] for i in rows), labels[rows])
-    return _together(
-        tuple(dataset({"warm": each.warm, "policy": each.policy, "valid": each.held_out}, part) for each in folds),
-        notes,
-    )
+        sizes = part_sizes(len(labels), data.splits, carve_test=carve_test)
+        return [split(labels, units, sizes, data.seed, rows)]
+    test = _fold_sizes(len(labels), data.splits, carve_test=carve_test)
+    folds, tested = split_folds(labels, units, data.splits.folds, data.splits.policy, test, data.seed, rows)
+    carved = {"test": tested} if carve_test else {}
+    return [{"warm": each.warm, "policy": each.policy, "valid": each.held_out, **carved} for each in folds]
 
 
 def _together(folds: tuple[Dataset, ...], notes: list[str]) -> Dataset:
     first = folds[0]
     held_out = [fold.parts["valid"] for fold in folds]
     rows = Part(
-        tuple(text for part in held_out for text in part.inputs), np.concatenate([part.labels for part in held_out])
+        tuple(text for part in held_out for text in part.inputs),
+        np.concatenate([part.labels for part in held_out]),
+        np.concatenate([part.units for part in held_out]),
     )
     parts = {OUT_OF_FOLD: rows, "test": first.parts["test"]}
     hashes = _hashes(parts, first.classes, {f"fold {k}": fold.hashes["content"] for k, fold in enumerate(folds, 1)})
@@ -154,31 +161,15 @@ def _rows(data: Data) -> tuple[Rows, Rows | None]:
     return train, test
 
 
-def same_text(text: str) -> str:
-    """What two inputs that are the same have in common: the text but for its white space and letter case."""
-    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
-
-
-def without_test_inputs(train: Rows, test: Rows, notes: list[str]) -> Rows:
-    """Rows of train (with their whole groups) that also stand in test would be scored on what was learned by heart."""
-    inputs = {same_text(text) for text in test.inputs}
-    groups = set(test.groups or ())
-    keep = [
-        i
-        for i, text in enumerate(train.inputs)
-        if same_text(text) not in inputs and (train.groups is None or train.groups[i] not in groups)
-    ]
-    left_out = len(train) - len(keep)
-    if left_out:
-        notes.append(f"{left_out} rows of {Path(train.source).name} also stand in test and were left out of train")
-    if not keep:
-        raise DataError(f"{train.source}: every row also stands in {test.source}; give a test file with other rows")
-    return Rows(
-        tuple(train.inputs[i] for i in keep),
-        tuple(train.targets[i] for i in keep),
-        None if train.groups is None else tuple(train.groups[i] for i in keep),
-        train.source,
-    )
+def _check_labels(test: Rows, classes: tuple[str, ...], source: str) -> None:
+    """A label of test must be one that can be learned."""
+    unknown = Counter(label for label in test.targets if label not in classes)
+    if unknown:
+        label, count = unknown.most_common(1)[0]
+        raise DataError(
+            f"{test.source}: the label {label!r} ({count} rows) never stands in {source}; "
+            "remove these rows, or add such rows to train"
+        )
 
 
 def part_sizes(rows: int, splits: Splits, *, carve_test: bool) -> dict[str, int]:

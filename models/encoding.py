@@ -4,7 +4,7 @@ Test labels are left out: nothing that trains or combines can see them.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -26,13 +26,15 @@ class EncodedPart:
     tokens: NDArray[np.int32]  # (rows, segments, width): 0 is padding, 1 an unknown unit
     n_segments: NDArray[np.int64]  # (rows,)
     labels: NDArray[np.int64] | None  # (rows,): indices of classes; None for test
+    units: NDArray[np.int64] | None = None  # (rows,): as data.Part has them; None where rows are only read
 
     def __len__(self) -> int:
         return len(self.n_segments)
 
     def rows(self, index: NDArray[np.int64]) -> "EncodedPart":
         labels = None if self.labels is None else self.labels[index]
-        return EncodedPart(self.tokens[index], self.n_segments[index], labels)
+        units = None if self.units is None else self.units[index]
+        return EncodedPart(self.tokens[index], self.n_segments[index], labels, units)
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class TaskData:
     reader: str  # TextReader's JSON; empty where there are folds
     parts: dict[str, EncodedPart]  # warm, policy, valid, blend, test; none where there are folds
     hashes: dict[str, str]  # of each part's rows, and "content" of all
-    notes: tuple[str, ...] = ()  # what a user should know of what is not read
+    notes: tuple[str, ...] = ()  # what a user should know of what is left out and not read
     costs: Matrix | None = None  # [right, answered]: of wrong answers; None: 1 for each
     folds: "tuple[TaskData, ...]" = ()  # each with a reader of its own, and warm, policy, valid and test
 
@@ -52,16 +54,25 @@ def encode(dataset: Dataset, reading: Reading | Literal["off"]) -> TaskData:
 
     Raises ValueError where the data's ``text`` asks for what the reading's unit does not have.
     """
-    if dataset.folds:
-        folds = tuple(encode(fold, reading) for fold in dataset.folds)
-        return TaskData(dataset.classes, "", {}, dict(dataset.hashes), folds[0].notes, dataset.costs, folds)
-    reader = TextReader.fit([text for name in FITTED for text in dataset.parts[name].inputs], reading, dataset.text)
+    cutter, folds = TextReader.cutter(reading, dataset.text), dataset.folds or (dataset,)
+    texts = list(dict.fromkeys(text for fold in folds for part in fold.parts.values() for text in part.inputs))
+    cut = dict(zip(texts, cutter.cut(texts), strict=True))
+    made = [_encoded(fold, cutter, cut) for fold in folds]
+    first = made[0]
+    notes = (*dataset.notes, *_cut_short(folds[0], TextReader.from_json(first.reader), first.parts))
+    if not dataset.folds:
+        return replace(first, notes=notes)
+    return TaskData(dataset.classes, "", {}, dict(dataset.hashes), notes, dataset.costs, tuple(made))
+
+
+def _encoded(dataset: Dataset, cutter: TextReader, cut: Mapping[str, list[str]]) -> TaskData:
+    """One fold, or a dataset without any; ``cut``: what the cutter makes of each text."""
+    reader = cutter.fitted([cut[text] for name in FITTED for text in dataset.parts[name].inputs], dataset.text)
     parts = {}
     for name, part in dataset.parts.items():
-        encoded = reader.encode(part.inputs)
-        parts[name] = EncodedPart(encoded.tokens, encoded.n_segments, None if name == "test" else part.labels)
-    notes = _cut_short(dataset, reader, parts)
-    return TaskData(dataset.classes, reader.to_json(), parts, dict(dataset.hashes), notes, dataset.costs)
+        read = reader.encode_cut([cut[text] for text in part.inputs])
+        parts[name] = EncodedPart(read.tokens, read.n_segments, None if name == "test" else part.labels, part.units)
+    return TaskData(dataset.classes, reader.to_json(), parts, dict(dataset.hashes), (), dataset.costs)
 
 
 def labels_of(data: TaskData, name: str) -> NDArray[np.int64]:
@@ -98,14 +109,15 @@ def fitted_rows(data: TaskData) -> EncodedPart:
 
 
 def resample(data: TaskData, seed: int, weights: Sequence[NDArray[np.float64]] | None = None) -> TaskData:
-    """A bootstrap sample of warm and policy together: as many rows as they have, drawn with replacement.
+    """A bootstrap sample of warm and policy together: as many units as they have, drawn with replacement, each with all
+    its rows (Davison & Hinkley 1997, section 3.8).
 
     ``weights`` (rows of both,), one array for each fold, or a single one: how much likelier than others a row is drawn,
-    for boosting by resampling (Freund & Schapire 1997); without them all are drawn alike. A row that was drawn more
-    than once goes with all its copies to one of the two, so that policy optimisation still plays on inputs that the
-    start has not seen. Both keep their share of the rows, to within the copies of one row, and rows with the same
-    tokens count as one. valid, blend, test and the reader stay as they are. Raises TrainingError where there is but one
-    distinct row. Under folds each has a sample of its own.
+    for boosting by resampling (Freund & Schapire 1997); then rows are drawn, as many as there are. A unit that was
+    drawn more than once goes with all its copies to one of the two, so that policy optimisation still plays on inputs
+    that the start has not seen. Both keep their share of the rows, to within the copies of one unit. valid, blend, test
+    and the reader stay as they are. Raises TrainingError where there is but one distinct unit. Under folds each has a
+    sample of its own.
     """
     if data.folds:
         own = [None] * len(data.folds) if weights is None else [[each] for each in weights]
@@ -116,18 +128,19 @@ def resample(data: TaskData, seed: int, weights: Sequence[NDArray[np.float64]] |
         return replace(data, folds=tuple(folds))
     both = fitted_rows(data)
     rng = np.random.default_rng(derive_seed(seed, "resample"))
-    drawn = _drawn(rng, len(both), None if weights is None else weights[0])
-    distinct, inverse = np.unique(_flat(both)[drawn], axis=0, return_inverse=True)
+    unit = _unit(both)
+    drawn = _drawn(rng, unit) if weights is None else rng.choice(len(both), len(both), p=weights[0] / weights[0].sum())
+    distinct, inverse = np.unique(unit[drawn], return_inverse=True)
     if len(distinct) < 2:
         raise TrainingError("a bootstrap sample of warm and policy has only one distinct text; bagging needs more rows")
-    copies = np.bincount(inverse.reshape(-1), minlength=len(distinct))
+    copies = np.bincount(inverse, minlength=len(distinct))
     order = rng.permutation(len(distinct))
-    # Rows of the sample in the order of their shuffled groups; warm takes whole groups until it has its share.
+    # Rows of the sample in the order of their shuffled units; warm takes whole units until it has its share.
     before = np.cumsum(copies[order]) - copies[order]
     to_warm = np.zeros(len(distinct), dtype=bool)
     to_warm[order] = before + copies[order] / 2 <= len(data.parts["warm"])
     to_warm[order[[0, -1]]] = True, False
-    in_warm = to_warm[inverse.reshape(-1)]
+    in_warm = to_warm[inverse]
     parts = {"warm": both.rows(drawn[in_warm]), "policy": both.rows(drawn[~in_warm])}
     by = str(seed) if weights is None else f"{seed} {hashlib.sha256(weights[0].tobytes()).hexdigest()}"
     hashes = {name: hashlib.sha256(f"{data.hashes[name]} {by}".encode()).hexdigest()[:16] for name in FITTED}
@@ -135,32 +148,39 @@ def resample(data: TaskData, seed: int, weights: Sequence[NDArray[np.float64]] |
 
 
 def out_of_bag(data: TaskData, seed: int) -> NDArray[np.bool_]:
-    """(rows of warm and policy,): those that no row of the bootstrap sample ``resample(data, seed)`` is the same as.
+    """(rows of warm and policy,): those of whose unit the bootstrap sample ``resample(data, seed)`` has nothing.
 
     Not for folds, where the rows of several would be mixed up.
     """
     rng = np.random.default_rng(derive_seed(seed, "resample"))
-    both = fitted_rows(data)
-    _, inverse = np.unique(_flat(both), axis=0, return_inverse=True)
-    inverse = inverse.reshape(-1)
-    return np.isin(inverse, inverse[_drawn(rng, len(both), None)], invert=True)
+    unit = _unit(fitted_rows(data))
+    return np.isin(unit, unit[_drawn(rng, unit)], invert=True)
 
 
-def _drawn(rng: np.random.Generator, rows: int, weights: NDArray[np.float64] | None) -> NDArray[np.int64]:
-    if weights is None:
-        return rng.integers(rows, size=rows)
-    return rng.choice(rows, size=rows, p=weights / weights.sum())
+def _unit(part: EncodedPart) -> NDArray[np.int64]:
+    """(rows,): the unit of each row, numbered from 0 in the order of their first rows."""
+    assert part.units is not None
+    _, first, inverse = np.unique(part.units, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse]
 
 
-def _flat(part: EncodedPart) -> NDArray[np.int32]:
-    return part.tokens.reshape(len(part), -1)
+def _drawn(rng: np.random.Generator, unit: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows of as many units as there are, drawn with replacement."""
+    count = int(unit.max()) + 1
+    order = np.argsort(unit, kind="stable")  # the rows of one unit after those of another
+    sizes = np.bincount(unit)
+    begin = np.cumsum(sizes) - sizes
+    chosen = rng.integers(count, size=count)
+    return np.concatenate([order[begin[each] : begin[each] + sizes[each]] for each in chosen.tolist()])
 
 
 def _concatenate(parts: list[EncodedPart]) -> EncodedPart:
     segments = max(part.tokens.shape[1] for part in parts)
     padded = [np.pad(part.tokens, ((0, 0), (0, segments - part.tokens.shape[1]), (0, 0))) for part in parts]
+    units = [part.units for part in parts if part.units is not None]
     return EncodedPart(
         np.concatenate(padded),
         np.concatenate([part.n_segments for part in parts]),
         np.concatenate([part.labels for part in parts if part.labels is not None]),
+        np.concatenate(units) if len(units) == len(parts) else None,
     )

@@ -8,10 +8,12 @@ when everything had been read: what follows is not held up by reading any more.
 import unicodedata
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from sweepstack.models.bpe import SIGN, SPECIAL
+from sweepstack.models.bpe import PADDING, SIGN, SPECIAL
 from sweepstack.models.cleaning import clean
 
 SPACE, LETTER, MARK, SINGLE = range(4)  # single: a sign of a script without spaces, each of which is a word
@@ -57,6 +59,21 @@ def last_words(sources: Tensor, tables: Tensor) -> Tensor:
     before = torch.nn.functional.pad(last[:, :-1], (1, 0))
     goes_on = (first == before) & ((first == LETTER) | (first == MARK))
     return (words - goes_on.long()).cumsum(1).sub(1).clamp(min=0)
+
+
+def readable(sources: Tensor, segments: Tensor, most: int) -> Tensor:
+    """(B, S): the tokens that are read in ``most`` segments; ``segments`` (B, S): the one in which each token ends.
+
+    A token longer than everything that may be read is read all the same: there has to be one.
+    """
+    return (sources != PADDING) & ((segments < most) | (segments <= segments[:, :1]))
+
+
+def as_far_as_read(sources: NDArray[np.int32], entries: Sequence[str], segment: int, most: int) -> NDArray[np.int32]:
+    """(rows, S): the same with padding for tokens that are not :func:`readable` in segments of ``segment`` words."""
+    tokens = torch.from_numpy(sources)
+    segments = last_words(tokens.long(), word_tables(entries)) // segment
+    return np.where(readable(tokens, segments, most).numpy(), sources, np.int32(PADDING))
 
 
 def _words(kinds: Sequence[int]) -> int:

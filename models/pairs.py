@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 from sweepstack.models.bpe import Bpe, Tokenizers
 from sweepstack.models.builtin import PREFIX, builtin
 from sweepstack.models.cleaning import clean
-from sweepstack.models.data import FITTED, PARTS, none_given, part_sizes, same_text, without_test_inputs
+from sweepstack.models.data import FITTED, PARTS, none_given, part_sizes
 from sweepstack.models.data_settings import Data, Splits
 from sweepstack.models.errors import DataError
 from sweepstack.models.predictions import Ints
 from sweepstack.models.rows import Rows, read_pairs
+from sweepstack.models.same_input import inputs_of, notes_of, plain, settled, without_test
+from sweepstack.models.settings import Reading
 from sweepstack.models.splits import split, units_of
 from sweepstack.models.text_metrics import language_of
 from sweepstack.models.writing_settings import Writing
@@ -104,33 +106,71 @@ class WritingData:
     costs: None = None
 
 
-def load_pairs(data: Data, task: str) -> PairDataset:
-    """Reads, checks and splits; raises DataError in one line. The same settings always give the same parts."""
+def load_pairs(data: Data, task: str, writing: Writing, reading: Reading | Literal["off"] = "off") -> PairDataset:
+    """Reads, checks and splits; raises DataError in one line. The same settings always give the same parts.
+
+    Rows of whose sources a policy reads the same, by ``writing`` and ``reading``, stay in one part: see same_input.py.
+    """
     if not isinstance(data.splits, Splits):
         raise DataError(f"data.splits has folds, which task {task} does not know yet; take shares, valid and blend")
     train, test = _rows(data, task)
-    notes: list[str] = []
-    if test is not None:
-        if data.splits.test is not None:
-            notes.append(f"data.splits.test ({data.splits.test:g}) is not used: {test.source} brings the test part")
-        train = without_test_inputs(train, test, notes)
-    sizes = part_sizes(len(train), data.splits, carve_test=test is None)
     for rows in (train, *([] if test is None else [test])):
         _check_texts(rows)
-    units = units_of([same_text(text) for text in train.inputs], train.groups)
-    chosen = split(np.zeros(len(train), dtype=np.int64), units, sizes, data.seed)
-    parts = {name: _part(train, chosen[name]) for name in PARTS if name in chosen}
-    if test is not None:
-        parts["test"] = _part(test, np.arange(len(test)))
-    for name, part in parts.items():
-        if not part.inputs:
+    sources, groups = inputs_of(train, test)
+    targets = [_cleaned(text) for text in (train.targets if test is None else (*train.targets, *test.targets))]
+    shares = data.splits
+
+    def carve(units: Ints) -> dict[str, Ints]:
+        kept = without_test(units, train, test)
+        sizes = part_sizes(len(kept), shares, carve_test=test is None)
+        chosen = split(np.zeros(len(kept), dtype=np.int64), units[kept], sizes, data.seed, kept)
+        given = {} if test is None else {"test": np.arange(len(train), len(sources))}
+        return {**{name: kept[rows] for name, rows in chosen.items()}, **given}
+
+    def reads(parts: dict[str, Ints]) -> list[list[bytes]]:
+        fitted = [row for name in FITTED for row in parts[name].tolist()]
+        if not fitted:
+            return []
+        tokenizers = _fitted([sources[row] for row in fitted], [targets[row] for row in fitted], writing)
+        return [_read_of(tokenizers, sources, writing, reading)]
+
+    units, chosen, found = settled(units_of([plain(text) for text in sources], groups), carve, reads)
+    notes = notes_of(without_test(units, train, test), train, test, found, _bound(writing, reading))
+    if test is not None and shares.test is not None:
+        notes.insert(0, f"data.splits.test ({shares.test:g}) is not used: {test.source} brings the test part")
+    parts = {}
+    for name in (name for name in PARTS if name in chosen):
+        own = chosen[name].tolist()
+        if not own:
             raise DataError(
                 f"{train.source}: no rows are left for {name}, as rows of one source or group stay together; "
                 "give more rows that differ"
             )
+        parts[name] = PairPart(tuple(sources[i] for i in own), tuple(targets[i] for i in own), units[chosen[name]])
     hashes = {name: _hash(part) for name, part in parts.items()}
     hashes["content"] = hashlib.sha256("".join(hashes.values()).encode()).hexdigest()[:16]
     return PairDataset(parts, hashes, tuple(notes))
+
+
+def _fitted(sources: Sequence[str], references: Sequence[str], writing: Writing) -> Tokenizers:
+    size = writing.vocabulary
+    return Tokenizers.fit(sources, references, size if isinstance(size, int) else (size.source, size.target))
+
+
+def _read_of(
+    tokenizers: Tokenizers, sources: Sequence[str], writing: Writing, reading: Reading | Literal["off"]
+) -> list[bytes]:
+    """Of each source what a policy reads, as :func:`encode_pairs` gives it."""
+    tokens = tokenizers.encode_sources(sources, writing.max_source)
+    if reading != "off":
+        from sweepstack.models.lagging import as_far_as_read  # brings torch
+
+        tokens = as_far_as_read(tokens, tokenizers.source.entries, reading.segment, reading.max_segments)
+    return [row.tobytes() for row in tokens]
+
+
+def _bound(writing: Writing, reading: Reading | Literal["off"]) -> str:
+    return f"{writing.max_source} tokens" if reading == "off" else f"{reading.segment * reading.max_segments} words"
 
 
 def _rows(data: Data, task: str) -> tuple[Rows, Rows | None]:
@@ -158,9 +198,8 @@ def _check_texts(rows: Rows) -> None:
                 raise DataError(f"{rows.source} row {row}: the {what} shows nothing, {text[:20]!r}; mend or remove it")
 
 
-def _part(rows: Rows, index: NDArray[np.int64]) -> PairPart:
-    chosen = index.tolist()
-    return PairPart(tuple(rows.inputs[i] for i in chosen), tuple(clean(rows.targets[i]).rstrip() for i in chosen))
+def _cleaned(target: str) -> str:
+    return clean(target).rstrip()
 
 
 def _hash(part: PairPart) -> str:
@@ -172,12 +211,7 @@ def encode_pairs(dataset: PairDataset, writing: Writing) -> WritingData:
     """Fits the tokenizers on warm and policy and encodes every part; raises DataError in one line."""
     fitted = [dataset.parts[name] for name in FITTED]
     references = [text for part in fitted for text in part.references]
-    size = writing.vocabulary
-    tokenizers = Tokenizers.fit(
-        [text for part in fitted for text in part.inputs],
-        references,
-        size if isinstance(size, int) else (size.source, size.target),
-    )
+    tokenizers = _fitted([text for part in fitted for text in part.inputs], references, writing)
     notes = list(dataset.notes)
     parts: dict[str, EncodedPairs] = {}
     for name, part in dataset.parts.items():
@@ -213,7 +247,7 @@ def _encoded(part: PairPart, tokenizers: Tokenizers, writing: Writing, name: str
                 f"{writing.max_target} tokens (the shortest have {read.min()} and {to_write.min()}); raise them"
             )
         kept = np.flatnonzero(~too_long).tolist()
-        part = PairPart(tuple(part.inputs[i] for i in kept), tuple(part.references[i] for i in kept))
+        part = PairPart(tuple(part.inputs[i] for i in kept), tuple(part.references[i] for i in kept), part.units[kept])
     elif too_long.any():
         notes.append(
             f"{_count(too_long.sum(), 'source', name)} cut to writing.max_source {writing.max_source} tokens "

@@ -120,6 +120,15 @@ def _term(name: Any, value: Any) -> Term:
     return Term(name, float(weight), given)
 
 
+def bounds(spec: Any) -> tuple[float, float] | None:
+    """The least and the most that the sum may be: every reward lies between 0 and 1, but for a user's own function."""
+    terms = parse_reward(spec)
+    if any(term.name == "function" for term in terms):
+        return None
+    weights = [term.weight for term in terms]
+    return sum(weight for weight in weights if weight < 0), sum(weight for weight in weights if weight > 0)
+
+
 def needs_reference(spec: Any) -> bool:
     """Whether any of the rewards compares a text with a reference."""
     return any(KINDS[term.name].needs_reference for term in parse_reward(spec))

@@ -18,7 +18,7 @@ from torch.nn import Parameter
 
 from sweepstack.models.bpe import BEGIN, END, PADDING, Tokenizers
 from sweepstack.models.candidates import Candidates
-from sweepstack.models.lagging import average_lagging, last_words, wait_k, word_tables
+from sweepstack.models.lagging import average_lagging, last_words, readable, wait_k, word_tables
 from sweepstack.models.policy import MOST_ODDS, ODDS_SCALE, initialise, log_odds
 from sweepstack.models.settings import Model, Reading
 from sweepstack.models.writer import Memory, Shape, Writer, never_empty
@@ -99,8 +99,7 @@ class SimultaneousWriter(Writer):
         segment, most = self.reading.segment, self.reading.max_segments
         word = last_words(sources, self.tables)
         segments = word // segment
-        # A token longer than everything that may be read is read all the same: there has to be one.
-        there = (sources != PADDING) & ((segments < most) | (segments <= segments[:, :1]))
+        there = readable(sources, segments, most)
         mask = (segments[:, None] <= segments[..., None]) & there[:, None]  # (B, S, S)
         words = word.where(there, 0).amax(1) + 1
         return Prefixes(self._encoded(sources, mask), there, segments, words)

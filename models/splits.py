@@ -3,8 +3,9 @@
 Rows that belong together (one group, or the same input) are a unit, and a unit is never divided.
 """
 
+import itertools
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +14,11 @@ from numpy.typing import NDArray
 from sweepstack.models.seeds import derive_seed
 
 
-def units_of(inputs: Sequence[str], groups: Sequence[str] | None) -> NDArray[np.int64]:
-    """(rows,): the unit of each row. Rows with the same (cleaned) input or the same group share one, transitively."""
-    parent = list(range(len(inputs)))
+def units_of(*columns: Sequence[Hashable] | None) -> NDArray[np.int64]:
+    """(rows,): the unit of each row, which is the number of its first row. Rows with the same value in one of
+    ``columns``, (rows,) each, share one, transitively; None is a column that is not there."""
+    there = [column for column in columns if column is not None]
+    parent = list(range(len(there[0])))
 
     def root(i: int) -> int:
         while parent[i] != i:
@@ -23,25 +26,36 @@ def units_of(inputs: Sequence[str], groups: Sequence[str] | None) -> NDArray[np.
             i = parent[i]
         return i
 
-    first: dict[tuple[str, str], int] = {}
-    for kind, values in (("input", inputs), ("group", groups or ())):
-        for row, value in enumerate(values):
-            earlier = first.setdefault((kind, value), row)
-            parent[root(row)] = root(earlier)
-    return np.array([root(row) for row in range(len(inputs))], dtype=np.int64)
+    for column in there:
+        first: dict[Hashable, int] = {}
+        for row, value in enumerate(column):
+            earlier = first.setdefault(value, row)
+            if earlier != row:
+                one, other = root(row), root(earlier)
+                parent[max(one, other)] = min(one, other)
+    return np.array([root(row) for row in range(len(parent))], dtype=np.int64)
 
 
 def split(
-    labels: NDArray[np.int64], units: NDArray[np.int64], sizes: Mapping[str, int], seed: int
+    labels: NDArray[np.int64],
+    units: NDArray[np.int64],
+    sizes: Mapping[str, int],
+    seed: int,
+    rows: NDArray[np.int64] | None = None,
 ) -> dict[str, NDArray[np.int64]]:
     """Row indices, ascending, of each part in ``sizes``, whose values sum to the number of rows.
 
     Each class is dealt out in the shares of the parts. Sizes are exact where units are single rows; a unit of several
     rows goes, by its first row's class, to the part that lacks most. Where a class has no more such units than there
     are parts, they go to the first parts, one to each.
+
+    ``rows``: the number of each row in its file, where some of the file are not here. Which part a unit is in hardly
+    depends on other units: where few rows go, or few units are made one, few others change their part.
     """
     total = len(labels)
     assert sum(sizes.values()) == total
+    _, first, place = np.unique(units, return_index=True, return_inverse=True)
+    units = first[place]
     rows_of: dict[int, list[int]] = defaultdict(list)
     for row, unit in enumerate(units.tolist()):
         rows_of[unit].append(row)
@@ -50,19 +64,36 @@ def split(
         by_class[int(labels[unit])].append(unit)
     wanted = _quotas({c: sum(len(rows_of[u]) for u in found) for c, found in by_class.items()}, sizes)
     chosen: dict[str, list[int]] = {name: [] for name in sizes}
+    rows = np.arange(total) if rows is None else rows
     random = np.random.default_rng(derive_seed(seed, "split"))
+    rank = random.random(int(rows.max(initial=0)) + 1)[rows]  # of a row, however many there are
     for label in sorted(by_class):
-        found = [by_class[label][i] for i in random.permutation(len(by_class[label]))]
-        found.sort(key=lambda unit: -len(rows_of[unit]))  # stable: the large ones first, while there is room for them
-        left = dict(wanted[label])
-        for place, unit in enumerate(found):
-            size = len(rows_of[unit])
-            part = max(left, key=lambda name: (left[name] >= size, left[name] / max(sizes[name], 1), left[name]))
-            if len(found) <= len(left) and len(rows_of[found[0]]) > 1:
-                part = list(left)[place]
-            left[part] -= size
+        # The large ones first, while there is room for them.
+        found = sorted(by_class[label], key=lambda unit: (-len(rows_of[unit]), rank[unit]))
+        for unit, part in zip(found, _dealt([len(rows_of[unit]) for unit in found], wanted[label], sizes), strict=True):
             chosen[part] += rows_of[unit]
-    return {name: np.array(sorted(rows), dtype=np.int64) for name, rows in chosen.items()}
+    return {name: np.array(sorted(of_part), dtype=np.int64) for name, of_part in chosen.items()}
+
+
+def _dealt(counts: Sequence[int], wanted: Mapping[str, int], sizes: Mapping[str, int]) -> list[str]:
+    """The part of each unit; ``counts``: their rows, the largest first. Of units as large as each other the first ones
+    go to the first part, and so on: one unit more or less moves few others."""
+    names, left = list(sizes), dict(wanted)
+    parts: list[str] = []
+    for size, alike in itertools.groupby(counts):
+        number = len(list(alike))
+        if size == 1 and min(left.values()) >= 0:  # what is left is as much as there is room for
+            own = [name for name in names for _ in range(left[name])]
+        else:
+            own = []
+            for _ in range(number):
+                part = max(left, key=lambda name: (left[name] >= size, left[name] / max(sizes[name], 1), left[name]))
+                if len(counts) <= len(left) and counts[0] > 1:
+                    part = names[len(parts) + len(own)]
+                left[part] -= size
+                own.append(part)
+        parts += sorted(own, key=names.index)
+    return parts
 
 
 @dataclass(frozen=True)
@@ -75,27 +106,34 @@ class Fold:
 
 
 def split_folds(
-    labels: NDArray[np.int64], units: NDArray[np.int64], folds: int, policy: float, test: int, seed: int
+    labels: NDArray[np.int64],
+    units: NDArray[np.int64],
+    folds: int,
+    policy: float,
+    test: int,
+    seed: int,
+    rows: NDArray[np.int64] | None = None,
 ) -> tuple[list[Fold], NDArray[np.int64]]:
     """``folds`` folds and the rows of test, ``test`` of them; as stratified, and as whole in their units, as by
-    :func:`split`.
+    :func:`split`, which says what ``rows`` are.
 
     Every row outside test is held out by one fold. The rows of the others are split into warm and policy, whose share
     ``policy`` is, for each fold anew.
     """
     left = len(labels) - test
     sizes = {f"fold {k}": left // folds + (k < left % folds) for k in range(folds)}
-    parts = split(labels, units, {**sizes, "test": test} if test else sizes, seed)
+    rows = np.arange(len(labels)) if rows is None else rows
+    parts = split(labels, units, {**sizes, "test": test} if test else sizes, seed, rows)
     found = []
     for k, name in enumerate(sizes):
-        trained_on = np.sort(np.concatenate([rows for other, rows in parts.items() if other not in (name, "test")]))
+        trained_on = np.sort(np.concatenate([own for other, own in parts.items() if other not in (name, "test")]))
         played = round(len(trained_on) * policy)
-        _, first, inverse = np.unique(units[trained_on], return_index=True, return_inverse=True)
         halves = split(
             labels[trained_on],
-            first[inverse].astype(np.int64),
+            units[trained_on],
             {"warm": len(trained_on) - played, "policy": played},
             derive_seed(seed, "fold", k),
+            rows[trained_on],
         )
         found.append(Fold(trained_on[halves["warm"]], trained_on[halves["policy"]], parts[name]))
     return found, parts.get("test", np.zeros(0, dtype=np.int64))

@@ -11,7 +11,7 @@ crossed that place, so each side alone is encoded as it was in the word.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -77,19 +77,33 @@ class TextReader:
 
         Raises ValueError where ``text`` asks for what the reading's unit does not have.
         """
+        cutter = cls.cutter(reading, text)
+        return cutter.fitted(cutter.cut(texts), text)
+
+    @classmethod
+    def cutter(cls, reading: Reading | Literal["off"], text: Text | None = None) -> "TextReader":
+        """A reader without a vocabulary, for :meth:`cut` and :meth:`fitted`; raises as :meth:`fit` does."""
         text = Text() if text is None else text
         text.check(reading)
         how = WHOLE if reading == "off" else reading
         stop_words = _stop_words() if text.stop_words else ()
         model = BPE if how.unit == "tokens" else WordLevel
         tokenizer = Tokenizer(model(unk_token=SPECIAL[UNKNOWN]))
-        rest = (how.unit, how.segment, how.max_segments, stop_words, text.stem)
-        cutter, limit = cls(tokenizer, *rest), how.segment * how.max_segments
-        forms = [[form for form, *_ in cutter._cut(each, limit)[1]] for each in texts]
-        size = VOCABULARY[how.unit] if text.vocabulary is None else text.vocabulary
+        return cls(tokenizer, how.unit, how.segment, how.max_segments, stop_words, text.stem)
+
+    def cut(self, texts: Sequence[str]) -> list[list[str]]:
+        """Of each text the units that may be read, as they stand in a vocabulary; with unit `tokens` words."""
+        limit, known = self.segment * self.max_segments, dict[str, str]()  # one string for each form, not one a place
+        return [[known.setdefault(form, form) for form, *_ in self._cut(text, limit)[1]] for text in texts]
+
+    def fitted(self, cut: Sequence[Sequence[str]], text: Text | None = None) -> "TextReader":
+        """A reader that cuts alike, whose vocabulary are the units of ``cut``, as ``text`` bounds them."""
+        text = Text() if text is None else text
+        size = VOCABULARY[self.unit] if text.vocabulary is None else text.vocabulary
+        tokenizer = Tokenizer(type(self._model)(unk_token=SPECIAL[UNKNOWN]))
         trainer: BpeTrainer | WordLevelTrainer
-        if how.unit == "tokens":
-            alphabet = _alphabet(forms, size // 2, text.min_frequency)
+        if self.unit == "tokens":
+            alphabet = _alphabet(cut, size // 2, text.min_frequency)
             trainer = BpeTrainer(
                 vocab_size=size,
                 min_frequency=text.min_frequency,
@@ -102,8 +116,8 @@ class TextReader:
             trainer = WordLevelTrainer(
                 vocab_size=size, min_frequency=text.min_frequency, special_tokens=SPECIAL, show_progress=False
             )
-        tokenizer.train_from_iterator(iter(forms), trainer)
-        return cls(tokenizer, *rest)
+        tokenizer.train_from_iterator(iter(cut), trainer)
+        return TextReader(tokenizer, self.unit, self.segment, self.max_segments, self._stop_words, self._stem)
 
     @property
     def vocab_size(self) -> int:
@@ -127,7 +141,11 @@ class TextReader:
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """Token ids, padded to the text with the most segments. A text without units is one unknown unit."""
-        rows = [self._ids_of(text) for text in texts]
+        return self.encode_cut(self.cut(texts))
+
+    def encode_cut(self, cut: Sequence[Sequence[str]]) -> Encoded:
+        """As :meth:`encode`, of texts that were cut before."""
+        rows = [self.ids_of(forms) for forms in cut]
         n_segments = np.array([-(-len(row) // self.segment) for row in rows], dtype=np.int64)
         tokens = np.zeros((len(rows), int(n_segments.max(initial=1)), self.segment), dtype=np.int32)
         for row, ids in enumerate(rows):
@@ -170,13 +188,13 @@ class TextReader:
             raise ValueError(f"its tokenizer cannot be read ({error})") from error
         return cls(tokenizer, **fields["reading"], **fields["text"])
 
-    def _ids_of(self, text: str) -> list[int]:
-        """Segment after segment, each but the last one padded."""
+    def ids_of(self, forms: Sequence[str]) -> list[int]:
+        """All that is read of a text, from what :meth:`cut` made of it: segment after segment, each but the last one
+        padded. Texts with the same ids are the same to a policy."""
         if self.unit != "tokens":  # as below, but each unit has one id, and there is no padding
-            forms = self._cut(text, self.segment * self.max_segments)[1]
-            return [self._ids.get(form, UNKNOWN) for form, *_ in forms] or [UNKNOWN]
+            return [self._ids.get(form, UNKNOWN) for form in forms] or [UNKNOWN]
         ids: list[int] = []
-        for unit in self._read(text)[1]:
+        for unit in self._units((form, 0, 0) for form in forms):
             ids += [PADDING] * (unit.segment * self.segment - len(ids))
             ids += unit.ids
         return ids or [UNKNOWN]
@@ -184,7 +202,10 @@ class TextReader:
     def _read(self, text: str) -> tuple[str, list[Unit]]:
         """The clean text, and the units of it that can be read."""
         shown, cut = self._cut(text, self.segment * self.max_segments)
-        units: list[Unit] = []
+        return shown, list(self._units(cut))
+
+    def _units(self, cut: Iterable[tuple[str, int, int]]) -> Iterator[Unit]:
+        """The units that can be read of (form, begin, end)."""
         segment, room = 0, self.segment
         for form, begin, end in cut:
             pieces = self._pieces(form)
@@ -192,11 +213,10 @@ class TextReader:
                 if len(ids) > room:
                     segment, room = segment + 1, self.segment
                     if segment == self.max_segments:
-                        return shown, units
+                        return
                 room -= len(ids)
                 begin += len(piece)
-                units.append(Unit(piece, begin if len(pieces) > 1 else end, segment, ids))
-        return shown, units
+                yield Unit(piece, begin if len(pieces) > 1 else end, segment, ids)
 
     def _cut(self, text: str, limit: int | None) -> tuple[str, list[tuple[str, int, int]]]:
         """The clean text and its first ``limit`` words or characters that count, as (form, begin, end)."""
@@ -241,7 +261,7 @@ class TextReader:
         return pieces
 
 
-def _alphabet(forms: Iterable[list[str]], most: int, min_frequency: int) -> list[str]:
+def _alphabet(forms: Iterable[Sequence[str]], most: int, min_frequency: int) -> list[str]:
     """GAP and the most frequent characters, of equally frequent ones all or none; seldom ones are unknown."""
     counts = Counter(character for row in forms for form in row for character in form)
     ranked = sorted(counts.values(), reverse=True)

@@ -66,7 +66,7 @@ def distilled(session: Session, built: BuiltEnsembles, meter: Meter, objective: 
 
 
 def _job(session: Session, built: BuiltEnsembles, distill: Distill) -> StudentJob:
-    texts = unlabelled(session.study, session.dataset)
+    texts = unlabelled(session.study, session.dataset, session.data)
     settings = session.decided().with_values(
         {
             "model": distill.model.model_dump(),

@@ -21,7 +21,7 @@ from sweepstack.ensembles.store import Library, Member
 from sweepstack.ensembles.trust import examine
 from sweepstack.models.checkpoints import load_member
 from sweepstack.models.costs import Costs
-from sweepstack.models.data import OUT_OF_FOLD, Dataset
+from sweepstack.models.data import OUT_OF_FOLD
 from sweepstack.models.files import write_json
 from sweepstack.search.distilling import distilled
 from sweepstack.search.exporting import export
@@ -39,7 +39,6 @@ from sweepstack.search.record import BuiltEnsembles
 from sweepstack.search.refitting import refitted
 from sweepstack.search.session import Session
 from sweepstack.search.souping import souped
-from sweepstack.search.study import Study
 from sweepstack.search.trial_record import TrialRecord
 from sweepstack.search.unlabelled import unlabelled
 
@@ -100,16 +99,17 @@ def _digest(session: Session, members: Sequence[Member], builders: Sequence[Buil
         [repr(each) for each in builders],
         [study.search.objective, session.cost, study.search.seed, list(study.ensembles.library)],
         [study.ensembles.budget.model_dump(), study.ensembles.refit],
-        _student(study, session.dataset),
+        _student(session),
         session.data.hashes,
     ]
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
 
 
-def _student(study: Study, dataset: Dataset) -> list[Any] | None:
-    if study.ensembles.distill is None:
+def _student(session: Session) -> list[Any] | None:
+    distill = session.study.ensembles.distill
+    if distill is None:
         return None
-    return [study.ensembles.distill.model_dump(), digest_of(unlabelled(study, dataset))]
+    return [distill.model_dump(), digest_of(unlabelled(session.study, session.dataset, session.data))]
 
 
 def _choice(session: Session, members: Sequence[Member], builders: Sequence[Builder], objective: Objective) -> Choice:

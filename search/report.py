@@ -147,7 +147,7 @@ def page(contents: Contents, now: datetime) -> dict[str, Any]:
         "classes": data.get("classes", []),
         "data_notes": data.get("notes", []),
         "scorings": contents.scorings,
-        "trust": trust_page(contents.trust, contents.trust and results.row(contents.trust.name)),
+        "trust": trust_page(contents.trust, results),
         "examples": examples_page(contents.examples),
         "remarks": results.remarks,
         "versions": {"python": contents.provenance.get("python", ""), **contents.provenance.get("versions", {})},
@@ -238,7 +238,7 @@ def flattery(contents: Contents) -> str:
             return ""
         luck = half / NORMAL_95 * math.sqrt(sizes["blend"] / sizes["valid"]) * chance
     elif rows and metric in ("reward", "accuracy", "accuracy_full"):
-        accuracy = at.get("accuracy", 0.5)
+        accuracy = (at.get("accuracy", 0.5) * rows + 2) / (rows + 4)  # Agresti & Coull, see comparison.py
         luck = math.sqrt(accuracy * (1 - accuracy) / rows) * chance
     else:
         return ""

@@ -10,8 +10,8 @@ from sweepstack.search import trust_figures
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sweepstack.ensembles.choose import Row
     from sweepstack.ensembles.trust import Diversity, Trust
+    from sweepstack.search.summary import Results
 
 DEEPEST = 60  # per cent of colour behind the largest number of a table
 
@@ -27,15 +27,18 @@ def read_trust(path: "Path", digest: str) -> "Trust | None":
     return found if found.digest == digest else None
 
 
-def trust_page(trust: "Trust | None", row: "Row | None" = None) -> dict[str, Any] | None:
-    """All that the template shows of ``trust``, by name; ``row``: of the table, what it is of."""
+def trust_page(trust: "Trust | None", results: "Results") -> dict[str, Any] | None:
+    """All that the template shows of ``trust``, by name; ``results``: those whose tables stand on the same page."""
     if trust is None:
         return None
     from markupsafe import Markup
 
+    row = results.row(trust.name)
     return {
         "name": trust.name,
-        "calibration": calibration_words(trust, ((row and row.test) or {}).get("calibration_error")),
+        "calibration": calibration_words(
+            trust, None if row is None or row.test is None else row.test.get("calibration_error")
+        ),
         "tempered": trust.temperature != 1,
         "reliability": Markup(trust_figures.reliability(trust)),
         "risk": Markup(trust_figures.risk_coverage(trust)),

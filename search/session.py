@@ -86,9 +86,9 @@ class Session(HoldsTexts):
         texts = load_texts(study)
         if texts is not None:
             check_provenance(folder, texts)
-        if isinstance(texts, Dataset):
-            unlabelled(study, texts)
         encoded = None if texts is None else encode_texts(study, texts)
+        if isinstance(texts, Dataset) and isinstance(encoded, TaskData):
+            unlabelled(study, texts, encoded)
         check_reward(study)
         builders_of(study)
         text_builders_of(study)

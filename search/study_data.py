@@ -13,7 +13,10 @@ def load_texts(study: Study) -> Dataset | PairDataset | None:
     """Reads, checks and splits; raises DataError in one line. An environment has no texts."""
     if study.data is None:
         return None
-    return load_pairs(study.data, study.task) if study.writes else load_dataset(study.data)
+    if study.writes:
+        assert study.writing is not None
+        return load_pairs(study.data, study.task, study.writing, study.reading)
+    return load_dataset(study.data, study.reading)
 
 
 def encode_texts(study: Study, texts: Dataset | PairDataset) -> TaskData | WritingData:

@@ -19,6 +19,7 @@ from sweepstack.ensembles.text_builder import TextBuilder
 from sweepstack.ensembles.text_objective import TextObjective, judged_by
 from sweepstack.models.candidates import Candidates
 from sweepstack.models.files import write_json
+from sweepstack.models.reward_settings import bounds
 from sweepstack.models.writer_checkpoint import load_writing_member
 from sweepstack.search.examples import differing
 from sweepstack.search.exporting import export
@@ -68,8 +69,10 @@ def _objective(session: Session) -> TextObjective:
     """What texts can be judged by: a study that searches for another metric gets the nearest that they have."""
     metric = judged_by(session.study.search.objective)
     language, reward = session.written.language, reward_of(session.study)
-    worth = reward(language) if reward and metric == "reward" else None
-    return TextObjective(metric, language, worth, cost=session.settings.read_cost)
+    if reward is None or metric != "reward":
+        return TextObjective(metric, language, cost=session.settings.read_cost)
+    worth, most = reward(language), bounds(reward.spec)
+    return TextObjective(metric, language, worth, session.settings.read_cost, most)
 
 
 def _digest(session: Session, members: Sequence[Member], builders: Sequence[TextBuilder]) -> str:

@@ -2,15 +2,20 @@
 
 from pathlib import Path
 
-from sweepstack.models.data import Dataset
+from sweepstack.models.data import OUT_OF_FOLD, Dataset
+from sweepstack.models.encoding import TaskData
 from sweepstack.models.errors import DataError
 from sweepstack.models.rows import read_inputs
+from sweepstack.models.same_input import unlike
+from sweepstack.models.text import TextReader
 from sweepstack.search.study import Study
 
+SCORED = ("valid", "blend", OUT_OF_FOLD, "test")
 
-def unlabelled(study: Study, dataset: Dataset) -> tuple[str, ...]:
-    """The texts of ``ensembles.distill.text``, each once, without those that something is scored on; raises DataError
-    where the file cannot be read."""
+
+def unlabelled(study: Study, dataset: Dataset, data: TaskData) -> tuple[str, ...]:
+    """The texts of ``ensembles.distill.text``, each once, without those that are the same input as one that something
+    is scored on; raises DataError where the file cannot be read. ``data``: the dataset, encoded."""
     distill = study.ensembles.distill
     if distill is None or distill.text is None or study.data is None:
         return ()
@@ -22,7 +27,6 @@ def unlabelled(study: Study, dataset: Dataset) -> tuple[str, ...]:
             raise DataError(f"ensembles.distill.text: {path} cannot be read as UTF-8 text ({error})") from error
     else:
         texts = read_inputs(path, study.data.input)
-    scored = {
-        text for name in ("valid", "blend", "test") if name in dataset.parts for text in dataset.parts[name].inputs
-    }
-    return tuple(dict.fromkeys(text for text in texts if text.strip() and text not in scored))
+    scored = [text for name in SCORED if name in dataset.parts for text in dataset.parts[name].inputs]
+    readers = [TextReader.from_json(each.reader) for each in data.folds or (data,)]
+    return tuple(unlike([text for text in dict.fromkeys(texts) if text.strip()], scored, readers))

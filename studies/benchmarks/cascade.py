@@ -47,7 +47,7 @@ def members_of(result: Result) -> list[Member]:
 
 def main(folder: Path) -> None:
     result = Result.open(folder)
-    dataset = load_dataset(result.study.data)
+    dataset = load_dataset(result.study.data, result.study.reading)
     objective = Objective("reward", Costs(result.study.trial_settings().read_cost, dataset.costs))
     members = members_of(result)
     blend, test = (Library.load(members, name, dataset.hashes[name]).stack for name in ("blend", "test"))

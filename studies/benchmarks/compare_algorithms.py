@@ -65,7 +65,7 @@ def spread(values: list[float]) -> str:
 def main(folder: Path) -> None:
     result = Result.open(folder)
     study, metric = result.study, result.study.search.objective
-    dataset = load_dataset(study.data)
+    dataset = load_dataset(study.data, study.reading)
     costs = Costs(study.trial_settings().read_cost, dataset.costs)
     test, valid = dataset.parts["test"], dataset.parts["valid"]
     random = np.random.default_rng(derive_seed(0, "damage"))

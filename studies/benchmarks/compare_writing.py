@@ -5,7 +5,7 @@
 
 Each algorithm stands with the learning rate that is best on valid, averaged over seeds; what is shown after that is on
 test: corpus chrF as mean ± standard deviation over seeds, and its paired gain over the start and over more supervised
-training, each with a 95% interval of a bootstrap over rows (of the means over seeds). Worst: chrF on valid with the
+training, each with a 95% interval over rows (of the means over seeds). Worst: chrF on valid with the
 other learning rate. Explained: the variance of returns that the critic explains in the last epoch. Half a minute.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sweepstack.ensembles.comparison import NORMAL_95, Sample, Values
+from sweepstack.ensembles.comparison import Sample, Values, half_width
 from sweepstack.ensembles.text_objective import TextObjective
 from sweepstack.models.candidates import Candidates
 from sweepstack.models.pairs import load_pairs
@@ -27,7 +27,6 @@ from sweepstack.search.trial_record import TrialRecord
 
 LR = "train.lr"
 EXPLAINED = "gae/explained_variance"
-SEED = 0  # of the bootstrap
 
 
 def name_of(settings: dict[str, object]) -> str:
@@ -39,14 +38,14 @@ def name_of(settings: dict[str, object]) -> str:
     return ", ".join(said)
 
 
-def resampled(samples: Sequence[Sample]) -> Values:
-    """(resamples,): of the mean over seeds, the same rows for all."""
-    return np.mean([sample.resampled(SEED) for sample in samples], axis=0)
+def influence(samples: Sequence[Sample]) -> Values:
+    """(rows,): on the mean over seeds, the same rows for all."""
+    return np.mean([sample.influence for sample in samples], axis=0)
 
 
 def gain(samples: Sequence[Sample], rivals: Sequence[Sample]) -> str:
     mean = np.mean([each.score for each in samples]) - np.mean([each.score for each in rivals])
-    half = NORMAL_95 * float((resampled(samples) - resampled(rivals)).std(ddof=1))
+    half = half_width(influence(samples) - influence(rivals), samples[0].groups)
     return f"{mean:+.2f} [{mean - half:+.2f}, {mean + half:+.2f}]"
 
 
@@ -57,12 +56,12 @@ def spread(values: Sequence[float]) -> str:
 def main(folder: Path) -> None:
     result = Result.open(folder)
     study = result.study
-    dataset = load_pairs(study.data, study.task)
+    dataset = load_pairs(study.data, study.task, study.writing, study.reading)
     valid, test = dataset.parts["valid"], dataset.parts["test"]
     objective = TextObjective("chrf", language_of(valid.references))
 
     def sample(texts: Sequence[str]) -> Sample:
-        return objective.samples(test.inputs, test.references, texts)["chrf"]
+        return objective.samples(test.inputs, test.references, texts, groups=test.units)["chrf"]
 
     start = load_writing_member(next(path for path in sorted(result.folder.starts.iterdir()) if path.is_dir()))
     of_start = [sample(start.write(test.inputs).best)]

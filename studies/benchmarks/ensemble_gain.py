@@ -44,7 +44,7 @@ def searched(folder: Path, metric: str, seed: int, trials: int) -> None:
 def scored(folder: Path) -> dict[str, float]:
     """The reward on test of each of ROWS."""
     result = Result.open(folder)
-    dataset = load_dataset(result.study.data)
+    dataset = load_dataset(result.study.data, result.study.reading)
     objective = Objective("reward", Costs(result.study.trial_settings().read_cost, dataset.costs))
     trials = [r for r in result.trials if r.state == "complete"]
     members = [Member(f"trial-{r.number}", "trial", result.folder.of(r)) for r in trials]

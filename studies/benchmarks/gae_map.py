@@ -21,7 +21,7 @@ def main(folder: Path) -> None:
     values = {trial.number: trial.value for trial in result.trials if trial.value is not None}
     what = f"{metric} of evaluation"
     if study.data is not None:
-        dataset = load_dataset(study.data)
+        dataset = load_dataset(study.data, study.reading)
         costs, test = Costs(study.trial_settings().read_cost, dataset.costs), dataset.parts["test"]
         for number in values:
             stored, _ = Predictions.load(result.folder.trial(number) / "predictions" / "test.safetensors")

@@ -63,7 +63,7 @@ def main() -> None:
     tasks: dict[str, tuple[TrialSettings, Any]] = {
         "reading R8": (
             TrialSettings(reading=reading, precision="float32"),
-            encode(load_dataset(Data(train="builtin:reuters-r8")), reading),
+            encode(load_dataset(Data(train="builtin:reuters-r8"), reading), reading),
         ),
         "CartPole": (
             TrialSettings.model_validate({"task": "gym:CartPole-v1", "train": {"env": {"steps": 4096}}}),

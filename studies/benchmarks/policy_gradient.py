@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sweepstack.ensembles.comparison import NORMAL_95
+from sweepstack.ensembles.comparison import half_width
 from sweepstack.models.checkpoints import load_member
 from sweepstack.models.classification import ControlStage, PolicyStage
 from sweepstack.models.costs import Costs
@@ -39,7 +39,7 @@ SUPERVISED = {"train.algorithm": "supervised", "train.batch_size": 32}
 def main() -> None:
     torch.set_num_threads(1)
     reading = Reading()
-    dataset = load_dataset(Data(train="builtin:reuters-r8"))
+    dataset = load_dataset(Data(train="builtin:reuters-r8"), reading)
     data, costs = encode(dataset, reading), Costs(reading.score_cost)
     valid, test = dataset.parts["valid"], dataset.parts["test"]
     rewards: dict[str, list[np.ndarray]] = {name: [] for name in (*KINDS, "own threshold")}
@@ -75,7 +75,7 @@ def main() -> None:
         print(f"{name:16}{'  '.join(f'{r.mean():.4f}' for r in each)}   mean {np.mean(each):.4f}")
     for rival in ("own threshold", "exact gradient"):
         difference = np.mean(rewards["PPO"], axis=0) - np.mean(rewards[rival], axis=0)
-        half = NORMAL_95 * difference.std(ddof=1) / len(difference) ** 0.5
+        half = half_width(difference, test.units)
         mean = difference.mean()
         print(f"PPO over {rival:15} {mean:+.4f} [{mean - half:+.4f}, {mean + half:+.4f}]")
     costs_of = {name: float(np.median(each)) for name, each in seconds.items()}

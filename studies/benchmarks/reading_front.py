@@ -25,7 +25,7 @@ COSTS = (0.0, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1)
 
 def main(folder: Path) -> None:
     result = Result.open(folder)
-    dataset = load_dataset(result.study.data)
+    dataset = load_dataset(result.study.data, result.study.reading)
     valid, test = dataset.parts["valid"], dataset.parts["test"]
     assert result.best is not None
     policy = load_member(result.folder.trial(result.best.number) / "checkpoint")

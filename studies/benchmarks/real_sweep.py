@@ -86,7 +86,7 @@ def by_hand(trials: int, folder: Path, starts: Path | None, *, recorded: bool) -
         num_cpus=SLOTS,
         _temp_dir=str(folder / "ray"),
     )
-    data = encode(load_dataset(of.data), of.reading)
+    data = encode(load_dataset(of.data, of.reading), of.reading)
     callbacks = [MLflowLoggerCallback(tracking_uri=f"sqlite:///{folder}/mlflow.db", experiment_name="r8")]
     results = tune.Tuner(
         tune.with_parameters(train, base=of.trial_settings(), data=data, starts=starts),
@@ -120,7 +120,7 @@ def prepare(starts: Path) -> float:
 
     torch.set_num_threads(1)
     of = study(1)
-    data = encode(load_dataset(of.data), of.reading)
+    data = encode(load_dataset(of.data, of.reading), of.reading)
     seeds = of.space["train.warm_start.seed"]
     began = time.perf_counter()
     for seed in seeds:

@@ -109,7 +109,7 @@ def record(rows: Path, spec: dict[str, Any], n: int) -> None:
     base = Study.load(STUDY, ["device=cpu", "precision=float32"])
     space = Space.parse(spec, base.trial_settings())
     assert base.data is not None
-    dataset = load_dataset(base.data)
+    dataset = load_dataset(base.data, base.reading)
     data, labels = encode(dataset, base.reading), dataset.parts["test"].labels
     done = len(rows.read_text().splitlines()) if rows.exists() else 0
     with tempfile.TemporaryDirectory() as name:

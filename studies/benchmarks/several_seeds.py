@@ -69,7 +69,7 @@ def run(study: Path, folder: Path, seed: int) -> float | None:
 def scored(folder: Path) -> dict[str, Scores]:
     """Every row of the run's table on test, the exported one, and that one with a threshold instead of its stop."""
     result = Result.open(folder)
-    dataset, built = load_dataset(result.study.data), result.built
+    dataset, built = load_dataset(result.study.data, result.study.reading), result.built
     costs = Costs(result.study.trial_settings().read_cost, dataset.costs)
     labels = dataset.parts["test"].labels
     test, part = Library.load(built.members, "test", dataset.hashes["test"]), dataset.part_for("blend")
@@ -94,7 +94,7 @@ def whole(probabilities: np.ndarray) -> Predictions:
 
 def rows_of(data: Any) -> tuple[list[str], np.ndarray, tuple[str, ...]]:
     """Everything but test."""
-    dataset = load_dataset(data)
+    dataset = load_dataset(data, "off")
     parts = [part for name, part in dataset.parts.items() if name != "test"]
     return [x for part in parts for x in part.inputs], np.concatenate([p.labels for p in parts]), dataset.classes
 
@@ -103,7 +103,7 @@ def linear_svc(data: Any) -> np.ndarray:
     texts, labels, _ = rows_of(data)
     features = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     model = make_pipeline(features, CalibratedClassifierCV(LinearSVC(), cv=5))
-    return model.fit(texts, labels).predict_proba(load_dataset(data).parts["test"].inputs)
+    return model.fit(texts, labels).predict_proba(load_dataset(data, "off").parts["test"].inputs)
 
 
 def autogluon(data: Any, python: str, kept: Path) -> np.ndarray:
@@ -114,7 +114,7 @@ def autogluon(data: Any, python: str, kept: Path) -> np.ndarray:
             table = {"text": texts, "label": [classes[label] for label in labels]}
             rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
             (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-            test = "".join(json.dumps({"text": x}) + "\n" for x in load_dataset(data).parts["test"].inputs)
+            test = "".join(json.dumps({"text": x}) + "\n" for x in load_dataset(data, "off").parts["test"].inputs)
             (folder / "test.jsonl").write_text(test)
             (folder / "found").write_text(json.dumps({"metric": "log_loss"}))
             files = [str(folder / each) for each in ("train.jsonl", "test.jsonl", "found")]
@@ -128,7 +128,7 @@ def main(name: str, seeds: int, python: str | None, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     path = STUDIES / f"{name}.yaml"
     study = Study.load(path)
-    metric = study.search.objective
+    metric, test = study.search.objective, load_dataset(study.data, study.reading).parts["test"]
     of_rows: dict[str, list[Scores]] = defaultdict(list)
     for seed in range(seeds):
         seconds = run(path, out / f"{name}-{seed}", seed)
@@ -137,7 +137,7 @@ def main(name: str, seeds: int, python: str | None, out: Path) -> None:
             of_rows[row].append(of_row)
     rivals = ["linear", "trial"]
     if study.reading == "off":
-        labels, costs = load_dataset(study.data).parts["test"].labels, Costs()
+        labels, costs = test.labels, Costs()
         peers = {"LinearSVC": linear_svc(study.data)}
         if python:
             peers["AutoGluon"] = autogluon(study.data, python, out / "autogluon.json")
@@ -151,16 +151,17 @@ def main(name: str, seeds: int, python: str | None, out: Path) -> None:
         for row, found in of_rows.items()
         if len(found) in (1, seeds) and (len(found) == seeds or row in rivals)
     }
+    units = test.units
     print(f"\n{name}, test: means of {seeds} seeds, ± of 95% over rows\n")
     print(f"{'':16}{metric:>16}" + "".join(f"{m:>15}" for m in SHOWN if m != metric))
     for row, found in sorted(mean.items(), key=lambda each: -each[1][metric].mean()):
-        cells = f"{found[metric].mean():8.4f} ±{half_width(found[metric]):.4f}"
+        cells = f"{found[metric].mean():8.4f} ±{half_width(found[metric], units):.4f}"
         print(f"{row:16}{cells:>16}" + "".join(f"{found[m].mean():15.4f}" for m in SHOWN if m != metric))
     sign = -1 if metric == "log_loss" else 1
     for row in ("exported", "average", "stacking"):
         for rival in (each for each in rivals if row in mean and each in mean):
             gain = sign * (mean[row][metric] - mean[rival][metric])
-            half = half_width(gain)
+            half = half_width(gain, units)
             print(f"{row} over {rival}: {gain.mean():+.4f} [{gain.mean() - half:+.4f}, {gain.mean() + half:+.4f}]")
 
 

@@ -49,7 +49,7 @@ def main() -> None:
     )
     assert settings.writing is not None
     study = with_study_defaults({"task": settings.task, "data": {"train": train, "test": test, "splits": SPLITS}})
-    dataset = load_pairs(Data.model_validate(study["data"]), settings.task)
+    dataset = load_pairs(Data.model_validate(study["data"]), settings.task, settings.writing, settings.reading)
     data, part = encode_pairs(dataset, settings.writing), dataset.parts["test"]
     tokenizers = Tokenizers.from_json(data.tokenizers)
     by_rule: list[tuple[float, float]] = []  # lagging and BLEU of wait-k

@@ -37,7 +37,7 @@ SETTINGS = {
 def main() -> None:
     torch.set_num_threads(1)
     reading = Reading(unit="characters", segment=2, max_segments=12)
-    dataset = load_dataset(Data(train="builtin:languages", splits=SPLITS))
+    dataset = load_dataset(Data(train="builtin:languages", splits=SPLITS), reading)
     data, test = encode(dataset, reading), dataset.parts["test"]
     nothing = Part((), np.empty(0, dtype=np.int64))
     warm_only = replace(dataset, parts={**dataset.parts, "policy": nothing})

@@ -147,7 +147,7 @@ def operators(train: Callable[[list[Batch]], float], batches: list[Batch]) -> No
 
 def main(rounds: int) -> None:
     torch.set_num_threads(1)
-    dataset = load_dataset(Data(train="builtin:reuters-r8"))
+    dataset = load_dataset(Data(train="builtin:reuters-r8"), SETTINGS.reading)
     data = encode(dataset, SETTINGS.reading)
     part = data.parts["warm"]
     assert part.labels is not None

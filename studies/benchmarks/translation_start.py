@@ -32,7 +32,7 @@ def main() -> None:
     settings = TrialSettings.model_validate({"task": "translation", "device": "cpu"})
     assert settings.writing is not None
     study = with_study_defaults({"task": settings.task, "data": {"train": train, "test": test}})
-    dataset = load_pairs(Data.model_validate(study["data"]), settings.task)
+    dataset = load_pairs(Data.model_validate(study["data"]), settings.task, settings.writing, settings.reading)
     data = encode_pairs(dataset, settings.writing)
     warm = data.parts["warm"]
     tokens = int(lengths_of(warm.sources).sum() + lengths_of(targets_of(warm)).sum())

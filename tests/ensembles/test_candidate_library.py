@@ -71,3 +71,10 @@ def test_pools_are_worked_out_once_and_go_along_with_their_rows() -> None:
     assert second.pools((0, 1), "chrf", "en")[0] is pools[1]
     assert library.rows(np.array([1, 0])).sources == ("second", "first")
     assert [pool.texts for pool in library.pools((0,), "bleu", "en")] == [("a b", "a c"), ("x",)]
+
+
+def test_groups_go_along_with_rows() -> None:
+    library = CandidateLibrary((), (ONE,), SOURCES, np.array([7, 5]))
+    found = library.rows(np.array([False, True])).groups
+    assert found is not None
+    assert found.tolist() == [5]

@@ -343,3 +343,32 @@ def test_out_of_fold_a_budget_bounds_the_choice_too(synthetic: SimpleNamespace) 
     )
     assert choice.chosen == "trial-1"
     assert [row.name for row in choice.rows] == ["average", "trial-0", "trial-1", "baseline-2"]
+
+
+def test_rows_of_a_group_are_in_one_fold_and_intervals_are_those_of_groups(synthetic: SimpleNamespace) -> None:
+    """100 rows of which members know nothing, each four times: a learner that has them by heart is right of copies."""
+    stack, labels = synthetic.stack([0.0, 0.0, 0.0, 0.0], rows=100, segments=1)
+    groups = np.repeat(np.arange(100), 4)
+    copies = synthetic.library(stack.rows(groups))
+    parted = replace(copies, stack=replace(copies.stack, groups=groups))
+    builders = [make({"stacking": {"learner": "sklearn.neighbors:KNeighborsClassifier"}})]
+    objective = Objective("accuracy", Costs())
+    known, unknown = (
+        choose(each, labels[groups], each, labels[groups], builders, objective).row("stacking")
+        for each in (copies, parted)
+    )
+    assert known.blend["accuracy"] > 0.6
+    assert unknown.blend["accuracy"] == pytest.approx(0.25, abs=0.12)
+    assert (unknown.blend_interval or {})["accuracy"] == pytest.approx(1.96 * np.sqrt(0.25 * 0.75 / 100), rel=0.2)
+    choice = choose(parted, labels[groups], parted, labels[groups], [make("average")], objective)
+    said = choice.predict(parted)
+    by_rows, by_groups = (score_test(choice, said, labels[groups], objective, each) for each in (None, groups))
+    for one, other in zip(by_rows, by_groups, strict=True):
+        assert one.test == other.test
+        assert (other.test_interval or {})["accuracy"] > 1.8 * (one.test_interval or {})["accuracy"]
+        assert (other.test_interval or {})["log_loss"] == pytest.approx(
+            2 * (one.test_interval or {})["log_loss"], rel=0.03
+        )
+        if one.gain_over_trial is not None and other.gain_over_trial is not None and one.role == "ensemble":
+            wide, narrow = (each.gain_over_trial.high - each.gain_over_trial.low for each in (other, one))
+            assert wide > 1.8 * narrow

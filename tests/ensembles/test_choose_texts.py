@@ -214,3 +214,32 @@ def test_a_budget_bounds_the_choice_and_the_front_is_marked(parts: Parts) -> Non
     assert choice.row("baseline-3").front
     free = chosen(parts, [MinimumBayesRisk()])
     assert free.row("minimum_bayes_risk").latency_ms is None
+
+
+def test_rows_of_a_group_share_a_fold_and_without_groups_equal_sources_do(parts: Parts) -> None:
+    blend, _ = parts[1]
+    groups = np.arange(len(blend)) // 3
+    fold = _folds(replace(blend, groups=groups), 0)
+    assert all(len(set(fold[groups == group])) == 1 for group in set(groups.tolist()))
+    assert set(fold.tolist()) == set(range(5))
+    twice = replace(blend, sources=tuple(blend.sources[i // 2] for i in range(len(blend))))
+    assert all(len(set(_folds(twice, 0)[i : i + 2])) == 1 for i in range(0, len(blend) - 1, 2))
+
+
+def test_intervals_of_texts_are_those_of_groups(parts: Parts) -> None:
+    """Every row of blend four times."""
+    blend, of_blend = parts[1]
+    four = np.repeat(np.arange(len(blend)), 4)
+    copies = tuple(of_blend[i] for i in four)
+    choice = chosen(parts, [MinimumBayesRisk()])
+    library = blend.rows(four)
+    said = choice.write(library, "test", nothing)
+    by_rows, by_groups = (
+        score_texts_test(choice, said, library.sources, copies, OBJECTIVE, each) for each in (None, four)
+    )
+    for one, other in zip(by_rows, by_groups, strict=True):
+        assert one.test == other.test
+        assert one.test_interval is not None
+        assert other.test_interval is not None
+        for metric, half in one.test_interval.items():
+            assert other.test_interval[metric] == pytest.approx(2 * half, rel=0.05)

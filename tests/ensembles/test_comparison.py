@@ -183,6 +183,9 @@ def test_of_one_group_nothing_is_known() -> None:
     assert standard_error(values, one) == np.inf
     found = gain(mean_of(values, one, SHARE), mean_of(np.zeros(50), one, SHARE))
     assert (found.low, found.high) == (found.mean - 2, found.mean + 2)
+    assert found.known
+    assert not gain(mean_of(values, one), mean_of(np.zeros(50), one)).known
+    assert half_width(values, one, SHARE, graded=True) == 1
 
 
 def test_the_chance_agrees_with_the_t_distribution() -> None:

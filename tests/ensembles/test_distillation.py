@@ -10,7 +10,16 @@ import torch
 from topic_words import topics_dataset
 
 from sweepstack.ensembles.combination import Combination
-from sweepstack.ensembles.distillation import STUDENT, StudentJob, aligned, lesson, softened, train_student
+from sweepstack.ensembles.distillation import (
+    HELD_OUT,
+    STUDENT,
+    StudentJob,
+    _held_out,
+    aligned,
+    lesson,
+    softened,
+    train_student,
+)
 from sweepstack.ensembles.store import Member
 from sweepstack.models.checkpoints import load_member
 from sweepstack.models.costs import Costs
@@ -122,3 +131,15 @@ def test_other_segments_than_the_teachers_are_met_at_their_ends() -> None:
     longer = aligned(said, EncodedPart(np.zeros((1, 3, 1), dtype=np.int32), np.array([3]), None))
     assert longer.probabilities[0, :, 0] == pytest.approx([0.6, 0.9, 0.9])
     assert longer.n_segments.tolist() == [3]
+
+
+def test_under_folds_rows_that_belong_together_are_held_out_together(data: Dataset) -> None:
+    rows = topics_dataset(seed=11).parts["policy"]
+    units = np.arange(len(rows.labels)) // 2 * 5 + 1
+    of_fold = Dataset(data.classes, {OUT_OF_FOLD: replace(rows, units=units)}, {}, (), folds=(data, data))
+    held, labels = _held_out(of_fold)
+    assert len(held) == pytest.approx(len(units) / HELD_OUT, abs=2)
+    assert not set(units[held]) & set(np.delete(units, held))
+    np.testing.assert_array_equal(labels, rows.labels[held])
+    alone, _ = _held_out(replace(of_fold, parts={OUT_OF_FOLD: replace(rows, units=np.arange(len(units)))}))
+    np.testing.assert_array_equal(alone, np.arange(0, len(units), HELD_OUT))

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -72,3 +73,11 @@ def test_classes_may_be_named_anew(synthetic: SimpleNamespace) -> None:
     np.testing.assert_allclose(
         other.mix(renamed.probabilities, alike), one.mix(stack.probabilities, alike)[..., order], atol=1e-3
     )
+
+
+def test_copies_of_rows_do_not_make_noise_better_than_the_average(synthetic: SimpleNamespace) -> None:
+    stack, labels = synthetic.stack([0.0, 0.0, 0.0], rows=60, segments=1)
+    groups = np.repeat(np.arange(60), 6)
+    copies = stack.rows(groups)
+    assert Neural().fit(copies, labels[groups], OBJECTIVE).pool.kind == "neural"
+    assert Neural().fit(replace(copies, groups=groups), labels[groups], OBJECTIVE).pool.kind == "linear"

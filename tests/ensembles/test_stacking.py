@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -75,3 +76,17 @@ def test_examples_are_spread_over_a_text_and_count_as_one() -> None:
     rows, at, weight = examples(np.array([1, 3, 8]))
     assert [at[rows == r].tolist() for r in range(3)] == [[0], [0, 1, 2], [1, 3, 5, 7]]
     np.testing.assert_allclose([weight[rows == r].sum() for r in range(3)], 1)
+
+
+@pytest.mark.parametrize("learner", ["logistic", "naive_bayes"])
+def test_what_a_learner_knows_by_heart_does_not_make_it_sure(learner: str, synthetic: SimpleNamespace) -> None:
+    """Members that know nothing of 60 rows, each of which stands six times: where copies straddle the inner folds, the
+    learner seems to be right, and the temperature leaves it sure of itself."""
+    stack, labels = synthetic.stack([0.0, 0.0, 0.0], rows=60, segments=1)
+    groups = np.repeat(np.arange(60), 6)
+    copies, builder = stack.rows(groups), Stacking(learner=learner, c=100.0)
+    by_rows, by_groups = (
+        builder.fit(each, labels[groups], Objective("log_loss")) for each in (copies, replace(copies, groups=groups))
+    )
+    assert by_rows.temperature < 2
+    assert by_groups.temperature > 7

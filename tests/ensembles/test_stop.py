@@ -81,3 +81,14 @@ def test_for_accuracy_reading_costs_nothing(synthetic: SimpleNamespace) -> None:
     dear = fit_stop(hasty, labels, Objective("reward", Costs(0.2))).threshold
     assert free is not None
     assert dear is None or free > dear
+
+
+@pytest.mark.parametrize("seed", [1, 4, 9])
+def test_copies_of_rows_are_no_reason_for_a_threshold(seed: int, synthetic: SimpleNamespace) -> None:
+    """30 rows that say nothing clear, each three times."""
+    stack, labels = synthetic.stack([5.0], rows=30, seed=seed, segments=6)
+    objective, groups = Objective("reward", Costs(0.01)), np.repeat(np.arange(30), 3)
+    copies = stack.member(0).rows(groups)
+    assert fit_stop(stack.member(0), labels, objective) == AVERAGED
+    assert fit_stop(copies, labels[groups], objective).threshold is not None
+    assert fit_stop(copies, labels[groups], objective, groups) == AVERAGED

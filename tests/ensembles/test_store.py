@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -77,3 +78,12 @@ def test_kinds_are_found_by_place(synthetic: SimpleNamespace) -> None:
     library = synthetic.library(stack, ["trial", "refit", "trial"])
     assert library.of_kinds(frozenset({"trial"})) == (0, 2)
     assert library.of_kinds(frozenset({"baseline"})) == ()
+
+
+def test_groups_go_along_with_rows_and_members(synthetic: SimpleNamespace) -> None:
+    stack, _ = synthetic.stack([1.0, 1.0], rows=5)
+    assert stack.rows(np.array([0, 1])).groups is None
+    grouped = replace(stack, groups=np.array([4, 4, 9, 9, 2]))
+    assert grouped.rows(np.array([True, False, True, False, True])).groups.tolist() == [4, 9, 2]
+    assert grouped.take([1]).rows(np.array([3, 0])).groups.tolist() == [9, 4]
+    assert Stack.of([stack.member(0)], grouped.groups).groups is grouped.groups

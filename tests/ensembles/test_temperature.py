@@ -133,3 +133,17 @@ def test_where_none_is_needed_one_is_seldom_kept_and_then_does_little_harm() -> 
         harms.append(harm.mean())
     assert kept <= 20
     assert np.mean(harms) < 0.01
+
+
+@pytest.mark.parametrize("seed", [1, 5, 11])
+def test_copies_of_rows_say_no_more_than_the_rows(seed: int) -> None:
+    """60 rows of honest probabilities, each 20 times: by rows noise would be told for sure, by groups none is kept."""
+    random = np.random.default_rng(seed)
+    odds = normalised(random.normal(size=(60, 3)).astype(np.float32) * 2)
+    labels = (random.random((60, 1)) > odds.cumsum(axis=1)).sum(axis=1).clip(max=2)
+    groups = np.repeat(np.arange(60), 20)
+    copies = Predictions(odds[groups][:, None], np.ones((1200, 1), np.float32), np.ones(1200, np.int64))
+    at = np.zeros(1200, np.int64)
+    assert fit_temperature(copies, labels[groups], at) != 1.0
+    assert fit_temperature(copies, labels[groups], at, groups) == 1.0
+    assert fit_temperature(copies, labels[groups], at, np.zeros(1200, np.int64)) == 1.0, "one group is no reason"

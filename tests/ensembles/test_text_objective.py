@@ -104,3 +104,21 @@ def test_what_texts_do_not_tell_is_refused_or_judged_by_chrf() -> None:
     assert [judged_by(metric) for metric in ("bleu", "reward", "log_loss", "length")] == [
         "bleu", "reward", "chrf", "chrf",
     ]  # fmt: skip
+
+
+def test_what_is_right_of_every_text_is_no_certainty() -> None:
+    """A reward of 0 or 1 has the interval of a share; texts that all equal their references, one above nought."""
+    texts, sources = TEXTS * 15, SOURCES * 15
+
+    def matches(*of: object) -> np.ndarray:
+        return np.ones(60)
+
+    plain, share = (TextObjective("reward", "en", matches, bounds=each) for each in (None, (0.0, 1.0)))
+    assert plain.samples(sources, texts, texts)["reward"].half_width == 0
+    found = share.samples(sources, texts, texts)
+    assert found["reward"].half_width == pytest.approx(0.0453, abs=1e-4)  # two right and two wrong ones made up
+    assert half_widths(found)["chrf"] == pytest.approx(4.53, abs=0.01)
+    again = gain(found["chrf"], found["chrf"])
+    assert (again.mean, again.low) == (0, -again.high)
+    assert again.high > 4
+    assert share.samples(sources, texts, texts, (1.0,) * 60)["reward"].bounds is None, "lagging has no bounds"

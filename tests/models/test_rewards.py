@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sweepstack.models.errors import StudyError
-from sweepstack.models.reward_settings import KINDS
+from sweepstack.models.reward_settings import KINDS, bounds
 from sweepstack.models.rewards import MAKERS, make_reward
 from sweepstack.models.text_metrics import sentence_bleu, sentence_chrf
 
@@ -138,3 +138,9 @@ def test_what_is_wrong_with_it_is_one_line(name: str, line: str) -> None:
     with pytest.raises(StudyError, match=line) as caught:
         values({"function": name}, ["a", "b"])
     assert "\n" not in str(caught.value)
+
+
+def test_a_sum_lies_between_what_its_weights_allow() -> None:
+    assert bounds("chrf") == (0, 1)
+    assert bounds({"matches": {"pattern": "a", "weight": 2}, "repetition": -0.5}) == (-0.5, 2)
+    assert bounds({"function": "own_rewards:good", "chrf": 1}) is None

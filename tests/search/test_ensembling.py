@@ -10,6 +10,8 @@ from killing import Killed, killed
 
 from sweepstack.ensembles.builders import make
 from sweepstack.ensembles.bundle import load
+from sweepstack.ensembles.objective import half_widths
+from sweepstack.ensembles.reliability import reliability
 from sweepstack.ensembles.store import Library
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import Part, load_dataset
@@ -17,6 +19,7 @@ from sweepstack.models.errors import StorageError
 from sweepstack.models.files import read_json
 from sweepstack.models.folds import put_together, unfinished
 from sweepstack.models.linear import LinearBaseline
+from sweepstack.models.number_format import score
 from sweepstack.models.predictions import Predictions, metrics
 from sweepstack.search import ensembling
 from sweepstack.search.company import fit_linear
@@ -136,6 +139,30 @@ def test_what_is_exported_is_examined_on_test_and_calibrated_on_blend(run: Path)
     assert len(scores) == len(parts["blend"].labels)
     np.testing.assert_array_equal(scores, built.choice.calibration[trust.name])
     assert 'id="trust"' in Result.open(run).write_report().read_text(encoding="utf-8")
+
+
+def test_figures_are_those_of_units_and_the_same_in_table_and_report(run: Path) -> None:
+    with Session.open(study_of(run), run, json=True) as session:
+        of_four = {  # as if each four rows had one author
+            name: replace(part, units=np.arange(len(part.labels)) // 4) for name, part in session.dataset.parts.items()
+        }
+        session.texts = replace(session.dataset, parts=of_four)
+        ensembling.build(session)
+        test, hashes, costs = session.dataset.parts["test"], session.data.hashes, Costs(session.cost)
+    built = Result.open(run).built
+    library = Library.load(built.members, "test", hashes["test"])
+    for name, said in built.choice.predict(library).items():
+        by_units, by_rows = (half_widths(said, test.labels, costs, units) for units in (test.units, None))
+        assert by_units["log_loss"] != pytest.approx(by_rows["log_loss"])
+        assert built.choice.row(name).test_interval == pytest.approx(by_units)
+        assert built.choice.row(name).test == pytest.approx(metrics(said, test.labels, costs))
+    page = Result.open(run).write_report().read_text(encoding="utf-8")
+    said = built.choice.combinations[built.choice.chosen].predict(library.stack)
+    where_it_answers, full = (reliability(said.at(at), test.labels).error for at in (said.stops(), said.n_segments - 1))
+    assert full == pytest.approx(built.choice.row(built.choice.chosen).test["calibration_error"])
+    assert f"calibration error where it answers is {score(where_it_answers, 4)}" in page
+    if score(full, 4) != score(where_it_answers, 4):
+        assert f"(after reading everything, which is calibration_error in the tables, {score(full, 4)})" in page
 
 
 def test_the_choice_stands_in_the_ledger_before_a_label_of_test_is_looked_at(

@@ -1,6 +1,7 @@
 """Trials whose predictions were made by hand; the ledger is a real one."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,14 @@ def test_the_baseline_comes_in_as_soon_as_it_is_there(begin: Any, make_record: M
     again, resumed = begin(linear)
     again.resume([make_record(number, [0.5]) for number in range(3)])
     assert resumed == [pytest.approx(shown[-1])]
+
+
+def test_its_halves_part_no_unit(begin: Any) -> None:
+    live, _ = begin()
+    assert len(set(live._halves(LABELS)[:4].tolist())) == 2
+    units = np.arange(ROWS) // 4
+    part = replace(DATASET.parts["blend"], units=units)
+    live._dataset = replace(DATASET, parts={"blend": part})
+    halves = live._halves(LABELS)
+    assert all(len(set(halves[units == unit])) == 1 for unit in range(ROWS // 4))
+    assert halves.mean() == 0.5

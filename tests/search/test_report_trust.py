@@ -64,7 +64,7 @@ def test_before_test_is_scored_there_is_nothing_of_it(contents: Contents) -> Non
     page = render(replace(contents, trust=None), NOW)
     assert 'id="trust"' not in page
     assert 'id="diversity"' not in page
-    assert trust_page(None) is None
+    assert trust_page(None, contents.results) is None
 
 
 def test_without_a_temperature_or_an_ensemble_less_is_shown(contents: Contents) -> None:
@@ -86,8 +86,8 @@ def test_the_calibration_error_of_the_tables_is_named_beside_that_of_the_answers
         assert ("is .0120 (after reading everything, which is calibration_error in the tables, .0118);" in page) == said
 
 
-def test_tables_are_shaded_by_their_largest_number_and_the_diagonal_is_empty() -> None:
-    page = trust_page(TRUST)
+def test_tables_are_shaded_by_their_largest_number_and_the_diagonal_is_empty(contents: Contents) -> None:
+    page = trust_page(TRUST, contents.results)
     assert page is not None
     assert page["diversity"]["disagreement"][0] == [("", 0), (".08", 24), (".20", 60)]
     assert page["diversity"]["correlation"][0] == [("", 0), (".50", 60), ("–", 0)]
