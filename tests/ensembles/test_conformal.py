@@ -15,7 +15,6 @@ from sweepstack.ensembles.conformal import (
     GUARANTEED,
     OF_GROUPS,
     OUT_OF_FOLD,
-    REFITTED,
     Calibration,
     calibrate,
     in_sets,
@@ -23,6 +22,7 @@ from sweepstack.ensembles.conformal import (
     packed,
     unpacked,
 )
+from sweepstack.ensembles.crossfit import folds
 from sweepstack.ensembles.learners import ARRAYS
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.store import Library, Stack
@@ -223,30 +223,71 @@ def test_sets_of_every_builder_and_single_hold_what_is_asked_on_fresh_rows(
     accuracies: tuple[float, float],
     synthetic: SimpleNamespace,
 ) -> None:
-    """Within two standard errors of what is asked, or of the accuracy where that is higher; the mean of five splits,
-    from below, within three of its own."""
+    """Within two standard errors of what is asked, and from below within three of the mean's own.
+
+    Above only by labels whose score is the limit itself: the likeliest one, and those that naive Bayes or a tree gives
+    the smallest probability that there is. Without these a set holds the right label no more often than is asked.
+    """
     stack, labels = evidence(drift, thresholds, classes, segments)
     made = splits(stack, labels, synthetic)
     names = [row.name for row in made[0][0].rows if row.role == "ensemble"] + ["trial", "baseline-3", "control-4"]
     assert len(names) == len(EVERY) + 3
+    errors = np.sqrt(np.multiply(ASKED, np.subtract(1, ASKED)) * (1 / ROWS + 1 / NEW))
     for name in names:
-        above: list[list[float]] = []
+        found = []
         for choice, new, right in made:
-            own = next(row.name for row in choice.rows if row.name == name or row.role == name)
+            own = next(row.name for row in choice.rows if name in (row.name, row.role))
             predictions = choice.combinations[own].predict(new.stack)
             said = predictions.at(predictions.stops())
             accuracy = (said.argmax(axis=1) == right).mean()
             assert accuracies[0] < accuracy < accuracies[1]
-            sets = [in_sets(said, choice.calibration[own].limit(coverage)) for coverage in ASKED]
+            limits = [choice.calibration[own].limit(coverage) for coverage in ASKED]
+            sets = [in_sets(said, limit) for limit in limits]
             assert all(each.any(axis=1).all() for each in sets), "no set is empty"
-            held = [each[np.arange(NEW), right].mean() for each in sets]
-            assert min(held) >= accuracy
-            above.append([each - max(coverage, accuracy) for each, coverage in zip(held, ASKED, strict=True)])
-        errors = np.sqrt(np.multiply(ASKED, np.subtract(1, ASKED)) * (1 / ROWS + 1 / NEW))
-        mean = np.mean(above, axis=0)
-        assert (mean >= -3 * errors / np.sqrt(SPLITS)).all(), (name, mean / errors)
-        assert (mean <= 2 * errors).all(), (name, mean / errors)
-        assert np.sqrt((np.square(above) / errors**2).mean()) < 1.5, (name, above / errors)
+            held = np.array([each[np.arange(NEW), right].mean() for each in sets])
+            assert held.min() >= accuracy
+            scores = label_scores(said)[np.arange(NEW), right]
+            below = np.array([(scores < np.float32(limit)).mean() for limit in limits])
+            found.append(np.minimum(held - ASKED, 0) + np.maximum(below - ASKED, 0))
+        z = found / errors
+        assert (z.mean(axis=0) >= -3 / np.sqrt(SPLITS)).all(), (name, z)
+        assert (z.mean(axis=0) <= 2).all(), (name, z)
+        assert np.sqrt((z**2).mean()) < 1.6, (name, z)
+
+
+def test_an_ensemble_is_calibrated_at_its_own_stop_by_fits_on_other_folds(synthetic: SimpleNamespace) -> None:
+    """As worked out here: each row by the weights of the other folds, at the temperature and the stop of the whole."""
+    stack, labels = evidence(1.3, (0.87, 0.95), 3, 6)
+    blend, own = synthetic.library(stack.rows(np.arange(300)), KINDS), labels[:300]
+    choice = choose(blend, own, blend, own, [make("stacking")], OBJECTIVE, seed=3)
+    fold, whole = folds(own, 3), choice.combinations["stacking"]
+    used = blend.stack.take(blend.of_kinds(make("stacking").kinds))
+    scores, stops = np.empty(300, np.float32), []
+    for k in range(5):
+        held = fold == k
+        fitted = make("stacking").fit(used.rows(~held), own[~held], OBJECTIVE)
+        stops.append(fitted.stop)
+        said = replace(fitted, stop=whole.stop, temperature=whole.temperature).predict(used.rows(held))
+        at = said.at(said.stops())
+        likeliest = at.argmax(axis=1) == own[held]
+        scores[held] = np.where(likeliest, 0, 1 - at[np.arange(held.sum()), own[held]])
+    assert any(stop != whole.stop for stop in stops)
+    np.testing.assert_allclose(choice.calibration["stacking"].scores, np.sort(scores), atol=1e-6)
+
+
+def test_what_is_guaranteed_depends_on_what_saw_the_rows(synthetic: SimpleNamespace) -> None:
+    """Single members have not seen blend. Under folds a row was read by the policies of one fold only."""
+    stack, labels = synthetic.stack([2.0, 2.5, 3.0, 2.0], rows=100)
+    library = synthetic.library(stack, ["trial", "trial", "baseline", "control"])
+    choice = choose(library, labels, library, labels, [make("average")], OBJECTIVE)
+    promises = {name: each.promise for name, each in choice.calibration.items()}
+    single = next(row.name for row in choice.rows if row.role == "trial")
+    assert promises == {"average": CROSS_FITTED, **dict.fromkeys((single, "baseline-2", "control-3"), GUARANTEED)}
+    under_folds = choose_out_of_fold(library, labels, np.arange(100) % 5, [make("average")], OBJECTIVE)
+    assert {each.promise for each in under_folds.calibration.values()} == {OUT_OF_FOLD}
+    grouped = synthetic.library(replace(stack, groups=np.arange(100) // 2), ["trial", "trial", "baseline", "control"])
+    of_groups = choose(grouped, labels, grouped, labels, [], OBJECTIVE).calibration["control-3"]
+    assert (of_groups.promise, set(of_groups.weights.tolist())) == (OF_GROUPS, {0.5})
 
 
 @pytest.mark.slow  # five seconds: a linear model of 14 languages
@@ -257,13 +298,14 @@ def test_of_real_texts_it_holds_for_a_linear_member() -> None:
     from sweepstack.models.linear import LinearBaseline
     from sweepstack.models.settings import Reading
 
-    dataset = load_dataset(Data(train="builtin:languages"))
+    reading = Reading(unit="characters", segment=2, max_segments=12)
+    dataset = load_dataset(Data(train="builtin:languages"), reading)
     blend, test = dataset.parts["blend"], dataset.parts["test"]
-    baseline = LinearBaseline.fit(dataset, Reading(unit="characters", segment=2, max_segments=12))
-    scores = calibration_scores(baseline.read(blend.inputs), blend.labels)
+    baseline = LinearBaseline.fit(dataset, reading)
+    known = calibrate(baseline.read(blend.inputs), blend.labels, blend.units)
     said = baseline.read(test.inputs)
     probabilities = said.at(said.stops())
     for coverage in (0.8, 0.9, 0.95, 0.99):
-        held = in_sets(probabilities, limit(scores, coverage))[np.arange(len(test.labels)), test.labels].mean()
+        held = in_sets(probabilities, known.limit(coverage))[np.arange(len(test.labels)), test.labels].mean()
         noise = np.sqrt(coverage * (1 - coverage) * (1 / len(blend.labels) + 1 / len(test.labels)))
         assert abs(held - coverage) <= 3 * noise

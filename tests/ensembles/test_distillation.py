@@ -14,8 +14,8 @@ from sweepstack.ensembles.distillation import (
     HELD_OUT,
     STUDENT,
     StudentJob,
-    _held_out,
     aligned,
+    held_out,
     lesson,
     softened,
     train_student,
@@ -137,9 +137,9 @@ def test_under_folds_rows_that_belong_together_are_held_out_together(data: Datas
     rows = topics_dataset(seed=11).parts["policy"]
     units = np.arange(len(rows.labels)) // 2 * 5 + 1
     of_fold = Dataset(data.classes, {OUT_OF_FOLD: replace(rows, units=units)}, {}, (), folds=(data, data))
-    held, labels = _held_out(of_fold)
+    held, labels = held_out(of_fold)
     assert len(held) == pytest.approx(len(units) / HELD_OUT, abs=2)
     assert not set(units[held]) & set(np.delete(units, held))
     np.testing.assert_array_equal(labels, rows.labels[held])
-    alone, _ = _held_out(replace(of_fold, parts={OUT_OF_FOLD: replace(rows, units=np.arange(len(units)))}))
+    alone, _ = held_out(replace(of_fold, parts={OUT_OF_FOLD: replace(rows, units=np.arange(len(units)))}))
     np.testing.assert_array_equal(alone, np.arange(0, len(units), HELD_OUT))

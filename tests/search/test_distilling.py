@@ -9,6 +9,7 @@ import pytest
 
 from sweepstack.ensembles import distillation
 from sweepstack.ensembles.bundle import load
+from sweepstack.ensembles.conformal import STUDENT as STUDENT_CAVEAT
 from sweepstack.models.data import Dataset, Part, load_dataset
 from sweepstack.models.errors import DataError, StudyError
 from sweepstack.models.files import read_json
@@ -63,6 +64,8 @@ def test_a_student_is_a_row_with_a_bundle_of_its_own(run: Path, monkeypatch: pyt
     right = np.mean([reading.label == bundle.classes[k] for reading, k in zip(readings, test.labels, strict=True)])
     assert row.test is not None
     assert row.test["accuracy"] == pytest.approx(right)
+    assert bundle.calibration is not None
+    assert bundle.calibration.caveat == STUDENT_CAVEAT
     assert read_json(run / "bundle" / "bundle.json")["method"] != "student"
     assert built.table().set_index("name").loc["student", "method"] == "student"
 
