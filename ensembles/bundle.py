@@ -179,7 +179,8 @@ def _fill(
     state, arrays = combination.state()
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "ensemble.safetensors")
     if calibration is not None:
-        save_file(*packed({row.name: calibration}), folder / SETS)
+        scores, about = packed({row.name: calibration})
+        save_file(scores, folder / SETS, about)
     installed = versions((*PACKAGES, *combination.pool.packages))
     metrics = {"valid": row.valid, "blend": row.blend, "test": row.test, "test_interval": row.test_interval}
     content = {

@@ -306,7 +306,8 @@ def test_sets_hold_the_labels_whose_score_is_small_enough_by_hand(calibrated: Pa
 def test_what_sets_are_calibrated_by_is_summed_and_checked(calibrated: Path) -> None:
     assert "sets.safetensors" in checksums.files(calibrated)
     wrong = replace(CALIBRATION, scores=CALIBRATION.scores[::-1].copy())
-    save_file(*packed({"selection": wrong}), calibrated / "sets.safetensors")
+    arrays, metadata = packed({"selection": wrong})
+    save_file(arrays, calibrated / "sets.safetensors", metadata)
     with pytest.raises(BundleError, match=r"sets\.safetensors was changed"):
         load(calibrated)
     checksums.write(calibrated)
@@ -314,7 +315,7 @@ def test_what_sets_are_calibrated_by_is_summed_and_checked(calibrated: Path) -> 
         load(calibrated)
     save_file({"scores": CALIBRATION.scores}, calibrated / "sets.safetensors")
     checksums.write(calibrated)
-    with pytest.raises(BundleError, match="cannot be read .*caveats"):
+    with pytest.raises(BundleError, match=r"cannot be read .*caveats"):
         load(calibrated)
 
 

@@ -212,7 +212,7 @@ def splits(stack: Stack, labels: Ints, synthetic: SimpleNamespace) -> list[tuple
 
 @pytest.mark.parametrize(
     ("drift", "thresholds", "classes", "segments", "accuracies"),
-    [(1.3, (0.87, 0.95), 3, 6, (0.9, 0.97)), (0.8, (0.75, 0.9), 4, 4, (0.55, 0.75))],
+    [(1.3, (0.87, 0.95), 3, 6, (0.9, 0.97)), (0.8, (0.75, 0.9), 4, 4, (0.5, 0.75))],
     ids=["easy", "hard"],
 )
 def test_sets_of_every_builder_and_single_hold_what_is_asked_on_fresh_rows(
@@ -292,7 +292,8 @@ def test_what_is_guaranteed_depends_on_what_saw_the_rows(synthetic: SimpleNamesp
 
 @pytest.mark.slow  # five seconds: a linear model of 14 languages
 def test_of_real_texts_it_holds_for_a_linear_member() -> None:
-    """The baseline of builtin:languages, which has never seen blend or test: within binomial noise of what is asked."""
+    """The baseline of builtin:languages, which has never seen blend or test: within two standard errors of what is asked,
+    or of its accuracy where that is higher."""
     from sweepstack.models.data import load_dataset
     from sweepstack.models.data_settings import Data
     from sweepstack.models.linear import LinearBaseline
@@ -305,7 +306,8 @@ def test_of_real_texts_it_holds_for_a_linear_member() -> None:
     known = calibrate(baseline.read(blend.inputs), blend.labels, blend.units)
     said = baseline.read(test.inputs)
     probabilities = said.at(said.stops())
+    accuracy = (probabilities.argmax(axis=1) == test.labels).mean()
     for coverage in (0.8, 0.9, 0.95, 0.99):
         held = in_sets(probabilities, known.limit(coverage))[np.arange(len(test.labels)), test.labels].mean()
         noise = np.sqrt(coverage * (1 - coverage) * (1 / len(blend.labels) + 1 / len(test.labels)))
-        assert abs(held - coverage) <= 3 * noise
+        assert abs(held - max(coverage, accuracy)) <= 2 * noise
