@@ -24,7 +24,7 @@ from sweepstack.models.data_settings import Data, Folds, Splits, Text
 from sweepstack.models.errors import DataError
 from sweepstack.models.predictions import Ints
 from sweepstack.models.rows import Rows, read_rows
-from sweepstack.models.same_input import inputs_of, notes_of, settled_by_reader, without_test
+from sweepstack.models.same_input import by_text, inputs_of, notes_of, settled_by_reader, without_test
 from sweepstack.models.settings import Reading
 from sweepstack.models.splits import split, split_folds
 from sweepstack.models.text import TextReader
@@ -46,8 +46,8 @@ class Part:
     units: Ints = field(default_factory=none_given, compare=False)  # (rows,): equal for rows that belong together
 
     def __post_init__(self) -> None:
-        if not len(self.units):  # where nothing is said each row stands by itself
-            object.__setattr__(self, "units", np.arange(len(self.inputs)))
+        if not len(self.units):  # where nothing is said, equal texts do
+            object.__setattr__(self, "units", by_text(self.inputs))
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,11 @@ def _check_sizes(sizes: Mapping[str, int], rows: int) -> None:
 def _check_parts(parts: dict[str, Part], classes: tuple[str, ...], source: str, notes: list[str]) -> None:
     for name, part in parts.items():
         if not part.inputs:
-            raise DataError(f"{source}: no rows are left for {name}; duplicates and groups may be too large to divide")
+            raise DataError(
+                f"{source}: no rows are left for {name}, as rows stay together that are of one group or are read the "
+                "same, where rare words are all unknown; give more rows that differ, or read more of each, or smaller "
+                "units (reading.unit: characters)"
+            )
     missing = sorted(set(range(len(classes))) - set(parts["warm"].labels.tolist()))
     if missing:
         raise DataError(

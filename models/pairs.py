@@ -26,7 +26,7 @@ from sweepstack.models.data_settings import Data, Splits
 from sweepstack.models.errors import DataError
 from sweepstack.models.predictions import Ints
 from sweepstack.models.rows import Rows, read_pairs
-from sweepstack.models.same_input import inputs_of, notes_of, plain, settled, without_test
+from sweepstack.models.same_input import by_text, inputs_of, notes_of, plain, settled, without_test
 from sweepstack.models.settings import Reading
 from sweepstack.models.splits import split, units_of
 from sweepstack.models.text_metrics import language_of
@@ -44,7 +44,7 @@ class PairPart:
 
     def __post_init__(self) -> None:
         if not len(self.units):
-            object.__setattr__(self, "units", np.arange(len(self.inputs)))
+            object.__setattr__(self, "units", by_text(self.inputs))
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -143,8 +143,8 @@ def load_pairs(data: Data, task: str, writing: Writing, reading: Reading | Liter
         own = chosen[name].tolist()
         if not own:
             raise DataError(
-                f"{train.source}: no rows are left for {name}, as rows of one source or group stay together; "
-                "give more rows that differ"
+                f"{train.source}: no rows are left for {name}, as rows of one group or whose sources are read the same "
+                "stay together; give more rows that differ"
             )
         parts[name] = PairPart(tuple(sources[i] for i in own), tuple(targets[i] for i in own), units[chosen[name]])
     hashes = {name: _hash(part) for name, part in parts.items()}

@@ -9,6 +9,7 @@ units. So the rows are split, the vocabulary is fitted, units that it reads the 
 until there are none. A round makes at least two units one, so it ends.
 """
 
+import hashlib
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +31,12 @@ Reads = Sequence[Hashable]  # (rows,): equal where a reader reads the same
 def plain(text: str) -> str:
     """What two texts have in common that differ in case, gaps or characters that are not shown only."""
     return " ".join(clean(text).casefold().split())
+
+
+def by_text(texts: Sequence[str]) -> Ints:
+    """(rows,): a number for each text, which equal ones share, wherever they stand."""
+    digests = [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts]
+    return np.frombuffer(b"".join(digests), dtype=np.int64).copy()
 
 
 def settled(

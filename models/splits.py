@@ -4,7 +4,7 @@ Rows that belong together (one group, or the same input) are a unit, and a unit 
 """
 
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -46,33 +46,49 @@ def split(
     """Row indices, ascending, of each part in ``sizes``, whose values sum to the number of rows.
 
     Each class is dealt out in the shares of the parts. Sizes are exact where units are single rows; a unit of several
-    rows goes, by its first row's class, to the part that lacks most. Where a class has no more such units than there
-    are parts, they go to the first parts, one to each.
+    rows goes to the part that lacks most of its classes, those of several classes first. Where a class has no more
+    units than there are parts, they go to the first parts, one to each.
 
     ``rows``: the number of each row in its file, where some of the file are not here. Which part a unit is in hardly
     depends on other units: where few rows go, or few units are made one, few others change their part.
     """
     total = len(labels)
     assert sum(sizes.values()) == total
-    _, first, place = np.unique(units, return_index=True, return_inverse=True)
-    units = first[place]
-    rows_of: dict[int, list[int]] = defaultdict(list)
-    for row, unit in enumerate(units.tolist()):
-        rows_of[unit].append(row)
-    by_class: dict[int, list[int]] = defaultdict(list)
-    for unit in rows_of:
-        by_class[int(labels[unit])].append(unit)
-    wanted = _quotas({c: sum(len(rows_of[u]) for u in found) for c, found in by_class.items()}, sizes)
-    chosen: dict[str, list[int]] = {name: [] for name in sizes}
     rows = np.arange(total) if rows is None else rows
     random = np.random.default_rng(derive_seed(seed, "split"))
     rank = random.random(int(rows.max(initial=0)) + 1)[rows]  # of a row, however many there are
-    for label in sorted(by_class):
-        # The large ones first, while there is room for them.
-        found = sorted(by_class[label], key=lambda unit: (-len(rows_of[unit]), rank[unit]))
-        for unit, part in zip(found, _dealt([len(rows_of[unit]) for unit in found], wanted[label], sizes), strict=True):
-            chosen[part] += rows_of[unit]
+    by_unit: dict[int, list[int]] = defaultdict(list)
+    for row, unit in enumerate(units.tolist()):
+        by_unit[unit].append(row)
+    found = sorted(by_unit.values(), key=lambda of_unit: (-len(of_unit), rank[of_unit[0]]))  # large ones first: room
+    classes = {of_unit[0]: Counter(labels[of_unit].tolist()) for of_unit in found}
+    wanted = _quotas(Counter(labels.tolist()), sizes)
+    chosen: dict[str, list[int]] = {name: [] for name in sizes}
+    mixed = [of_unit for of_unit in found if len(classes[of_unit[0]]) > 1]
+    for place, of_unit in enumerate(mixed):
+        empty = [name for name in sizes if not chosen[name]]
+        part = _lacking(wanted, classes[of_unit[0]], sizes)
+        if len(found) - place <= len(empty):
+            part = empty[0]
+        for label, count in classes[of_unit[0]].items():
+            wanted[label][part] -= count
+        chosen[part] += of_unit
+    for label in sorted(wanted):
+        pure = [of_unit for of_unit in found if classes[of_unit[0]].keys() == {label}]
+        for of_unit, part in zip(pure, _dealt(list(map(len, pure)), wanted[label], sizes), strict=True):
+            chosen[part] += of_unit
     return {name: np.array(sorted(of_part), dtype=np.int64) for name, of_part in chosen.items()}
+
+
+def _lacking(wanted: Mapping[int, Mapping[str, int]], classes: Mapping[int, int], sizes: Mapping[str, int]) -> str:
+    """The part with room for rows of several classes, so many of each, that lacks most of them."""
+
+    def lack(name: str) -> tuple[bool, float, int]:
+        room = all(wanted[label][name] >= count for label, count in classes.items())
+        left = [(count, wanted[label][name]) for label, count in classes.items()]
+        return room, sum(count * n for count, n in left) / max(sizes[name], 1), sum(n for _, n in left)
+
+    return max(sizes, key=lack)
 
 
 def _dealt(counts: Sequence[int], wanted: Mapping[str, int], sizes: Mapping[str, int]) -> list[str]:

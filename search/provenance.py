@@ -44,6 +44,7 @@ def check_provenance(folder: RunFolder, dataset: Dataset | PairDataset) -> None:
         known = read_json(folder.provenance)["data"]["hashes"]
         if known != dataset.hashes:
             raise DataError(
-                f"the data of {folder.root} has changed since the study began (content {known['content']}, "
-                f"now {dataset.hashes['content']}); restore it, or start afresh with --out"
+                f"the data of {folder.root} has changed since the study began, or another version divided it by other "
+                f"rules (content {known['content']}, now {dataset.hashes['content']}); restore it, or start afresh "
+                "with --out"
             )

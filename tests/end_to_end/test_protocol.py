@@ -28,6 +28,7 @@ from sweepstack.models.encoding import encode
 from sweepstack.models.predictions import Ints, Predictions, answer_above
 from sweepstack.models.settings import Reading
 
+LETTERS = Reading(unit="characters", segment=2, max_segments=12)
 CLASSES = 4
 SURE = 4.0  # standard errors: a builder among ten is off by more once in a thousand runs
 TRIED: dict[str, dict[str, Any]] = {  # cheap options, where a builder has some
@@ -119,7 +120,7 @@ def test_a_member_that_learned_its_training_rows_by_heart_gets_no_weight(name: s
     texts = {" ".join(draw.choices(words, k=6)): draw.randrange(CLASSES) for _ in range(900)}
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps({"text": t, "label": f"c{c}"}) + "\n" for t, c in texts.items()))
-    dataset = load_dataset(Data(train=str(path)))
+    dataset = load_dataset(Data(train=str(path)), "off")
     learned = {
         text: label
         for part in ("warm", "policy")
@@ -158,7 +159,7 @@ def test_a_planted_duplicate_never_stands_in_two_parts(tmp_path: Path) -> None:
     group_of = {" ".join(row["text"].lower().split()): row["source"] for row in rows}
     for group in (None, "source"):
         for splits in ({}, {"splits": {"folds": 3}}):
-            dataset = load_dataset(Data.model_validate({"train": str(path), "group": group, **splits}))
+            dataset = load_dataset(Data.model_validate({"train": str(path), "group": group, **splits}), LETTERS)
             for each in dataset.folds or (dataset,):
                 keys = {
                     name: {" ".join(text.lower().split()) for text in part.inputs} for name, part in each.parts.items()
@@ -178,8 +179,9 @@ def test_rows_of_test_that_stand_in_train_are_left_out_and_said(tmp_path: Path) 
         return str(path)
 
     train = written("train.jsonl", [f"text {i}" for i in range(100)])
-    dataset = load_dataset(Data(train=train, test=written("test.jsonl", ["TEXT  7", "text 8", "new", "newer"])))
-    assert any("2 rows of train.jsonl also stand in test and were left out" in note for note in dataset.notes)
+    test = written("test.jsonl", ["TEXT  7", "text 8", "new", "newer"])
+    dataset = load_dataset(Data(train=train, test=test), LETTERS)
+    assert any("2 rows of train.jsonl are read the same as a row of test" in note for note in dataset.notes)
     assert not {"text 7", "text 8"} & {t for name, p in dataset.parts.items() if name != "test" for t in p.inputs}
 
 
@@ -194,7 +196,7 @@ def test_no_label_of_test_reaches_what_trains_or_chooses(tmp_path: Path) -> None
     """What goes to the workers has none, what chooses has no parameter for any, and one function alone opens them."""
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps({"text": f"text {i}", "label": f"c{i % 2}"}) + "\n" for i in range(80)))
-    assert encode(load_dataset(Data(train=str(path))), Reading()).parts["test"].labels is None
+    assert encode(load_dataset(Data(train=str(path)), LETTERS), LETTERS).parts["test"].labels is None
     for function in (choose, choose_out_of_fold):
         assert not [name for name in inspect.signature(function).parameters if "test" in name]
     readers = []

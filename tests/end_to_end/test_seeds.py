@@ -53,7 +53,7 @@ def test_seeds_race_and_the_winner_is_confirmed_on_others(workplace: Path) -> No
 
     # A repetition is the training of the same settings with the next seeds, to the last bit.
     settings = settings_of_repetition(study.trial_settings().with_values(best.settings), best.settings, 1)
-    data = encode(load_dataset(study.data), study.reading)
+    data = encode(load_dataset(study.data, study.reading), study.reading)
     trainer = Trainer(settings, data, workplace / "starts", workplace / "again", "reward")
     second = [best.reports[epoch - 1]["reward"] for epoch in by_repetition(best.reports)[1]]
     assert [trainer.step()["reward"] for _ in range(2)] == second

@@ -292,7 +292,7 @@ def test_what_is_guaranteed_depends_on_what_saw_the_rows(synthetic: SimpleNamesp
 
 @pytest.mark.slow  # five seconds: a linear model of 14 languages
 def test_of_real_texts_it_holds_for_a_linear_member() -> None:
-    """The baseline of builtin:languages, which has never seen blend or test: within two standard errors of what is asked,
+    """The baseline of builtin:languages, which has not seen blend or test: within two standard errors of what is asked,
     or of its accuracy where that is higher."""
     from sweepstack.models.data import load_dataset
     from sweepstack.models.data_settings import Data

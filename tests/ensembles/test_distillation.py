@@ -10,16 +10,7 @@ import torch
 from topic_words import topics_dataset
 
 from sweepstack.ensembles.combination import Combination
-from sweepstack.ensembles.distillation import (
-    HELD_OUT,
-    STUDENT,
-    StudentJob,
-    aligned,
-    held_out,
-    lesson,
-    softened,
-    train_student,
-)
+from sweepstack.ensembles.distillation import STUDENT, StudentJob, aligned, held_out, lesson, softened, train_student
 from sweepstack.ensembles.store import Member
 from sweepstack.models.checkpoints import load_member
 from sweepstack.models.costs import Costs
@@ -133,13 +124,11 @@ def test_other_segments_than_the_teachers_are_met_at_their_ends() -> None:
     assert longer.n_segments.tolist() == [3]
 
 
-def test_under_folds_rows_that_belong_together_are_held_out_together(data: Dataset) -> None:
-    rows = topics_dataset(seed=11).parts["policy"]
-    units = np.arange(len(rows.labels)) // 2 * 5 + 1
-    of_fold = Dataset(data.classes, {OUT_OF_FOLD: replace(rows, units=units)}, {}, (), folds=(data, data))
-    held, labels = held_out(of_fold)
-    assert len(held) == pytest.approx(len(units) / HELD_OUT, abs=2)
-    assert not set(units[held]) & set(np.delete(units, held))
-    np.testing.assert_array_equal(labels, rows.labels[held])
-    alone, _ = held_out(replace(of_fold, parts={OUT_OF_FOLD: replace(rows, units=np.arange(len(units)))}))
-    np.testing.assert_array_equal(alone, np.arange(0, len(units), HELD_OUT))
+def test_under_folds_the_threshold_is_fitted_on_no_text_that_is_learned() -> None:
+    """Thirty texts, each twice: both rows of every tenth one are held out, wherever they stand."""
+    texts = tuple(f"text {i % 30}" for i in range(60))
+    rows = Part(texts, np.arange(60) % 3)
+    parts = {OUT_OF_FOLD: rows, "test": rows}
+    held, labels = held_out(Dataset(("a", "b", "c"), parts, {}, (), folds=(topics_dataset(), topics_dataset())))
+    assert held.tolist() == [0, 10, 20, 30, 40, 50]
+    assert labels.tolist() == rows.labels[held].tolist()

@@ -15,6 +15,8 @@ from sklearn.utils.validation import validate_data
 from topic_words import topics_dataset
 
 from sweepstack.ensembles.policy_classifier import PolicyClassifier
+from sweepstack.models.encoding import encode
+from sweepstack.models.settings import Reading
 
 QUICK: dict[str, Any] = {
     "model.d_model": 8,
@@ -215,3 +217,24 @@ def test_stacking_of_policies() -> None:
     ).fit(X[:, None], Y)
     assert stacked.final_estimator_.coef_.shape == (3, 2 * 3)
     assert stacked.score(X[:, None], Y) > 0.8
+
+
+def test_the_best_epoch_is_chosen_by_no_text_that_is_read_as_one_of_those_that_it_learns_from() -> None:
+    """Four words are read, and names that stand once are unknown: each text has a twin, and three of them many."""
+    texts = [f"{text} {twin}" for text in X[:60] for twin in ("one end", "another")]
+    texts += [f"name{i} said so" for i in range(12)]
+    labels = np.arange(len(texts)) % 3
+    classifier = quick()
+    classifier.classes_ = np.arange(3)
+    reading = Reading(unit="words", segment=4, max_segments=1)
+    dataset, places = classifier._dataset(texts, labels, reading, 7)
+    encoded = encode(dataset, reading).parts
+    where: dict[bytes, set[str]] = {}
+    for name, part in encoded.items():
+        for row in part.tokens:
+            where.setdefault(row.tobytes(), set()).add(name)
+    assert len(where) < 132
+    assert all(len(names) == 1 for names in where.values())
+    assert sorted(np.concatenate(list(places.values())).tolist()) == list(range(132))
+    units = [set(dataset.parts[name].units.tolist()) for name in dataset.parts]
+    assert sum(map(len, units)) == len(set().union(*units))

@@ -314,7 +314,8 @@ def test_under_folds_each_has_its_own_rows_and_begins_at_its_own_checkpoint(
         for text, label in zip(part.inputs, part.labels, strict=True)
     ]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    dataset = load_dataset(DataSettings.model_validate({"train": str(tmp_path / "rows.jsonl"), "splits": {"folds": 2}}))
+    settings = DataSettings.model_validate({"train": str(tmp_path / "rows.jsonl"), "splits": {"folds": 2}})
+    dataset = load_dataset(settings, topics.quick.reading)
     data = encode(dataset, topics.quick.reading)
     first = RefitJob.of(tmp_path / "refits", data.hashes, topics.quick, Sample(1))
     again = RefitJob.of(tmp_path / "refits", data.hashes, topics.quick, Sample(2))

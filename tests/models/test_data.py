@@ -8,7 +8,9 @@ import pytest
 from sweepstack.models.data import PARTS, Dataset, load_dataset
 from sweepstack.models.data_settings import Data, Folds, Splits, Text
 from sweepstack.models.errors import DataError
+from sweepstack.models.settings import Reading
 
+LETTERS = Reading(unit="characters", segment=2, max_segments=12)
 ROWS = [{"text": f"text number {i}", "label": "ab"[i % 2]} for i in range(100)]
 
 
@@ -19,7 +21,8 @@ def written(folder: Path, rows: list[dict[str, Any]], name: str = "rows.jsonl") 
 
 
 def loaded(folder: Path, rows: list[dict[str, Any]], **changes: Any) -> Dataset:
-    return load_dataset(Data(train=written(folder, rows), **changes))
+    reading = changes.pop("reading", LETTERS)
+    return load_dataset(Data(train=written(folder, rows), **changes), reading)
 
 
 def refusal(folder: Path, rows: list[dict[str, Any]], **changes: Any) -> str:
@@ -60,7 +63,7 @@ def test_rows_of_train_that_stand_in_test_are_left_out_and_noted(tmp_path: Path)
         tmp_path, [*ROWS, {"text": "Text number 7", "label": "b"}], test=written(tmp_path, test, "t.jsonl")
     )
     assert "text number 7" not in placed(dataset)
-    assert dataset.notes[0] == "2 rows of rows.jsonl also stand in test and were left out of train"
+    assert dataset.notes[0] == "2 rows of rows.jsonl are read the same as a row of test and were left out of train"
 
 
 def test_a_share_for_test_beside_a_test_file_is_not_ignored_silently(tmp_path: Path) -> None:
@@ -146,17 +149,17 @@ def test_a_label_that_train_never_had_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_train_file_that_is_the_test_file_leaves_nothing_to_learn(tmp_path: Path) -> None:
-    assert "every row also stands in" in refusal(tmp_path, ROWS, test=written(tmp_path, ROWS, "test.jsonl"))
+    assert "every row is read the same as one of" in refusal(tmp_path, ROWS, test=written(tmp_path, ROWS, "test.jsonl"))
 
 
 def test_a_builtin_has_no_groups(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="builtin:languages has no groups"):
-        load_dataset(Data(train="builtin:languages", group="speaker"))
+        load_dataset(Data(train="builtin:languages", group="speaker"), LETTERS)
 
 
 def test_the_quickstart_data_have_the_sizes_of_the_design() -> None:
     splits = Splits(test=0.1429, policy=0.3333, valid=0.0833, blend=0.0833)
-    dataset = load_dataset(Data(train="builtin:languages", splits=splits))
+    dataset = load_dataset(Data(train="builtin:languages", splits=splits), LETTERS)
     sizes = {name: len(part.inputs) for name, part in dataset.parts.items()}
     assert sizes == {"warm": 4500, "policy": 3000, "valid": 750, "blend": 750, "test": 1500}
     for part in dataset.parts.values():
@@ -166,7 +169,8 @@ def test_the_quickstart_data_have_the_sizes_of_the_design() -> None:
 
 def test_what_is_done_to_texts_goes_with_them(tmp_path: Path) -> None:
     how = Text(stem="german", min_frequency=3)
-    assert loaded(tmp_path, ROWS, text=how).text == how
+    rows = [{**row, "text": " ".join(str(i >> place & 1) for place in range(7))} for i, row in enumerate(ROWS)]
+    assert loaded(tmp_path, rows, text=how, reading="off").text == how
 
 
 def test_costs_of_wrong_answers_are_a_matrix_in_the_order_of_the_classes(tmp_path: Path) -> None:

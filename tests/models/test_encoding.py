@@ -59,17 +59,24 @@ def test_the_vocabulary_is_that_of_warm_and_policy(data: TaskData) -> None:
     assert TextReader.from_json(data.reader).vocab_size == 2 + 100 + 1
 
 
+NUMBERED = Reading(unit="words", segment=3, max_segments=3)
+
+
 def words_of_their_own(folder: Path) -> Dataset:
-    """Three folds of rows that each have a word of their own, twice: a reader that has seen a row knows its word."""
-    texts = [{"text": f"w{i} w{i} more", "label": "ab"[i % 2]} for i in range(120)]
+    """Three folds of rows that each have a word of their own, twice: a reader that has seen a row knows its word. Seven
+    common words count the rows, so that no two are read the same without it."""
+    texts = [
+        {"text": f"w{i} w{i} " + " ".join(("no", "yes")[i >> place & 1] for place in range(7)), "label": "ab"[i % 2]}
+        for i in range(120)
+    ]
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in texts), encoding="utf-8")
-    return load_dataset(Data(train=str(path), splits=Folds(folds=3, test=0.1)))
+    return load_dataset(Data(train=str(path), splits=Folds(folds=3, test=0.1)), NUMBERED)
 
 
 def test_no_fold_knows_a_word_of_what_it_holds_out(tmp_path: Path) -> None:
     source = words_of_their_own(tmp_path)
-    data = encode(source, READING)
+    data = encode(source, NUMBERED)
     assert (data.parts, data.reader, data.hashes) == ({}, "", source.hashes)
     assert len(data.folds) == 3
     for fold, encoded in zip(source.folds, data.folds, strict=True):
@@ -135,7 +142,7 @@ def test_a_seed_always_draws_the_same_and_another_draws_others(data: TaskData) -
 def test_equal_rows_of_different_width_are_still_equal(data: TaskData) -> None:
     """warm may have fewer segments than policy: then it is padded."""
     short = data.parts["warm"]
-    narrow = EncodedPart(short.tokens[:, :1], np.minimum(short.n_segments, 1), short.labels)
+    narrow = EncodedPart(short.tokens[:, :1], np.minimum(short.n_segments, 1), short.labels, short.units)
     sample = resample(dataclasses.replace(data, parts={**data.parts, "warm": narrow}), seed=0)
     assert sample.parts["warm"].tokens.shape[1:] == data.parts["policy"].tokens.shape[1:]
     assert len(sample.parts["warm"]) + len(sample.parts["policy"]) == 100
@@ -149,7 +156,7 @@ def test_one_distinct_row_cannot_be_divided(data: TaskData) -> None:
 
 def test_two_distinct_rows_go_one_to_each(data: TaskData) -> None:
     one, other = (data.parts["warm"].rows(np.full(5, row)) for row in (0, 1))
-    sample = resample(dataclasses.replace(data, parts={**data.parts, "warm": one, "policy": other}), seed=0)
+    sample = resample(dataclasses.replace(data, parts={**data.parts, "warm": one, "policy": other}), seed=1)
     assert len(set(rows(sample.parts["warm"]))) == len(set(rows(sample.parts["policy"]))) == 1
     assert rows(sample.parts["warm"])[0] != rows(sample.parts["policy"])[0]
 
@@ -214,7 +221,7 @@ def test_costs_go_with_the_data_and_with_a_bootstrap_sample_of_them(data: TaskDa
 
 
 def test_a_bootstrap_sample_under_folds_never_sees_what_a_fold_holds_out(tmp_path: Path) -> None:
-    data = encode(words_of_their_own(tmp_path), READING)
+    data = encode(words_of_their_own(tmp_path), NUMBERED)
     sample, again, other = resample(data, 1), resample(data, 1), resample(data, 2)
     for k, (before, after) in enumerate(zip(data.folds, sample.folds, strict=True)):
         known = {row for name in ("warm", "policy") for row in rows(before.parts[name])}
@@ -243,7 +250,7 @@ def test_equal_weights_draw_any_row_and_no_weight_none(data: TaskData) -> None:
 
 
 def test_weights_under_folds_are_each_folds_own(tmp_path: Path) -> None:
-    data = encode(words_of_their_own(tmp_path), READING)
+    data = encode(words_of_their_own(tmp_path), NUMBERED)
     weights = []
     for fold in data.folds:
         own = np.zeros(len(fitted_rows(fold)))
@@ -261,3 +268,39 @@ def test_out_of_bag_are_the_rows_that_the_sample_has_nothing_of(data: TaskData, 
     sample = resample(data, seed)
     drawn = {row for name in ("warm", "policy") for row in rows(sample.parts[name])}
     assert out_of_bag(data, seed).tolist() == [row not in drawn for row in rows(fitted_rows(data))]
+
+
+def grouped(data: TaskData) -> TaskData:
+    """Rows of warm and policy in units: five of a group, the last of which is in policy alone."""
+    parts = {
+        name: dataclasses.replace(data.parts[name], units=np.arange(SIZES[name]) // 5) for name in ("warm", "policy")
+    }
+    policy = dataclasses.replace(parts["policy"], units=parts["policy"].units + 12)  # type: ignore[operator]
+    return dataclasses.replace(data, parts={**data.parts, **parts, "policy": policy})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_bootstrap_sample_draws_units_whole_and_leaves_them_out_whole(data: TaskData, seed: int) -> None:
+    """Twenty units of five rows: as many are drawn, and those that are not are out of bag, .36 of them."""
+    own = grouped(data)
+    sample = resample(own, seed)
+    drawn = {name: sample.parts[name].units.tolist() for name in ("warm", "policy")}  # type: ignore[union-attr]
+    assert not set(drawn["warm"]) & set(drawn["policy"])
+    assert len(drawn["warm"]) + len(drawn["policy"]) == 100
+    for found in drawn.values():
+        assert all(found.count(unit) % 5 == 0 for unit in found)
+    unseen = out_of_bag(own, seed)
+    units = fitted_rows(own).units
+    assert units is not None
+    assert unseen.tolist() == [unit not in drawn["warm"] + drawn["policy"] for unit in units.tolist()]
+    assert 10 <= unseen.sum() <= 60
+    assert unseen.sum() % 5 == 0
+
+
+def test_weights_draw_rows_and_a_unit_still_stands_on_one_side(data: TaskData) -> None:
+    own = grouped(data)
+    sample = resample(own, 0, (np.ones(100),))
+    drawn = {name: sample.parts[name].units.tolist() for name in ("warm", "policy")}  # type: ignore[union-attr]
+    assert not set(drawn["warm"]) & set(drawn["policy"])
+    assert len(drawn["warm"]) + len(drawn["policy"]) == 100
+    assert any(found.count(unit) % 5 for found in drawn.values() for unit in found)

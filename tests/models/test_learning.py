@@ -39,7 +39,7 @@ SEEDS = (0, 1, 2)
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    return load_dataset(Data(train="builtin:languages", splits=SPLITS))
+    return load_dataset(Data(train="builtin:languages", splits=SPLITS), READING)
 
 
 @pytest.fixture(scope="module")

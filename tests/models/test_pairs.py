@@ -36,7 +36,7 @@ def data(train: str, **values: Any) -> Data:
 def loaded(tmp_path: Path, rows: Pairs, test: Pairs | None = None, **values: Any) -> PairDataset:
     if test is not None:
         values["test"] = written(tmp_path / "test.jsonl", test)
-    return load_pairs(data(written(tmp_path / "train.jsonl", rows), **values), "translation")
+    return load_pairs(data(written(tmp_path / "train.jsonl", rows), **values), "translation", SMALL)
 
 
 def parts(warm: Pairs, test: Pairs = (("a b", "a b"),)) -> PairDataset:
@@ -69,7 +69,7 @@ def test_a_given_test_part_is_taken_as_it_is_and_its_sources_leave_train(tmp_pat
     assert dataset.parts["test"] == PairPart(("Source  NUMBER 7", "new"), ("七", "新"))
     assert sum(dataset.sizes.values()) == 99 + 2
     assert dataset.notes[0].startswith("data.splits.test (0.2) is not used")
-    assert dataset.notes[1] == "1 rows of train.jsonl also stand in test and were left out of train"
+    assert dataset.notes[1] == "1 row of train.jsonl is read the same as a row of test and was left out of train"
 
 
 def test_rows_of_one_source_or_one_group_stay_together(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_rows_of_one_source_or_one_group_stay_together(tmp_path: Path) -> None:
         numbers = [int(text.split()[1]) for text in part.inputs]
         assert all(numbers.count(number) == 3 for number in numbers)
     train = written(tmp_path / "groups.jsonl", ROWS, group=[str(i // 5) for i in range(100)])
-    for part in load_pairs(data(train, group="group"), "translation").parts.values():
+    for part in load_pairs(data(train, group="group"), "translation", SMALL).parts.values():
         groups = [int(text.split()[-1]) // 5 for text in part.inputs]
         assert all(groups.count(group) == 5 for group in groups)
 
@@ -94,7 +94,11 @@ def test_references_are_cleaned(tmp_path: Path) -> None:
         ([*ROWS[:3], ("a", ""), *ROWS[3:]], {}, r"train\.jsonl row 4: 'target' must be a text, but got nothing; mend"),
         ([*ROWS, ("a", "\u200d")], {}, r"train\.jsonl row 101: the target shows nothing, '\\u200d'; mend or remove it"),
         ([*ROWS, ("\u200d", "a")], {}, "row 101: the source shows nothing"),
-        ([("same", f"target {i}") for i in range(50)], {}, "no rows are left for .*, as rows of one source"),
+        (
+            [("same", f"target {i}") for i in range(50)],
+            {},
+            "no rows are left for .*, as rows of one group or whose sources are read the same",
+        ),
         (ROWS[:4], {}, r"data\.splits leaves . of 4 rows for .*, and each part needs at least 2"),
         (ROWS[:1], {}, r"data\.splits leaves . of 1 rows"),
         (ROWS, {"splits": {"folds": 3}}, r"data\.splits has folds, which task translation does not know yet"),
@@ -106,12 +110,12 @@ def test_references_are_cleaned(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_is_one_line(tmp_path: Path, rows: Pairs, values: dict[str, Any], line: str) -> None:
     with pytest.raises(DataError, match=line) as caught:
-        load_pairs(data(**{"train": written(tmp_path / "train.jsonl", rows), **values}), "translation")
+        load_pairs(data(**{"train": written(tmp_path / "train.jsonl", rows), **values}), "translation", SMALL)
     assert "\n" not in str(caught.value)
 
 
 def test_every_row_in_test_too_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="every row also stands in"):
+    with pytest.raises(DataError, match="every row is read the same as one of"):
         loaded(tmp_path, ROWS[:5], ROWS[:5])
 
 
@@ -211,7 +215,7 @@ def test_small_and_odd_data_are_encoded() -> None:
 def test_builtin_pairs_are_split_and_encoded(name: str, task: str, language: str) -> None:
     if name == "dialogues":
         pytest.importorskip("chatterbot_corpus")
-    dataset = load_pairs(data(f"builtin:{name}"), task)
+    dataset = load_pairs(data(f"builtin:{name}"), task, Writing())
     inputs = [{text.casefold() for text in part.inputs} for part in dataset.parts.values()]
     assert sum(map(len, inputs)) == len(set().union(*inputs))
     assert encode_pairs(dataset, Writing()).language == language

@@ -125,3 +125,40 @@ def test_folds_are_drawn_from_their_seed() -> None:
     first, again, other = (split_folds(labels, singles(100), 4, 0.5, 0, seed)[0] for seed in (0, 0, 1))
     assert [fold.warm.tolist() for fold in first] == [fold.warm.tolist() for fold in again]
     assert first[0].held_out.tolist() != other[0].held_out.tolist()
+
+
+def test_units_of_several_classes_keep_the_classes_even() -> None:
+    """A unit counts for each class that it has rows of, not for that of its first row: every part has its shares."""
+    labels = np.array([0] + [1] * 39 + [0] * 199 + [1] * 161)
+    units = np.array([0] * 40 + list(range(40, 400)))
+    sizes = {"warm": 200, "policy": 100, "valid": 50, "blend": 50}
+    parts = split(labels, units, sizes, seed=0)
+    assert {name: len(rows) for name, rows in parts.items()} == sizes
+    for name, rows in parts.items():
+        assert np.bincount(labels[rows]).tolist() == [sizes[name] // 2] * 2
+
+
+def test_large_groups_of_several_classes_leave_no_part_empty() -> None:
+    """Ten groups of twenty rows: none fits into valid or blend, which have room for ten."""
+    groups = [str(row // 20) for row in range(200)]
+    sizes = {"warm": 100, "policy": 60, "valid": 20 - 10, "blend": 10, "test": 20}
+    parts = split(np.arange(200) % 2, units_of(groups), sizes, seed=0)
+    assert all(len(rows) >= 20 for rows in parts.values())
+
+
+@pytest.mark.parametrize("change", ["two units become one", "a row is left out"])
+def test_few_others_change_their_part_where_little_changes(change: str) -> None:
+    """A vocabulary is fitted on parts: were they dealt out anew, it would know other rare words each time."""
+    labels = np.arange(3000) % 5
+    before = split(labels, singles(3000), {"warm": 1500, "policy": 900, "valid": 300, "test": 300}, seed=1)
+    if change == "a row is left out":
+        rows = np.delete(np.arange(3000), 7)
+        sizes = {"warm": 1499, "policy": 900, "valid": 300, "test": 300}
+        found = split(labels[rows], singles(2999), sizes, 1, rows)
+        after = {name: rows[own] for name, own in found.items()}
+    else:
+        units = singles(3000)
+        units[2999] = 4
+        after = split(labels, units, {"warm": 1500, "policy": 900, "valid": 300, "test": 300}, seed=1)
+    stayed = sum(len(np.intersect1d(before[name], after[name])) for name in before)
+    assert stayed > 2950

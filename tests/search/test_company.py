@@ -34,7 +34,9 @@ READING = Reading(unit="words", segment=1, max_segments=4, cost=0.02)
 
 @pytest.fixture(scope="module")
 def dataset(finished_run: Path) -> Dataset:
-    return load_dataset(Study.load(finished_run / "study.yaml").data)
+    study = Study.load(finished_run / "study.yaml")
+    assert study.data is not None
+    return load_dataset(study.data, study.reading)
 
 
 def test_the_baseline_is_a_member_with_predictions_of_every_held_out_part(dataset: Dataset, tmp_path: Path) -> None:
@@ -130,7 +132,7 @@ def test_a_study_that_trains_supervised_anyway_has_no_control() -> None:
 def test_under_folds_the_baseline_knows_no_row_that_it_is_scored_on(finished_run: Path, tmp_path: Path) -> None:
     data = Study.load(finished_run / "study.yaml").data
     assert data is not None
-    dataset = load_dataset(data.model_copy(update={"splits": Folds(folds=3, test=0.25)}))
+    dataset = load_dataset(data.model_copy(update={"splits": Folds(folds=3, test=0.25)}), READING)
     result = fit_linear(dataset, READING, 0.02, tmp_path)
     said, rows_hash = Predictions.load(tmp_path / "predictions" / "out_of_fold.safetensors")
     rows = dataset.parts["out_of_fold"]

@@ -11,9 +11,11 @@ from sweepstack.ensembles import distillation
 from sweepstack.ensembles.bundle import load
 from sweepstack.ensembles.conformal import STUDENT as STUDENT_CAVEAT
 from sweepstack.models.data import Dataset, Part, load_dataset
+from sweepstack.models.encoding import encode
 from sweepstack.models.errors import DataError, StudyError
 from sweepstack.models.files import read_json
 from sweepstack.models.predictions import metrics
+from sweepstack.models.settings import Reading
 from sweepstack.search import ensembling
 from sweepstack.search.record import BuiltEnsembles
 from sweepstack.search.result import Result
@@ -48,6 +50,12 @@ def build(run: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> tuple[
     return Result.open(run).built, here.calls
 
 
+def dataset_of(run: Path) -> Dataset:
+    study = Result.open(run).study
+    assert study.data is not None
+    return load_dataset(study.data, study.reading)
+
+
 def test_a_student_is_a_row_with_a_bundle_of_its_own(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built, calls = build(run, monkeypatch, FEW, STUDENT)
     assert calls == 1
@@ -59,7 +67,7 @@ def test_a_student_is_a_row_with_a_bundle_of_its_own(run: Path, monkeypatch: pyt
     assert (row.size_mb or 0) > 0
     assert (row.latency_ms or 0) > 0
     bundle = load(run / "student")
-    test = load_dataset(Result.open(run).study.data).parts["test"]  # type: ignore[arg-type]
+    test = dataset_of(run).parts["test"]
     readings = bundle.read(test.inputs)
     right = np.mean([reading.label == bundle.classes[k] for reading, k in zip(readings, test.labels, strict=True)])
     assert row.test is not None
@@ -99,7 +107,7 @@ def test_its_row_is_of_what_it_says(run: Path, monkeypatch: pytest.MonkeyPatch) 
     from sweepstack.models.costs import Costs
     from sweepstack.models.predictions import Predictions
 
-    blend = load_dataset(Result.open(run).study.data).parts["blend"]  # type: ignore[arg-type]
+    blend = dataset_of(run).parts["blend"]
     said, _ = Predictions.load(job.member.predictions("blend"))
     assert built.choice.row("student").blend == metrics(said, blend.labels, Costs(0.02))
 
@@ -115,7 +123,14 @@ def wants(study_file: Callable[..., Path], tmp_path: Path) -> Callable[[str, str
     return make
 
 
-SCORED = Dataset(("a", "b"), {"test": Part(("known text",), np.zeros(1, dtype=np.int64))}, {}, ())
+KNOWN = Part(("red cat", "blue dog", "known text") * 2, np.zeros(6, dtype=np.int64))
+SCORED = Dataset(
+    ("a", "b"),
+    {"warm": KNOWN, "policy": KNOWN, "test": Part(("known text", "seldom word"), np.zeros(2, dtype=np.int64))},
+    {},
+    (),
+)
+ENCODED = encode(SCORED, Reading(segment=1, max_segments=2))
 
 
 @pytest.mark.parametrize(
@@ -123,10 +138,20 @@ SCORED = Dataset(("a", "b"), {"test": Part(("known text",), np.zeros(1, dtype=np
     [
         ("texts.txt", "red cat\n\nknown text\nblue dog\nred cat\n"),
         ("texts.jsonl", '{"text": "red cat"}\n{"text": "known text"}\n{"text": "blue dog"}\n'),
+        ("texts.txt", "red cat\n\n KNOWN\u200d  text\nblue dog\nknown text that is cut\nother words\n"),
     ],
+    ids=["lines", "rows", "read the same"],
 )
 def test_texts_come_once_and_without_those_that_are_scored(wants: Any, name: str, content: str) -> None:
-    assert unlabelled(wants(name, content), SCORED) == ("red cat", "blue dog")
+    """Of what is read the same as a text of test, too: two words are read, and all that are unknown are alike."""
+    assert unlabelled(wants(name, content), SCORED, ENCODED) == ("red cat", "blue dog")
+
+
+def test_under_folds_texts_that_a_fold_holds_out_are_left_out(wants: Any) -> None:
+    parts = {"out_of_fold": Part(("red cat",), np.zeros(1, dtype=np.int64)), "test": SCORED.parts["test"]}
+    folds = Dataset(("a", "b"), parts, {}, (), folds=(SCORED, SCORED))
+    data = encode(folds, Reading(segment=1, max_segments=2))
+    assert unlabelled(wants("texts.txt", "red cat\nknown text\nblue dog\n"), folds, data) == ("blue dog",)
 
 
 def test_texts_that_cannot_be_read_are_refused_before_anything_starts(wants: Any, tmp_path: Path) -> None:
@@ -136,7 +161,7 @@ def test_texts_that_cannot_be_read_are_refused_before_anything_starts(wants: Any
     study = wants("texts.txt", "")
     (tmp_path / "texts.txt").unlink()
     with pytest.raises(DataError, match=r"ensembles.distill.text: .*texts.txt cannot be read"):
-        unlabelled(study, SCORED)
+        unlabelled(study, SCORED, ENCODED)
 
 
 def test_a_wrong_shape_is_refused(study_file: Callable[..., Path], tmp_path: Path) -> None:

@@ -131,7 +131,9 @@ def test_what_is_exported_is_examined_on_test_and_calibrated_on_blend(run: Path)
     trust = read_trust(run / "trust.json", built.digest)
     assert trust is not None
     assert trust.name == built.choice.chosen
-    parts = load_dataset(Study.load(run / "study.yaml").data).parts
+    study = Study.load(run / "study.yaml")
+    assert study.data is not None
+    parts = load_dataset(study.data, study.reading).parts
     assert sum(each.support for each in trust.classes) == len(parts["test"].labels)
     assert trust.curves[0].accuracy[-1] == pytest.approx(built.choice.row(trust.name).test["accuracy"])
     found = load(run / "bundle").calibration
@@ -282,7 +284,7 @@ def test_a_study_with_folds_is_combined_out_of_fold_and_exported_with_all_of_the
     scores = result.trials[0].scores
     assert frame.loc["trial 0", "reward"] == pytest.approx(sum(scores) / 3)
 
-    dataset = load_dataset(result.study.data)
+    dataset = load_dataset(result.study.data, result.study.reading)
     assert (len(dataset.parts["out_of_fold"].labels), len(dataset.parts["test"].labels)) == (240, 80)
     bundle = load(run / "bundle")
     chosen = built.choice.combinations[built.choice.chosen]

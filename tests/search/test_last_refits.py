@@ -214,8 +214,8 @@ def test_why_a_member_is_kept(run: Path) -> None:
 
 @pytest.mark.parametrize("name", ["linear", "naive_bayes", "char_linear"])
 def test_a_linear_member_of_folds_becomes_one_of_all_rows(name: str, phrases: Path, tmp_path: Path) -> None:
-    dataset = load_dataset(Data.model_validate({"train": str(phrases), "splits": {"folds": 3, "test": 0.25}}))
     reading = Reading(segment=1, max_segments=4, cost=0.02)
+    dataset = load_dataset(Data.model_validate({"train": str(phrases), "splits": {"folds": 3, "test": 0.25}}), reading)
     fit_linear(dataset, reading, 0.02, tmp_path / "folds", name)
     checkpoint = tmp_path / "folds" / "checkpoint"
     folds_of = [LinearMember.load(each) for each in sorted(checkpoint.glob("fold-*"))]

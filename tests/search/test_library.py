@@ -90,7 +90,7 @@ def test_a_pipeline_has_predictions_of_every_held_out_part(
     if folds:
         data = {**data, "splits": {"folds": 3, "test": 0.25}}
     study = Study.model_validate({**Study.load(finished_run / "study.yaml").model_dump(), "data": data})
-    dataset = load_dataset(study.data)  # type: ignore[arg-type]
+    dataset = load_dataset(study.data, study.reading)  # type: ignore[arg-type]
     result = fit_linear(dataset, study.reading, 0.02, tmp_path, name)
     part = dataset.part_for("valid")
     said, rows_hash = Predictions.load(tmp_path / "predictions" / f"{part}.safetensors")

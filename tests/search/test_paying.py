@@ -55,7 +55,7 @@ def test_a_difference_that_is_not_clearly_above_zero_is_said(
     )
     assert paying(writing_study, both, []) == (
         "policy optimisation did not clearly pay on test: chrf of trial-3 -1.0 [-1.5, -0.5] over more supervised "
-        "training (supervised-0) and +0.0 [-0.5, 0.5] over a constant reward (trial-1)"
+        "training (supervised-0) and 0.0 [-0.5, 0.5] over a constant reward (trial-1)"
     )
     built = {"ensembles": {"rows": rows, "notes": []}}
     assert remarks(writing_study, built, []) == {"Control": paying(writing_study, rows, [])}

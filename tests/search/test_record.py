@@ -158,7 +158,7 @@ def test_the_same_bundle_is_exported_from_the_ledger_alone(finished_run: Path, t
 def test_every_row_can_be_exported_and_answers_as_it_did_in_the_run(finished_run: Path, tmp_path: Path) -> None:
     result = Result.open(finished_run)
     library = Library.load(result.built.members, "test", result.provenance["data"]["hashes"]["test"])
-    texts = load_dataset(result.study.data).parts["test"].inputs
+    texts = load_dataset(result.study.data, result.study.reading).parts["test"].inputs
     predicted = result.built.choice.predict(library)
     for row in result.built.choice.rows:
         target = result.ensemble(row.name).export(tmp_path / row.name)

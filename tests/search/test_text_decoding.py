@@ -46,7 +46,8 @@ def test_a_kill_between_two_pieces_repeats_only_what_is_missing(
         "blend.safetensors", "test.safetensors", "valid.safetensors",
     ]  # fmt: skip
     assert result.study.data is not None
-    parts = load_pairs(result.study.data, result.study.task).parts
+    assert result.study.writing is not None
+    parts = load_pairs(result.study.data, result.study.task, result.study.writing).parts
     wanted = {text for part in ("valid", "blend", "test") for text in parts[part].inputs}
     assert {text for texts in calls for text in texts} == wanted
 

@@ -46,7 +46,8 @@ def build(run: Path, *overrides: str) -> Built[Any]:
 def pairs_of(run: Path) -> PairDataset:
     study = Study.load(run / "study.yaml")
     assert study.data is not None
-    return load_pairs(study.data, study.task)
+    assert study.writing is not None
+    return load_pairs(study.data, study.task, study.writing)
 
 
 def test_every_row_is_scored_exported_and_recorded(written_ensembles: Path) -> None:

@@ -16,7 +16,8 @@ from sweepstack.search.text_record import BuiltTexts
 def test_any_row_can_be_exported_from_the_ledger_alone(written_ensembles: Path, tmp_path: Path) -> None:
     result = Result.open(written_ensembles)
     assert result.study.data is not None
-    sources = load_pairs(result.study.data, result.study.task).parts["blend"].inputs
+    assert result.study.writing is not None
+    sources = load_pairs(result.study.data, result.study.task, result.study.writing).parts["blend"].inputs
     for row in result.built.choice.rows:
         bundle = load(result.ensemble(row.name).export(tmp_path / row.name))
         assert isinstance(bundle, WritingBundle)
