@@ -6,7 +6,8 @@ calibration rows. So a set is never empty, and where the likeliest label alone i
 the set. Of all sets that are never empty, those of this score (LAC, Sadinle, Lei & Wasserman 2019, arXiv 1609.00451)
 are the smallest on average. A score of 1 − p for the likeliest label too would be brittle: an ensemble that answers at
 a confidence of .93 has nearly all its scores just below .07, so a stop that differs by a little moves the limit past
-half of them.
+half of them. Where many labels share the smallest probability that there is, as with naive Bayes or a tree, a limit
+there takes them all in, and sets hold the right one more often than is asked.
 
 What is guaranteed: where the rows and the new text are drawn alike, and the rows had no part in what answers, a set
 holds the right label with a probability of at least the coverage, whatever the probabilities are worth. This is so of
