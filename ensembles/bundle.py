@@ -2,7 +2,7 @@
 
     bundle.json            format, classes, input column, reading, costs, method, members, stop, metrics, versions, data
     ensemble.safetensors   the members' weights
-    calibration.safetensors   how likely the right labels of blend were: sets of labels are calibrated by that
+    sets.safetensors       scores of the right labels of blend: sets of labels are calibrated by that, see conformal.py
     members/<name>/        weights.safetensors, config.json and, of a policy, tokenizer.json;
                            under folds config.json, and the others in fold-<k>/
     README.md  SHA256SUMS
@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
-from sweepstack.ensembles import checksums, conformal
+from sweepstack.ensembles import checksums
 from sweepstack.ensembles.card import PACKAGES, Card, markdown, versions
 from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.combination import Combination
+from sweepstack.ensembles.conformal import Calibration, in_sets, packed, unpacked
 from sweepstack.ensembles.ensemble import Ensemble
 from sweepstack.ensembles.store import Member
 from sweepstack.models.costs import Costs, read_matrix
@@ -33,7 +34,7 @@ from sweepstack.models.files import read_json, write_json
 from sweepstack.models.predictions import Floats
 
 FORMAT = 1
-CALIBRATION = "calibration.safetensors"
+SETS = "sets.safetensors"
 MEMBER_FILES = ("weights.safetensors", "config.json", "tokenizer.json")
 MEMBER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -57,7 +58,7 @@ class Bundle:
     metadata: dict[str, Any]  # bundle.json
     ensemble: Ensemble
     costs: Costs = field(default_factory=Costs)  # of wrong answers: the label given costs least in expectation
-    calibration: Floats | None = None  # (rows,): scores on blend, by which sets of labels cover, see conformal.py
+    calibration: Calibration | None = None  # of its sets of labels
 
     def predict(self, texts: Sequence[str], cost: float | None = None) -> list[str]:
         """The label of each text; ``cost`` as in :meth:`read`."""
@@ -70,8 +71,9 @@ class Bundle:
     def predict_set(self, texts: Sequence[str], coverage: float) -> list[tuple[str, ...]]:
         """For each text the labels that may be right, likeliest first.
 
-        On texts like those of the study a share ``coverage`` of such sets, or more, holds the right one. A set of one
-        label is an answer; one of several, or of none, is a reason to abstain. Raises as :meth:`read`.
+        On texts like those of the study a share ``coverage`` of such sets, or more, is to hold the right one;
+        ``calibration.promise`` says how sure that is. The likeliest label is always in the set. A set of one label is
+        an answer, one of several a reason to abstain. Raises as :meth:`read`.
         """
         return [reading.labels or () for reading in self.read(texts, coverage=coverage)]
 
@@ -87,7 +89,7 @@ class Bundle:
             by_class = dict(zip(self.classes, row.tolist(), strict=True))
             labels = None
             if largest is not None:
-                there = conformal.in_sets(row, largest)
+                there = in_sets(row, largest)
                 labels = tuple(self.classes[k] for k in np.argsort(-row, kind="stable") if there[k])
             readings.append(Reading(self.classes[best], float(row[best]), by_class, count, labels))
         return readings
@@ -97,7 +99,7 @@ class Bundle:
             raise BundleError(f"{self.folder}: sets are calibrated at the study's own cost; leave out cost or coverage")
         if self.calibration is None:
             raise BundleError(f"{self.folder} has nothing that sets are calibrated by; export the ensemble again")
-        return conformal.limit(self.calibration, coverage)
+        return self.calibration.limit(coverage)
 
     def _answers(self, texts: Sequence[str], cost: float | None) -> tuple[Floats, list[int]]:
         if isinstance(texts, str):
@@ -133,10 +135,9 @@ def export(
     combination: Combination,
     members: Sequence[Member],
     card: Card,
-    calibration: Floats | None = None,
+    calibration: Calibration | None = None,
 ) -> None:
-    """Writes the bundle of ``row``; ``members`` is the library that ``combination.members`` counts in, ``calibration``
-    what conformal.calibration_scores gives of blend.
+    """Writes the bundle of ``row``; ``members`` is the library that ``combination.members`` counts in.
 
     An existing bundle is replaced when the new one is whole. Raises StorageError where the disk refuses, or where
     ``folder`` holds something else.
@@ -171,14 +172,15 @@ def _fill(
     combination: Combination,
     members: Sequence[Member],
     card: Card,
-    calibration: Floats | None,
+    calibration: Calibration | None,
 ) -> None:
     for member in members:
         _copy(member.checkpoint, folder / "members" / checked_name(member.name))
     state, arrays = combination.state()
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "ensemble.safetensors")
     if calibration is not None:
-        save_file({"scores": calibration}, folder / CALIBRATION)
+        scores, about = packed({row.name: calibration})
+        save_file(scores, folder / SETS, about)
     installed = versions((*PACKAGES, *combination.pool.packages))
     metrics = {"valid": row.valid, "blend": row.blend, "test": row.test, "test_interval": row.test_interval}
     content = {
@@ -199,7 +201,7 @@ def _fill(
         "data": dict(card.data),
     }
     write_json(folder / "bundle.json", content)
-    (folder / "README.md").write_text(markdown(card, row, installed), encoding="utf-8")
+    (folder / "README.md").write_text(markdown(card, row, installed, calibration), encoding="utf-8")
     checksums.write(folder)
 
 
@@ -245,7 +247,7 @@ def load(folder: Path) -> Bundle:
         classes, column = tuple(map(str, metadata["classes"])), str(metadata["input_column"])
         costs = Costs(matrix=read_matrix(metadata["costs"], len(classes)))
         combination.pool.check(len(combination.members), len(classes))
-        calibration = _calibration(folder / CALIBRATION)
+        calibration = _calibration(folder / SETS)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise BundleError(f"{folder} cannot be read ({error!r}); copy or export the bundle again") from error
     members = tuple(load_member(folder / "members" / name) for name in names)
@@ -257,11 +259,12 @@ def load(folder: Path) -> Bundle:
     return Bundle(folder, classes, column, metadata, Ensemble(members, combination), costs, calibration)
 
 
-def _calibration(path: Path) -> Floats | None:
-    """Of a bundle; raises ValueError where the file holds something else."""
+def _calibration(path: Path) -> Calibration | None:
+    """Of a bundle; None of one whose sets were calibrated by other scores, or not at all. Raises ValueError or KeyError
+    where the file holds something else."""
     if not path.exists():
         return None
-    scores = load_file(path)["scores"]
-    if scores.ndim != 1 or not ((scores >= 0) & (scores <= 1)).all() or (np.diff(scores) < 0).any():
-        raise ValueError(f"{path.name} must hold scores from 0 to 1, ascending")
-    return np.asarray(scores, dtype=np.float32)
+    with safe_open(path, framework="numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        (found,) = unpacked(arrays, file.metadata() or {}).values()
+    return found

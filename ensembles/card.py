@@ -7,6 +7,7 @@ from platform import python_version
 from typing import Any
 
 from sweepstack.ensembles.choose import Row
+from sweepstack.ensembles.conformal import Calibration
 from sweepstack.models.number_format import score
 
 PACKAGES = ("sweepstack", "torch", "numpy", "safetensors", "tokenizers", "snowballstemmer", "scikit-learn")
@@ -18,6 +19,7 @@ OUT_OF_FOLD = (
     "is the choice of the best trial; valid is the same without that choice. Test was never chosen on."
 )
 COSTS = "Wrong answers differ in their costs, see `bundle.json`: it gives the label that costs least in expectation."
+SETS = "`predict_set` and `sweepstack predict --coverage` give sets of labels. {promise}"
 USAGE = """```python
 from sweepstack.ensembles import load
 
@@ -70,8 +72,8 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
     return found
 
 
-def markdown(card: Card, row: Row, installed: Mapping[str, str]) -> str:
-    """The bundle's README.md."""
+def markdown(card: Card, row: Row, installed: Mapping[str, str], calibration: Calibration | None = None) -> str:
+    """The bundle's README.md; ``calibration``: of its sets of labels."""
     reading = "the whole text at once"
     if card.reading is not None:
         reading = (
@@ -82,6 +84,7 @@ def markdown(card: Card, row: Row, installed: Mapping[str, str]) -> str:
         f"A {card.task} ensemble built by Sweepstack ({row.method}). It reads {reading}.",
         f"Input column: `{card.input_column}`. Classes ({len(card.classes)}): {', '.join(card.classes)}.",
         *([] if card.costs is None else [COSTS]),
+        *([] if calibration is None else [SETS.format(promise=calibration.promise)]),
         USAGE,
     ]
     return _page(card, row, installed, about)

@@ -119,6 +119,11 @@ class Cascade(Combination):
     def at_any_cost(self) -> "Cascade":
         return replace(self, stop=AVERAGED)
 
+    def answering_as(self, other: Combination) -> Combination:
+        if not isinstance(other, Cascade):
+            return super().answering_as(other)
+        return replace(self, temperature=other.temperature, stop=other.stop, sure=other.sure, unsure=other.unsure)
+
     def stops_by(self) -> str:
         return f"{self.stop}; members until {self.sure:.3g} sure"
 

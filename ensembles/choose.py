@@ -15,15 +15,15 @@ from sweepstack.ensembles.budget import Budget, Serving, pareto
 from sweepstack.ensembles.builder import Builder, ranking
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.comparison import Gain, gain
-from sweepstack.ensembles.conformal import calibration_scores
-from sweepstack.ensembles.crossfit import FOLDS, cross_fit, folds
+from sweepstack.ensembles.conformal import CROSS_FITTED, OUT_OF_FOLD, Calibration, calibrate
+from sweepstack.ensembles.crossfit import FOLDS, cross_fit, fit_folds, folds, said_held_out
 from sweepstack.ensembles.objective import Objective, half_widths
 from sweepstack.ensembles.optimism import Optimism
 from sweepstack.ensembles.store import Kind, Library, Stack
 from sweepstack.ensembles.verdict import company, singles, verdict
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.metric_directions import direction
-from sweepstack.models.predictions import Floats, Ints, Predictions, metrics
+from sweepstack.models.predictions import Ints, Predictions, metrics
 
 Role = Literal["ensemble", "trial", "baseline", "control"]
 C = TypeVar("C")  # the kind of combination
@@ -95,7 +95,7 @@ class Decision(Generic[C]):
     chosen: str  # the row to export
     reason: str  # one sentence
     notes: tuple[str, ...]  # builders that were left out, and why
-    calibration: Mapping[str, Floats] = field(default_factory=dict)  # by row name: of its sets, see conformal.py
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)  # by row name: of its sets
     optimism: Optimism | None = None  # of the best on blend
 
     def row(self, name: str) -> Row:
@@ -188,6 +188,7 @@ def _choose(
     ranked_on = (blend, blend_labels) if valid is None else valid
     combinations: dict[str, Combination] = {}
     on_blend: dict[str, Predictions] = {}
+    calibration: dict[str, Calibration] = {}
     rows: list[Row] = []
     notes: list[str] = []
 
@@ -202,9 +203,20 @@ def _choose(
             of_singles[combination.members] = measure(combination)
         return of_singles[combination.members]
 
-    def add(name: str, method: str, role: Role, combination: Combination, blend_predictions: Predictions) -> None:
+    def add(
+        name: str,
+        method: str,
+        role: Role,
+        combination: Combination,
+        blend_predictions: Predictions,
+        calibrated_on: Predictions | None = None,  # None: the same
+    ) -> None:
         alone = "one segment" if blend.stack.answer.shape[2] == 1 else "its own"
         combinations[name], on_blend[name] = combination, blend_predictions
+        caveat = OUT_OF_FOLD if valid is None else CROSS_FITTED if role == "ensemble" else ""
+        calibration[name] = calibrate(
+            blend_predictions if calibrated_on is None else calibrated_on, blend_labels, blend.stack.groups, caveat
+        )
         if valid is None and role == "ensemble":  # which was fitted on those very rows
             on_valid = blend_predictions
         else:
@@ -234,16 +246,18 @@ def _choose(
             continue
         own = blend.stack.take(places)
 
-        def fit(stack: Stack, labels: Ints, builder: Builder = builder) -> Callable[[Stack], Predictions]:
-            return builder.fit(stack, labels, objective).predict
+        def fit(stack: Stack, labels: Ints, builder: Builder = builder) -> Combination:
+            return builder.fit(stack, labels, objective)
 
         try:
-            fitted, cross_fitted = builder.fit(own, blend_labels, objective), cross_fit(fit, own, blend_labels, fold)
+            fitted, of_folds = fit(own, blend_labels), fit_folds(fit, own, blend_labels, fold)
         except TrainingError as error:
             notes.append(f"{name} was left out: {error}")
             continue
+        cross_fitted = said_held_out([each.predict for each in of_folds], own, fold)
+        calibrated_on = said_held_out([each.answering_as(fitted).predict for each in of_folds], own, fold)
         fitted = replace(fitted, members=tuple(places[m] for m in fitted.members))
-        add(name, builder.name, "ensemble", fitted, cross_fitted)
+        add(name, builder.name, "ensemble", fitted, cross_fitted, calibrated_on)
 
     rows.sort(key=lambda row: -objective.score(on_blend[row.name], blend_labels))  # stable: ties in the given order
     cheapest: list[tuple[float, str]] = []
@@ -272,7 +286,6 @@ def _choose(
         name: objective.sample(predictions, blend_labels, blend.stack.groups) for name, predictions in on_blend.items()
     }
     chosen, reason, flattery = verdict(rows, samples, objective.metric, cheapest, budget, seed)
-    calibration = {name: calibration_scores(predictions, blend_labels) for name, predictions in on_blend.items()}
     return Choice(with_front(rows, objective.metric), combinations, chosen, reason, tuple(notes), calibration, flattery)
 
 

@@ -43,6 +43,10 @@ class Combination:
         """The same where a READ costs something else: a stop of its own was fitted at one cost."""
         return replace(self, stop=AVERAGED)
 
+    def answering_as(self, other: "Combination") -> "Combination":
+        """The same members, weighed as they are, with the temperature and the stop of ``other``."""
+        return replace(self, temperature=other.temperature, stop=other.stop)
+
     def stops_by(self) -> str:
         """When it answers, in words."""
         return str(self.stop)

@@ -1,6 +1,7 @@
 """Five folds of the blend part, so that what is fitted there is scored on rows that it has not seen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from sweepstack.models.predictions import Ints, Predictions
 from sweepstack.models.seeds import derive_seed
 
 FOLDS = 5
+F = TypeVar("F")
 
 
 def folds(labels: Ints, seed: int, groups: Ints | None = None, count: int = FOLDS) -> Ints:
@@ -39,11 +41,21 @@ def cross_fit(
     fit: Callable[[Stack, Ints], Callable[[Stack], Predictions]], stack: Stack, labels: Ints, fold: Ints
 ) -> Predictions:
     """Predictions of every row by what ``fit`` made of the other folds."""
+    return said_held_out(fit_folds(fit, stack, labels, fold), stack, fold)
+
+
+def fit_folds(fit: Callable[[Stack, Ints], F], stack: Stack, labels: Ints, fold: Ints) -> list[F]:
+    """For each fold what ``fit`` makes of the others."""
+    return [fit(stack.rows(fold != k), labels[fold != k]) for k in range(int(fold.max()) + 1)]
+
+
+def said_held_out(predict: Sequence[Callable[[Stack], Predictions]], stack: Stack, fold: Ints) -> Predictions:
+    """What each of ``predict`` says of its own fold's rows."""
     rows, segments = stack.answer.shape[1:]
     probabilities = np.empty((rows, segments, stack.probabilities.shape[3]), dtype=np.float32)
     answer = np.empty((rows, segments), dtype=np.float32)
-    for k in range(int(fold.max()) + 1):
+    for k, each in enumerate(predict):
         held = fold == k
-        predicted = fit(stack.rows(~held), labels[~held])(stack.rows(held))
+        predicted = each(stack.rows(held))
         probabilities[held], answer[held] = predicted.probabilities, predicted.answer
     return Predictions(probabilities, answer, stack.n_segments)

@@ -72,7 +72,7 @@ def train_student(job: StudentJob, dataset: Dataset) -> None:
     encoded = reader.encode(texts)
     part = EncodedPart(encoded.tokens, encoded.n_segments, None)
     costs = Costs(job.settings.read_cost, dataset.costs)
-    held, labels = _held_out(dataset)
+    held, labels = held_out(dataset)
     learned = np.setdiff1d(np.arange(len(texts)), held)
     policy = _trained(
         job, dataset, reader.to_json(), part.rows(learned), aligned(said.rows(learned), part.rows(learned))
@@ -130,7 +130,7 @@ def digest_of(texts: Sequence[str]) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
 
 
-def _held_out(dataset: Dataset) -> tuple[Ints, Ints]:
+def held_out(dataset: Dataset) -> tuple[Ints, Ints]:
     """The rows that are not learned from, with all that belong to them, and the labels that the threshold is fitted
     on."""
     if not dataset.folds:

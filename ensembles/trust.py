@@ -5,20 +5,21 @@ Worked out once, when test is scored, and kept as JSON for the report.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from sweepstack.ensembles.choose import Choice
-from sweepstack.ensembles.conformal import in_sets, limit
+from sweepstack.ensembles.comparison import half_width
+from sweepstack.ensembles.conformal import Calibration, in_sets
 from sweepstack.ensembles.diversity import disagreement, error_correlation, missed_by_all
 from sweepstack.ensembles.reliability import Reliability, reliability, risk_coverage, untempered
 from sweepstack.ensembles.store import Library
 from sweepstack.models.costs import Costs
 from sweepstack.models.errors import InputError
-from sweepstack.models.predictions import Ints
+from sweepstack.models.predictions import Floats, Ints
 
 COVERAGES = (0.8, 0.9, 0.95, 0.99)
 SHOWN = 10  # of the texts that all members get wrong
@@ -37,6 +38,7 @@ class Curve:
 class Sets:
     coverage: float  # asked for
     held: float  # the share of sets that hold the right label
+    half_width: float  # of its 95% interval
     size: float  # mean
     single: float  # the share of sets of one label: what is answered
     accuracy: float | None  # of these; None where there are none
@@ -85,6 +87,7 @@ class Trust:
     sets: tuple[Sets, ...]
     classes: tuple[OfClass, ...]
     diversity: Diversity | None  # None where no ensemble has two members
+    promise: str  # one line: what is guaranteed of sets; empty where nothing calibrates them
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -128,7 +131,7 @@ def examine(
         at = predictions[name].at(predictions[name].stops())
         answered, accuracy = risk_coverage(costs.confidence(at), costs.answers(at) == labels)
         curves.append(Curve(name, choice.row(name).role, tuple(answered.tolist()), tuple(accuracy.tolist())))
-    calibration = choice.calibration.get(choice.chosen, np.empty(0, dtype=np.float32))
+    calibration = choice.calibration.get(choice.chosen)
     return Trust(
         digest,
         choice.chosen,
@@ -136,21 +139,24 @@ def examine(
         reliability(untempered(said, combination.temperature), labels),
         reliability(said, labels),
         tuple(curves),
-        tuple(filter(None, (_sets(said, labels, calibration, coverage) for coverage in COVERAGES))),
+        () if calibration is None else tuple(_sets(said, labels, library.stack.groups, calibration)),
         _of_classes(costs.answers(said), labels, classes),
         _diversity(choice, library, texts, labels, classes, costs),
+        "" if calibration is None else calibration.promise,
     )
 
 
-def _sets(said: Any, labels: Ints, calibration: Any, coverage: float) -> Sets | None:
-    try:
-        sets = in_sets(said, limit(calibration, coverage))
-    except InputError:  # too few rows to be calibrated on
-        return None
-    size, held = sets.sum(axis=1), sets[np.arange(len(labels)), labels]
-    single = size == 1
-    accuracy = float(held[single].mean()) if single.any() else None
-    return Sets(coverage, float(held.mean()), float(size.mean()), float(single.mean()), accuracy)
+def _sets(said: Floats, labels: Ints, groups: Ints | None, calibration: Calibration) -> Iterator[Sets]:
+    for coverage in COVERAGES:
+        try:
+            sets = in_sets(said, calibration.limit(coverage))
+        except InputError:  # too few rows to be calibrated on
+            continue
+        size, held = sets.sum(axis=1), sets[np.arange(len(labels)), labels]
+        single, share = size == 1, held.astype(np.float64)
+        accuracy = float(share[single].mean()) if single.any() else None
+        half = half_width(share, groups, (0.0, 1.0))
+        yield Sets(coverage, float(share.mean()), half, float(size.mean()), float(single.mean()), accuracy)
 
 
 def _of_classes(answers: Ints, labels: Ints, classes: Sequence[str]) -> tuple[OfClass, ...]:

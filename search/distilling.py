@@ -6,13 +6,14 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
+from sweepstack.ensembles import conformal
 from sweepstack.ensembles.budget import Budget
 from sweepstack.ensembles.choose import Row, with_front
 from sweepstack.ensembles.combination import Combination
-from sweepstack.ensembles.conformal import calibration_scores
-from sweepstack.ensembles.distillation import STUDENT, StudentJob, digest_of, train_student
+from sweepstack.ensembles.distillation import STUDENT, StudentJob, digest_of, held_out, train_student
 from sweepstack.ensembles.latency import Meter
 from sweepstack.ensembles.objective import Objective, half_widths
+from sweepstack.models.data import Dataset
 from sweepstack.models.predictions import Predictions, metrics
 from sweepstack.search.ensemble_settings import Distill
 from sweepstack.search.record import BuiltEnsembles
@@ -53,13 +54,20 @@ def distilled(session: Session, built: BuiltEnsembles, meter: Meter, objective: 
     choice = built.choice
     ensembles = sum(each.role == "ensemble" for each in choice.rows)
     rows = with_front([*choice.rows[:ensembles], row, *choice.rows[ensembles:]], objective.metric)
-    calibration = {**choice.calibration, STUDENT: calibration_scores(said[blend], parts[blend].labels)}
+    calibration = {**choice.calibration, STUDENT: calibrated(said[blend], session.dataset)}
     combinations = {**choice.combinations, STUDENT: combination}
     return replace(
         built,
         members=(*built.members, member),
         choice=replace(choice, rows=rows, combinations=combinations, calibration=calibration),
     )
+
+
+def calibrated(said: Predictions, dataset: Dataset) -> conformal.Calibration:
+    """By what the student says of blend, or, under folds, of those rows that it has not learned from."""
+    part = dataset.parts[dataset.part_for("blend")]
+    unseen = held_out(dataset)[0] if dataset.folds else np.arange(len(said))
+    return conformal.calibrate(said.rows(unseen), part.labels[unseen], part.units[unseen], conformal.STUDENT)
 
 
 def _job(session: Session, built: BuiltEnsembles, distill: Distill) -> StudentJob:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweepstack.ensembles.bagging import alone
+from sweepstack.ensembles.conformal import REFITTED, Calibration
 from sweepstack.ensembles.latency import Meter
 from sweepstack.ensembles.refit_builder import Origin, TrainedOn, TrainsMembers
 from sweepstack.ensembles.refits import Chain, RefitJob, RefitResult, checkpoint_hash
@@ -95,8 +96,9 @@ def refit_on_all(
     )
 
 
-def _with(calibration: Mapping[str, Any], chosen: str) -> dict[str, Any]:
-    return {**calibration, **({NAME: calibration[chosen]} if chosen in calibration else {})}
+def _with(calibration: Mapping[str, Calibration], chosen: str) -> dict[str, Calibration]:
+    own = {NAME: calibration[chosen].with_caveat(REFITTED)} if chosen in calibration else {}
+    return {**calibration, **own}
 
 
 def _trained_again(

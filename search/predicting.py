@@ -39,8 +39,9 @@ def predict(
 
     A table is read by the bundle's input column. Standard input is JSON lines if it begins with ``{``, else plain text,
     a text a line. With ``out`` the file appears when it is whole. ``cost`` and ``coverage``: see Bundle.read; with a
-    coverage a line also has ``set``, its labels, and ``abstain`` where that is not a single one. ``candidates``: how
-    many texts of a writer a line also has, best first. ``cut`` is true where a source is longer than the writer reads.
+    coverage a line also has ``set``, its labels, and ``abstain`` where that is not a single one, and standard error
+    says so where no coverage is guaranteed. ``candidates``: how many texts of a writer a line also has, best first.
+    ``cut`` is true where a source is longer than the writer reads.
     Returns how many texts were read and where they went. Raises InputError where the bundle has no use for what is
     asked, and DataError where a writer is given nothing to read.
     """
@@ -72,6 +73,8 @@ def predict(
 def _classifier(bundle: "Bundle", cost: float | None, coverage: float | None, candidates: int | None) -> Say:
     if candidates is not None:
         raise InputError(f"--candidates is for bundles that write, and {bundle.folder} gives labels; leave it out")
+    if coverage is not None and bundle.calibration is not None and bundle.calibration.caveat:
+        print(f"--coverage: {bundle.calibration.caveat}", file=sys.stderr)
     return lambda texts, _: map(_record, bundle.read(texts, cost, coverage))
 
 

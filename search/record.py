@@ -22,12 +22,13 @@ from sweepstack.ensembles import bundle
 from sweepstack.ensembles.card import Card
 from sweepstack.ensembles.choose import Choice, Decision, Row
 from sweepstack.ensembles.combination import Combination
+from sweepstack.ensembles.conformal import Calibration, packed, unpacked
 from sweepstack.ensembles.optimism import Optimism
 from sweepstack.ensembles.store import Member
 from sweepstack.models.costs import cost_matrix
 from sweepstack.models.errors import InputError
 from sweepstack.models.files import write_atomic
-from sweepstack.models.predictions import DIRECTION, Floats
+from sweepstack.models.predictions import DIRECTION
 from sweepstack.models.writing_settings import LAGGING, WRITING_METRICS
 from sweepstack.search.folder import RunFolder
 
@@ -185,20 +186,21 @@ def members_of(stored: Mapping[str, Any], root: Path) -> tuple[Member, ...]:
     return tuple(Member(m["name"], m["kind"], Path(os.path.normpath(root / m["folder"]))) for m in stored["members"])
 
 
-def write_calibration(path: Path, calibration: Mapping[str, Floats], digest: str) -> None:
+def write_calibration(path: Path, calibration: Mapping[str, Calibration], digest: str) -> None:
     """By row name; ``digest``: of what the rows were built from."""
-    arrays = {name: np.ascontiguousarray(scores) for name, scores in calibration.items()}
-    write_atomic(path, save(arrays, {"digest": digest}))
+    arrays, metadata = packed(calibration)
+    write_atomic(path, save(arrays, {**metadata, "digest": digest}))
 
 
-def read_calibration(path: Path, digest: str) -> dict[str, Floats]:
-    """What was written; nothing where the file is gone, or of another build: exports then know no sets."""
+def read_calibration(path: Path, digest: str) -> dict[str, Calibration]:
+    """What was written; nothing where the file is gone, or of another build or version: exports then know no sets."""
     try:
         with safe_open(path, framework="numpy") as file:
-            if (file.metadata() or {}).get("digest") != digest:
+            metadata = file.metadata() or {}
+            if metadata.get("digest") != digest:
                 return {}
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError):
+            return unpacked({name: file.get_tensor(name) for name in file.keys()}, metadata)  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, ValueError):
         return {}
 
 

@@ -46,13 +46,14 @@ def trust_page(trust: "Trust | None", results: "Results") -> dict[str, Any] | No
         "sets": [
             {
                 "coverage": fmt.score(each.coverage, 2),
-                "held": fmt.score(each.held),
+                "held": f"{fmt.score(each.held)} ±{fmt.score(each.half_width)}",
                 "size": f"{each.size:.2f}",
                 "single": fmt.score(each.single),
                 "accuracy": fmt.score(each.accuracy),
             }
             for each in trust.sets
         ],
+        "promise": trust.promise,
         "classes": [
             {
                 "label": each.label,

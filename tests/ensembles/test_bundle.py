@@ -16,6 +16,7 @@ from sweepstack.ensembles.bundle import Reading, export
 from sweepstack.ensembles.card import Card
 from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.combination import Combination
+from sweepstack.ensembles.conformal import Calibration, packed
 from sweepstack.ensembles.fitted_pools import LinearModel
 from sweepstack.ensembles.pools import LOGARITHMIC
 from sweepstack.ensembles.read_head import SHAPES, ReadHead
@@ -277,12 +278,12 @@ def test_importing_the_room_is_cheap() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-SCORES = np.linspace(0.01, 0.99, 99, dtype=np.float32)
+CALIBRATION = Calibration(np.linspace(0.01, 0.99, 99, dtype=np.float32), np.ones(99), "It was fitted there.")
 
 
 @pytest.fixture
 def calibrated(tmp_path: Path, keyword_members: list[Member]) -> Path:
-    export(tmp_path / "bundle", ROW, COMBINATION, keyword_members, CARD, SCORES)
+    export(tmp_path / "bundle", ROW, COMBINATION, keyword_members, CARD, CALIBRATION)
     return tmp_path / "bundle"
 
 
@@ -293,20 +294,38 @@ def test_sets_hold_the_labels_whose_score_is_small_enough_by_hand(calibrated: Pa
     assert 0.7 < probability < 0.75
     assert bundle.predict_set(["apple"], 0.8) == [("a",)]
     assert bundle.predict_set(["apple", "bee"], 0.9) == [("a", "b", "c"), ("b", "a", "c")]
-    assert bundle.predict_set(["apple"], 0.2) == [()]
+    assert bundle.predict_set(["apple"], 0.2) == [("a",)], "the likeliest label is always there"
+    assert bundle.calibration is not None
+    assert bundle.calibration.promise == "It was fitted there."
+    assert "It was fitted there." in (calibrated / "README.md").read_text()
     with_set, without = bundle.read(["apple"], coverage=0.8)[0], bundle.read(["apple"])[0]
     assert (with_set.labels, without.labels) == (("a",), None)
     assert replace(with_set, labels=None) == without
 
 
 def test_what_sets_are_calibrated_by_is_summed_and_checked(calibrated: Path) -> None:
-    assert "calibration.safetensors" in checksums.files(calibrated)
-    save_file({"scores": SCORES[::-1].copy()}, calibrated / "calibration.safetensors")
-    with pytest.raises(BundleError, match=r"calibration\.safetensors was changed"):
+    assert "sets.safetensors" in checksums.files(calibrated)
+    wrong = replace(CALIBRATION, scores=CALIBRATION.scores[::-1].copy())
+    arrays, metadata = packed({"selection": wrong})
+    save_file(arrays, calibrated / "sets.safetensors", metadata)
+    with pytest.raises(BundleError, match=r"sets\.safetensors was changed"):
         load(calibrated)
     checksums.write(calibrated)
     with pytest.raises(BundleError, match="scores from 0 to 1, ascending"):
         load(calibrated)
+    save_file({"scores": CALIBRATION.scores}, calibrated / "sets.safetensors")
+    checksums.write(calibrated)
+    with pytest.raises(BundleError, match=r"cannot be read .*caveats"):
+        load(calibrated)
+
+
+def test_a_bundle_of_before_still_predicts_and_asks_to_be_exported_again_for_sets(exported: Path) -> None:
+    save_file({"scores": CALIBRATION.scores}, exported / "calibration.safetensors")
+    checksums.write(exported)
+    bundle = load(exported)
+    assert bundle.predict(["apple"]) == ["a"]
+    with pytest.raises(BundleError, match="has nothing that sets are calibrated by; export the ensemble again"):
+        bundle.predict_set(["apple"], 0.9)
 
 
 def test_a_coverage_that_cannot_be_had_is_one_line(calibrated: Path, exported: Path) -> None:

@@ -1,7 +1,10 @@
 from dataclasses import replace
 
+import numpy as np
+
 from sweepstack.ensembles.card import Card, markdown, versions
 from sweepstack.ensembles.choose import Row
+from sweepstack.ensembles.conformal import GUARANTEED, REFITTED, Calibration
 
 CARD = Card(
     "reuters",
@@ -42,6 +45,13 @@ def test_it_says_what_where_from_and_how_good() -> None:
 def test_costs_of_wrong_answers_are_said_where_there_are_some() -> None:
     assert "costs least in expectation" in markdown(replace(CARD, costs=[[0, 2], [1, 0]]), ROW, {})
     assert "costs" not in markdown(CARD, ROW, {})
+
+
+def test_what_is_guaranteed_of_sets_is_said() -> None:
+    known = Calibration(np.float32([0.5]), np.ones(1))
+    assert f"give sets of labels. {GUARANTEED}" in markdown(CARD, ROW, {}, known)
+    assert f"give sets of labels. {REFITTED}" in markdown(CARD, ROW, {}, known.with_caveat(REFITTED))
+    assert "sets of labels" not in markdown(CARD, ROW, {})
 
 
 def test_what_is_not_known_is_said() -> None:

@@ -191,3 +191,16 @@ def test_state_comes_back_and_what_is_none_is_refused(synthetic: SimpleNamespace
 
 def test_it_says_when_a_text_leaves(synthetic: SimpleNamespace) -> None:
     assert Cascade((0, 1), EQUAL, temperatures=(1.0,), sure=0.9).stops_by() == "averaged; members until 0.9 sure"
+
+
+def test_answering_as_another_is_as_sure_as_that_one() -> None:
+    """And as before where the other is no cascade; its stages keep their own temperatures."""
+    one = Cascade((0, 1), EQUAL, temperatures=(0.8,), sure=0.9, unsure=0.2)
+    other = Cascade((2, 0, 1), np.full(3, 1 / 3, np.float32), temperature=0.7, temperatures=(1, 1), sure=0.95)
+    found = one.answering_as(other)
+    assert isinstance(found, Cascade)
+    assert (found.members, found.temperature, found.temperatures) == ((0, 1), 0.7, (0.8,))
+    assert (found.sure, found.unsure) == (0.95, 0.0)
+    plain = one.answering_as(Combination((0,), np.ones(1, np.float32), temperature=1.2))
+    assert isinstance(plain, Cascade)
+    assert (plain.temperature, plain.sure, plain.unsure) == (1.2, 0.9, 0.2)

@@ -69,3 +69,11 @@ def test_a_state_that_is_none_is_refused(change: dict[str, Any], message: str) -
     state, arrays = Combination((0,), np.ones(1, np.float32)).state()
     with pytest.raises(ValueError, match=message):
         Combination.from_state(state | change, arrays)
+
+
+def test_answering_as_another_keeps_the_members_and_takes_its_temperature_and_stop() -> None:
+    one = Combination((0, 2), np.float32([0.25, 0.75]), LOGARITHMIC, Stop(0.9), 0.7)
+    other = Combination((1,), np.float32([1]), VOTE, Stop(0.8), 1.3)
+    found = one.answering_as(other)
+    assert (found.members, found.pool, found.stop, found.temperature) == ((0, 2), LOGARITHMIC, Stop(0.8), 1.3)
+    assert found.weights.tolist() == [0.25, 0.75]

@@ -10,7 +10,7 @@ import torch
 from topic_words import topics_dataset
 
 from sweepstack.ensembles.combination import Combination
-from sweepstack.ensembles.distillation import STUDENT, StudentJob, _held_out, aligned, lesson, softened, train_student
+from sweepstack.ensembles.distillation import STUDENT, StudentJob, aligned, held_out, lesson, softened, train_student
 from sweepstack.ensembles.store import Member
 from sweepstack.models.checkpoints import load_member
 from sweepstack.models.costs import Costs
@@ -129,6 +129,6 @@ def test_under_folds_the_threshold_is_fitted_on_no_text_that_is_learned() -> Non
     texts = tuple(f"text {i % 30}" for i in range(60))
     rows = Part(texts, np.arange(60) % 3)
     parts = {OUT_OF_FOLD: rows, "test": rows}
-    held, labels = _held_out(Dataset(("a", "b", "c"), parts, {}, (), folds=(topics_dataset(), topics_dataset())))
+    held, labels = held_out(Dataset(("a", "b", "c"), parts, {}, (), folds=(topics_dataset(), topics_dataset())))
     assert held.tolist() == [0, 10, 20, 30, 40, 50]
     assert labels.tolist() == rows.labels[held].tolist()

@@ -8,6 +8,8 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from sweepstack.ensembles.builders import make
 from sweepstack.ensembles.choose import Choice, choose
+from sweepstack.ensembles.comparison import half_width
+from sweepstack.ensembles.conformal import CROSS_FITTED
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.store import Library
 from sweepstack.ensembles.trust import LONGEST, SHOWN, Trust, examine
@@ -63,8 +65,23 @@ def test_sets_hold_what_they_promise_and_grow_with_it(trust: Trust) -> None:
     assert [each.coverage for each in trust.sets] == [0.8, 0.9, 0.95, 0.99]
     for each in trust.sets:
         noise = np.sqrt(each.coverage * (1 - each.coverage) * (1 / 99 + 1 / 400))
-        assert abs(each.held - each.coverage) <= 3.3 * noise
+        assert abs(each.held - each.coverage) <= 2 * noise
+        assert each.size >= 1
     assert np.all(np.diff([each.size for each in trust.sets]) >= 0)
+    assert trust.promise == CROSS_FITTED
+
+
+def test_the_interval_of_what_sets_hold_knows_groups(trust: Trust, made: tuple[Choice, Library, Ints]) -> None:
+    choice, test, labels = made
+    assert [each.half_width for each in trust.sets] == [
+        pytest.approx(half_width(np.arange(400) < round(400 * each.held), None, (0, 1))) for each in trust.sets
+    ]
+    twice = np.repeat(np.arange(400), 2)
+    doubled = Library(test.members, replace(test.stack.rows(twice), groups=twice))
+    found = examine(choice, doubled, ["x"] * 800, labels[twice], CLASSES, OBJECTIVE.costs, "digest")
+    assert [each.half_width for each in found.sets] == [
+        pytest.approx(each.half_width, rel=0.01) for each in trust.sets
+    ], "a row that stands there twice tells no more than one"
 
 
 def test_what_all_get_wrong_is_shown_the_surest_first(trust: Trust, made: tuple[Choice, Library, Ints]) -> None:

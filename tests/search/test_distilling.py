@@ -9,13 +9,15 @@ import pytest
 
 from sweepstack.ensembles import distillation
 from sweepstack.ensembles.bundle import load
-from sweepstack.models.data import Dataset, Part, load_dataset
+from sweepstack.ensembles.conformal import STUDENT as STUDENT_CAVEAT
+from sweepstack.models.data import OUT_OF_FOLD, Dataset, Part, load_dataset
 from sweepstack.models.encoding import encode
 from sweepstack.models.errors import DataError, StudyError
 from sweepstack.models.files import read_json
-from sweepstack.models.predictions import metrics
+from sweepstack.models.predictions import Predictions, metrics
 from sweepstack.models.settings import Reading
 from sweepstack.search import ensembling
+from sweepstack.search.distilling import calibrated
 from sweepstack.search.record import BuiltEnsembles
 from sweepstack.search.result import Result
 from sweepstack.search.session import Session
@@ -71,6 +73,8 @@ def test_a_student_is_a_row_with_a_bundle_of_its_own(run: Path, monkeypatch: pyt
     right = np.mean([reading.label == bundle.classes[k] for reading, k in zip(readings, test.labels, strict=True)])
     assert row.test is not None
     assert row.test["accuracy"] == pytest.approx(right)
+    assert bundle.calibration is not None
+    assert bundle.calibration.caveat == STUDENT_CAVEAT
     assert read_json(run / "bundle" / "bundle.json")["method"] != "student"
     assert built.table().set_index("name").loc["student", "method"] == "student"
 
@@ -175,3 +179,15 @@ def test_under_folds_tokens_are_refused(study_file: Callable[..., Path], tmp_pat
     path = study_file(tmp_path, ensembles={"distill": {}}, data=data, reading=reading)
     with pytest.raises(StudyError, match=r"ensembles.distill: needs shares where reading.unit is tokens"):
         Study.load(path)
+
+
+def test_its_sets_are_calibrated_on_rows_that_it_has_not_learned_from() -> None:
+    """Under folds it learns from nine texts in ten. It says the first label of two with 1 − row / 100."""
+    rows = Part(tuple(f"text {i}" for i in range(50)), np.ones(50, np.int64))
+    second = np.arange(50, dtype=np.float32) / 100
+    one = np.ones((50, 1), np.float32)
+    said = Predictions(np.stack([1 - second, second], axis=1)[:, None], one, np.ones(50, np.int64))
+    of_shares = calibrated(said, Dataset(("a", "b"), {"blend": rows}, {}, ()))
+    np.testing.assert_allclose(of_shares.scores, 1 - second[::-1], atol=1e-6)
+    folds = Dataset(("a", "b"), {OUT_OF_FOLD: rows}, {}, (), folds=(SCORED, SCORED))
+    np.testing.assert_allclose(calibrated(said, folds).scores, [0.6, 0.7, 0.8, 0.9, 1.0], atol=1e-6)

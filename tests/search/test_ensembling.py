@@ -136,10 +136,12 @@ def test_what_is_exported_is_examined_on_test_and_calibrated_on_blend(run: Path)
     parts = load_dataset(study.data, study.reading).parts
     assert sum(each.support for each in trust.classes) == len(parts["test"].labels)
     assert trust.curves[0].accuracy[-1] == pytest.approx(built.choice.row(trust.name).test["accuracy"])
-    scores = load(run / "bundle").calibration
-    assert scores is not None
-    assert len(scores) == len(parts["blend"].labels)
-    np.testing.assert_array_equal(scores, built.choice.calibration[trust.name])
+    found = load(run / "bundle").calibration
+    assert found is not None
+    assert len(found.scores) == len(parts["blend"].labels)
+    assert found.weights.sum() == pytest.approx(len(np.unique(parts["blend"].units)))
+    assert repr(found) == repr(built.choice.calibration[trust.name])
+    assert trust.promise == found.promise
     assert 'id="trust"' in Result.open(run).write_report().read_text(encoding="utf-8")
 
 

@@ -12,6 +12,7 @@ from killing import Killed, killed
 from sweepstack.ensembles.bundle import load
 from sweepstack.ensembles.choose import Choice, Row
 from sweepstack.ensembles.combination import Combination
+from sweepstack.ensembles.conformal import REFITTED
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.refit_builder import Grounds
 from sweepstack.ensembles.store import Library, Member
@@ -90,6 +91,8 @@ def test_what_is_exported_has_learned_from_every_row_but_test(run: Path) -> None
     bundle = load(run / "bundle")
     np.testing.assert_allclose(bundle.predict_proba(test.inputs), said.at(said.stops()), atol=1e-5)
     assert [member["kind"] for member in bundle.metadata["members"]] == ["refit"] * 3
+    assert bundle.calibration is not None
+    assert bundle.calibration.promise == REFITTED
     old = LinearMember.load(run / "company" / "linear" / "checkpoint")
     new = LinearMember.load(built.members[own.members[2]].checkpoint)
     assert (new.found, new.threshold) == (old.found, old.threshold)

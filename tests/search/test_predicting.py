@@ -214,12 +214,17 @@ def test_with_a_coverage_each_line_has_a_set_and_says_where_it_abstains(
     source = str(write_table(tmp_path / "texts.jsonl", TEXTS))
     coverage = 0.8
     predict(folder, source, None, coverage=coverage)
-    found = records(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    found = records(printed.out)
+    assert bundle.calibration is not None
+    caveat = bundle.calibration.caveat
+    assert printed.err == (f"--coverage: {caveat}\n" if caveat else "")
     assert [record["set"] for record in found] == [list(labels) for labels in bundle.predict_set(TEXTS, coverage)]
     for record in found:
         assert record.get("abstain", False) is (len(record["set"]) != 1)
         ordered = sorted(record["set"], key=lambda label: -record["probabilities"][label])
         assert record["set"] == ordered
+        assert record["set"][0] == max(record["probabilities"], key=record["probabilities"].__getitem__)
     with pytest.raises(InputError, match=r"coverage 0.9999 needs at least 9999 rows"):
         predict(folder, source, None, coverage=0.9999)
 

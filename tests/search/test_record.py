@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from sweepstack.ensembles.bundle import load
 from sweepstack.ensembles.choose import Choice, Row
 from sweepstack.ensembles.combination import Combination
+from sweepstack.ensembles.conformal import Calibration
 from sweepstack.ensembles.fitted_pools import Graph
 from sweepstack.ensembles.pools import LOGARITHMIC
 from sweepstack.ensembles.stop import Stop
@@ -184,17 +186,20 @@ def test_the_table_says_what_serving_costs_and_what_it_may(built: BuiltEnsembles
 def test_what_sets_are_calibrated_by_is_kept_beside_the_ledger(
     ledger: Ledger, built: BuiltEnsembles, tmp_path: Path
 ) -> None:
-    scores = {"selection": np.float32([0.1, 0.25, 0.9]), "linear": np.float32([0.5])}
+    scores = {
+        "selection": Calibration(np.float32([0, 0.25, 0.9]), np.array([0.5, 0.5, 1]), "It was fitted there."),
+        "linear": Calibration(np.float32([0.5]), np.ones(1)),
+    }
     kept = replace(built, choice=replace(built.choice, calibration=scores))
     kept.write(ledger, tmp_path)
     again = BuiltEnsembles.read(ledger, tmp_path)
     assert again is not None
-    assert {name: each.tolist() for name, each in again.choice.calibration.items()} == {
-        name: each.tolist() for name, each in scores.items()
-    }
+    assert repr(again.choice.calibration) == repr(scores)
     write_calibration(RunFolder(tmp_path).calibration, scores, "of another build")
     other = BuiltEnsembles.read(ledger, tmp_path)
     assert other is not None
     assert other.choice.calibration == {}
+    RunFolder(tmp_path).calibration.write_bytes(save({"linear": np.float32([0.5])}, {"digest": built.digest}))
+    assert read_calibration(RunFolder(tmp_path).calibration, built.digest) == {}, "of another version"
     RunFolder(tmp_path).calibration.write_bytes(b"torn")
     assert read_calibration(RunFolder(tmp_path).calibration, built.digest) == {}

@@ -27,7 +27,7 @@ TRUST = Trust(
         Curve("trial-7", "trial", (0.5, 1.0), (0.95, 0.88)),
         Curve("linear", "baseline", (0.5, 1.0), (0.96, 0.87)),
     ),
-    (Sets(0.9, 0.91, 0.95, 0.9, 0.97), Sets(0.99, 0.992, 1.6, 0.05, None)),
+    (Sets(0.9, 0.91, 0.028, 1.05, 0.9, 0.97), Sets(0.99, 0.992, 0.01, 1.6, 0.05, None)),
     (OfClass("rare", 5, 4, 0.75, 0.6, 2 / 3), OfClass("<b>often</b>", 95, 96, 0.97, 0.98, 0.975)),
     Diversity(
         "selection",
@@ -38,6 +38,7 @@ TRUST = Trust(
         3,
         (Missed(HOSTILE, "rare", "<b>often</b>", 0.987, ("<b>often</b>", "other", "<b>often</b>")),),
     ),
+    "Nothing is guaranteed of it.",
 )
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -52,7 +53,8 @@ def test_the_page_has_all_of_it_and_a_users_text_is_escaped(contents: Contents) 
     assert "calibration error where it answers is .0120; before the temperature of 0.7, which" in page
     assert "it was .0500." in page
     assert page.count("accuracy against confidence, in bins") == 1
-    assert "<td>.90</td><td>.910</td><td>0.95</td><td>.900</td><td>.970</td>" in page
+    assert "<td>.90</td><td>.910 ±.028</td><td>1.05</td><td>.900</td><td>.970</td>" in page
+    assert "Nothing is guaranteed of it." in page
     assert "&lt;script&gt;alert(" in page
     assert "<script" not in page
     assert "<b>often</b>" not in page
@@ -95,8 +97,8 @@ def test_tables_are_shaded_by_their_largest_number_and_the_diagonal_is_empty(con
 
 
 def test_marks_that_lie_together_share_a_label() -> None:
-    near = Sets(0.95, 0.95, 1.2, 0.91, 0.975)
-    far = Sets(0.8, 0.8, 0.8, 0.7, 0.975)
+    near = Sets(0.95, 0.95, 0.02, 1.2, 0.91, 0.975)
+    far = Sets(0.8, 0.8, 0.04, 1.3, 0.7, 0.975)
     marks = single_sets(replace(TRUST, sets=(far, *TRUST.sets, near)))
     assert marks == {(0.7, 0.975): [0.8], (0.9, 0.97): [0.9, 0.95]}
 
