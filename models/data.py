@@ -102,7 +102,7 @@ def load_dataset(data: Data, reading: Reading | Literal["off"]) -> Dataset:
             f"{train.source}: every row has the class {classes[0]!r} (column {data.target!r}); "
             "classification needs at least two classes"
         )
-    notes = notes_of(kept, train, test, found, f"{cutter.segment * cutter.max_segments} {cutter.unit}")
+    notes = notes_of(kept, train, found, f"{cutter.segment * cutter.max_segments} {cutter.unit}")
     if test is not None:
         if data.splits.test is not None:
             notes.insert(0, f"data.splits.test ({data.splits.test:g}) is not used: {test.source} brings the test part")

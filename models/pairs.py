@@ -135,7 +135,7 @@ def load_pairs(data: Data, task: str, writing: Writing, reading: Reading | Liter
         return [_read_of(tokenizers, sources, writing, reading)]
 
     units, chosen, found = settled(units_of([plain(text) for text in sources], groups), carve, reads)
-    notes = notes_of(without_test(units, train, test), train, test, found, _bound(writing, reading))
+    notes = notes_of(without_test(units, train, test), train, found, _bound(writing, reading))
     if test is not None and shares.test is not None:
         notes.insert(0, f"data.splits.test ({shares.test:g}) is not used: {test.source} brings the test part")
     parts = {}

@@ -64,11 +64,14 @@ def settled_by_reader(
     split: Callable[[Ints], list[dict[str, Ints]]],
 ) -> tuple[Ints, list[dict[str, Ints]], Sequence[Reads]]:
     """As :func:`settled`, for a classifier: ``split`` makes one or several folds of parts, by their rows, and each has
-    a reader that is fitted on warm and policy, as encoding.encode does it."""
+    a reader that is fitted on warm and policy, as encoding.encode does it. Where there is test a last training reads,
+    too, with a vocabulary of all rows but those of test."""
     cut = cutter.cut(texts)
 
     def reads(folds: list[dict[str, Ints]]) -> list[list[tuple[int, ...]]]:
         fitted = [np.concatenate([fold["warm"], fold["policy"]]).tolist() for fold in folds]
+        if "test" in folds[0]:
+            fitted.append(np.concatenate([rows for name, rows in folds[0].items() if name != "test"]).tolist())
         readers = [cutter.fitted([cut[row] for row in rows], text) for rows in fitted if rows]
         return [[tuple(reader.ids_of(forms)) for forms in cut] for reader in readers]
 
@@ -103,7 +106,7 @@ def without_test(units: Ints, train: Rows, test: Rows | None) -> Ints:
     return kept
 
 
-def notes_of(kept: Ints, train: Rows, test: Rows | None, found: Sequence[Reads], bound: str) -> list[str]:
+def notes_of(kept: Ints, train: Rows, found: Sequence[Reads], bound: str) -> list[str]:
     """What a user should know of it; ``found`` as of :func:`settled`, ``bound``: how much is read, "24 characters"."""
     notes = []
     if left_out := len(train) - len(kept):

@@ -2,6 +2,7 @@ import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from topic_words import topics_dataset
 from sweepstack.models.all_but_test import all_but_test
 from sweepstack.models.data import Dataset, Part, load_dataset
 from sweepstack.models.data_settings import Data
+from sweepstack.models.encoding import encode
 from sweepstack.models.settings import Reading
 
 
@@ -88,3 +90,25 @@ def test_under_folds_twins_go_where_the_one_is_that_another_fold_trains_on(tmp_p
     assert not set(units[0]) & set(units[1])
     assert sorted(units[0] + units[1]) == sorted(data.parts["out_of_fold"].units.tolist())
     assert all(found.count(unit) == 2 for found in units for unit in found)
+
+
+@pytest.mark.parametrize(
+    ("unit", "splits", "vocabulary", "words", "seed"),
+    [("words", {}, 60, 3, 3), ("words", {"folds": 3}, 60, 4, 3), ("tokens", {}, 30, 4, 0)],
+)
+def test_a_reader_of_all_rows_tells_those_of_test_apart_from_what_is_trained_on(
+    tmp_path: Path, unit: Literal["words", "tokens"], splits: dict[str, int], vocabulary: int, words: int, seed: int
+) -> None:
+    """Its vocabulary is none that the parts were read by, and may lack words that those have."""
+    texts = [" ".join(f"w{n}" for n in row) for row in np.random.default_rng(seed).geometric(0.02, (500, words))]
+    path = tmp_path / "rows.jsonl"
+    lines = (json.dumps({"text": text, "label": "ab"[i % 2]}) + "\n" for i, text in enumerate(texts))
+    path.write_text("".join(lines), encoding="utf-8")
+    reading = Reading(unit=unit, segment=2, max_segments=2)
+    data = Data.model_validate({"train": str(path), "splits": splits, "text": {"vocabulary": vocabulary}})
+    whole = encode(all_but_test(load_dataset(data, reading)), reading)
+    where: dict[bytes, set[str]] = {}
+    for name in ("warm", "policy", "test"):
+        for row in whole.parts[name].tokens:
+            where.setdefault(row.tobytes().rstrip(b"\0"), set()).add(name)
+    assert all(len(names) == 1 for names in where.values())
