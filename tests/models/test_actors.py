@@ -12,6 +12,7 @@ from sweepstack.models import actors
 from sweepstack.models.actors import FrozenActor, WholeActor, freeze, frozen_parts
 from sweepstack.models.checkpoints import load_policy, predict
 from sweepstack.models.policy import PolicyOutput, ReadingPolicy
+from sweepstack.models.reading import choices
 from sweepstack.models.supervised import ensure_start
 
 ROWS = torch.tensor([5, 0, 17, 3, 64])
@@ -82,9 +83,10 @@ def test_what_a_loss_reaches(policy: ReadingPolicy, topics: SimpleNamespace, kin
 
 
 def test_predictions_are_those_of_the_policy(policy: ReadingPolicy, topics: SimpleNamespace) -> None:
-    for name in ("valid", "blend", "test"):
-        expected = predict(policy, topics.data.parts[name])
-        for actor in (frozen(policy, topics), WholeActor(policy, topics.data.parts["policy"])):
+    for kind in ("frozen", "whole"):
+        actor = frozen(policy, topics) if kind == "frozen" else WholeActor(policy, topics.data.parts["policy"])
+        for name in ("valid", "blend", "test"):
+            expected = predict(policy, topics.data.parts[name])
             got = actor.predict(topics.data, name)
             np.testing.assert_allclose(
                 got.probabilities[:, : expected.probabilities.shape[1]], expected.probabilities, atol=1e-5
@@ -92,6 +94,31 @@ def test_predictions_are_those_of_the_policy(policy: ReadingPolicy, topics: Simp
             np.testing.assert_allclose(got.answer[:, : expected.answer.shape[1]], expected.answer, atol=1e-5)
             np.testing.assert_array_equal(got.n_segments, expected.n_segments)
             np.testing.assert_array_equal(got.stops(), expected.stops())
+
+
+@pytest.mark.parametrize("kind", ["frozen", "whole"])
+def test_evaluation_takes_the_likeliest_of_the_actions_that_training_chose_among(
+    policy: ReadingPolicy, topics: SimpleNamespace, kind: str
+) -> None:
+    """Its answer or READ where labels are fixed; READ or one of the labels where they are sampled. Loaded again, too."""
+    torch.nn.init.normal_(policy.read_head[-1].weight, std=3.0)
+    torch.nn.init.constant_(policy.read_head[-1].bias, -2.5)
+    part = topics.data.parts["policy"]
+    actor = frozen(policy, topics) if kind == "frozen" else WholeActor(policy, part)
+    rows = torch.arange(len(part))
+    with torch.no_grad():
+        output = actor.everywhere(rows, None)
+    steps = torch.arange(output.values.shape[1])
+    free = steps < torch.from_numpy(part.n_segments)[:, None] - 1
+    distribution = choices(output, free, actor.samples_labels)
+    reads = distribution.probs.argmax(-1) == distribution.probs.shape[-1] - 1  # (rows, S)
+    got = predict(policy, part)
+    np.testing.assert_array_equal(got.stops(), reads.int().argmin(1).numpy())
+    top = output.label_logits.softmax(-1).amax(-1)
+    between = (output.read_logits < 0) & (output.read_logits > top.log()) & free  # where the two rules differ
+    assert between.any()
+    assert bool(reads[between].all()) == (kind == "whole")
+    assert (kind == "frozen") == bool((~reads[between]).all())
 
 
 def test_frozen_states_do_not_depend_on_the_rows_beside(policy: ReadingPolicy, topics: SimpleNamespace) -> None:
