@@ -65,7 +65,8 @@ def _advantages(advantages: Tensor, rollout: Rollout, train: Train, whiten: bool
     played = rollout.rewards, rollout.values, rollout.taken, train.gamma
     targets = rollout.at(value_targets(*played, train.value_lambda, rollout.bootstrap, rollout.ends))
     if whiten:
-        return Advantages(normalised(advantages, rollout.counted), targets)
+        worked_out_from = torch.cat([advantages, targets, rollout.at(rollout.values)])
+        return Advantages(normalised(advantages, rollout.counted, worked_out_from.abs().amax()), targets)
     return Advantages(torch.where(rollout.counted, advantages, 0.0), targets)
 
 

@@ -15,13 +15,13 @@ def noise_of(gradients: Sequence[Sequence[Tensor | None]], sizes: Sequence[int],
 
     grad_variance is the trace of the covariance of a whole batch's gradient, grad_noise the same as a share of the
     squared norm of the true gradient (so that algorithms of any scale compare), noise_scale the batch size at which
-    both would be equal. Nothing where there are fewer than two parts.
+    both would be equal. Nothing where there are fewer than two parts, or no part has a gradient above 0.
     """
     if len(gradients) < 2:
         return {}
     used = [i for i, each in enumerate(gradients[0]) if each is not None]
     flat = torch.stack([torch.cat([each[i].flatten() for i in used]) for each in gradients])  # type: ignore[union-attr]
-    return logged(gradient_noise(flat, sizes), units)
+    return logged(gradient_noise(flat, sizes), units) if flat.any() else {}
 
 
 def logged(noise: GradientNoise, units: int) -> dict[str, Tensor]:
