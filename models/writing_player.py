@@ -24,7 +24,7 @@ from sweepstack.models.errors import TrainingError
 from sweepstack.models.pairs import EncodedPairs
 from sweepstack.models.rewards import Reward
 from sweepstack.models.token_loss import states_before, token_losses, writable
-from sweepstack.models.writer import Memory, Writer
+from sweepstack.models.writer import NEVER, Memory, Writer
 from sweepstack.models.writing_settings import Sample
 from sweepstack.models.writing_supervised import cut_to_longest, lengths_of, targets_of
 
@@ -135,7 +135,8 @@ class WritingPlayer:
         tokens = _cut(rollout.tokens[played])
         logits, values = self._judged(memory.select(of_text), tokens, place, rollout.step[index])
         supervised = self._reference_losses(memory, rows)[of_text[place]] if self._play.supervised else None
-        return Evaluation(Categorical(logits=logits, validate_args=False), values, supervised)
+        drawn = logits.detach().gather(1, rollout.actions[index][:, None]).squeeze(1)
+        return Evaluation(Categorical(logits=logits, validate_args=False), values, supervised, drawn > NEVER)
 
     def decisions(self, rollout: Rollout, index: Tensor) -> int:
         return len(index)
