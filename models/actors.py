@@ -70,7 +70,7 @@ class FrozenActor:
     def __init__(
         self, policy: ReadingPolicy, parts: dict[str, FrozenPart], part: EncodedPart, learns_labels: bool
     ) -> None:
-        policy.samples_labels = self.samples_labels = learns_labels
+        self.samples_labels = learns_labels
         self._policy, self._parts, self._played = policy, parts, parts[PLAYED]
         self._n_segments = torch.tensor(part.n_segments, device=self._played.label_logits.device)
 
@@ -104,7 +104,7 @@ class FrozenActor:
         part = self._parts[name]
         with torch.no_grad():
             output = self._output(part.label_logits, part.observations, None)
-        return finished(*probabilities_of(output, self.samples_labels), data.parts[name].n_segments, None)
+        return finished(*probabilities_of(output), data.parts[name].n_segments, None)
 
     def _output(self, label_logits: Tensor, observations: Tensor, cost: Tensor | None) -> PolicyOutput:
         if self.samples_labels:
@@ -118,7 +118,6 @@ class WholeActor:
     samples_labels = True
 
     def __init__(self, policy: ReadingPolicy, part: EncodedPart) -> None:
-        policy.samples_labels = True
         self._policy, self._part = policy, part
 
     def everywhere(self, rows: Tensor, cost: Tensor | None) -> PolicyOutput:

@@ -24,9 +24,12 @@ class Advantages:
 
 
 def returns(rollout: Rollout, train: Train, baseline: str, *, whiten: bool) -> Advantages:
-    """Discounted rewards from the decision on, less a baseline: "none" or the "mean" over the decisions that count."""
+    """Discounted rewards from the decision on, less a baseline: "none" or the "mean" over the decisions that count.
+
+    No value is learned here, so nothing says what comes after a cut: rewards are those up to there.
+    """
     zero = torch.zeros_like(rollout.values)
-    to_go = rollout.at(gae(rollout.rewards, zero, rollout.taken, train.gamma, 1.0, rollout.bootstrap, rollout.ends))
+    to_go = rollout.at(gae(rollout.rewards, zero, rollout.taken, train.gamma, 1.0, None, rollout.ends))
     if baseline == "mean":
         mean = to_go[rollout.counted].mean() if rollout.counted.any() else 0.0
         return _advantages(to_go - mean, rollout, train, whiten)

@@ -35,7 +35,7 @@ from sweepstack.models.settings import Model, Reading, TrialSettings
 from sweepstack.models.text import WHOLE, TextReader
 from sweepstack.models.wide import LONGEST, known_ngrams
 
-FORMAT = 5
+FORMAT = 4
 FOLDS_FORMAT = 1
 CHUNK = 512  # rows predicted at a time
 
@@ -130,7 +130,6 @@ def save_policy(
             "classes": list(classes),
             "vocab_size": policy.shape.vocab_size,
             "ngrams": policy.shape.ngrams,
-            "samples_labels": policy.samples_labels,
             "reading": policy.reading.model_dump(),
             "model": policy.model.model_dump(),
             "threshold": threshold,
@@ -150,7 +149,6 @@ def load_policy(folder: Path, device: torch.device) -> tuple[ReadingPolicy, dict
             raise ValueError(f"format {config['format']!r} of kind {config['kind']!r} is not known")
         shape = Shape(int(config["vocab_size"]), len(config["classes"]), int(config["ngrams"]))
         policy = ReadingPolicy(shape, Reading.model_validate(config["reading"]), Model.model_validate(config["model"]))
-        policy.samples_labels = bool(config["samples_labels"])
         policy.load_state_dict(load_file(folder / "weights.safetensors"))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
@@ -249,20 +247,16 @@ def predict(
         rows = order[begin : begin + CHUNK]
         most = int(part.n_segments[rows].max())
         output = policy(torch.from_numpy(part.tokens[rows, :most]).to(device), cost)
-        probabilities[rows, :most], answer[rows, :most] = probabilities_of(output, policy.samples_labels)
+        probabilities[rows, :most], answer[rows, :most] = probabilities_of(output)
     return finished(probabilities, answer, part.n_segments, threshold, costs)
 
 
-def probabilities_of(output: PolicyOutput, samples_labels: bool) -> tuple[Floats, Floats]:
-    """Of the labels, (…, K), and of answering against READ, (…), by the choice that the policy was trained on.
+def probabilities_of(output: PolicyOutput) -> tuple[Floats, Floats]:
+    """Of the labels, (…, K), and of answering against READ, (…): what an episode of training chooses by first.
 
-    Where labels are fixed it chose between its answer and READ. Where they are sampled (``samples_labels``) it chose
-    among READ and every label, each as likely as answering times the label: its answer is then the likeliest label.
+    Whether labels are then sampled or the best one is given, evaluation gives the best one.
     """
-    labels, reads = output.label_logits.softmax(-1), output.read_logits
-    if samples_labels:
-        reads = reads - labels.max(-1).values.log()  # log-odds of READ against answering with the likeliest label
-    return labels.cpu().numpy(), torch.sigmoid(-reads).cpu().numpy()
+    return output.label_logits.softmax(-1).cpu().numpy(), torch.sigmoid(-output.read_logits).cpu().numpy()
 
 
 def finished(

@@ -158,12 +158,10 @@ def initialise(module: nn.Module, model: Model) -> None:
 
 class ReadingPolicy(nn.Module):
     """``precision`` is that of the Transformer's matrix products, ``compiled`` whether torch.compile makes its code;
-    both are set by whoever trains it, and a checkpoint knows neither. ``samples_labels``: whether policy optimisation
-    samples labels or takes the best one; a checkpoint keeps it, for a policy answers by the choice that it learned."""
+    both are set by whoever trains it, and a checkpoint knows neither."""
 
     precision: Precision = "float32"
     compiled: bool = False
-    samples_labels: bool = False
 
     def __init__(self, shape: Shape, reading: Reading, model: Model) -> None:
         super().__init__()

@@ -23,7 +23,7 @@ from torch.nn import Parameter
 from sweepstack.models.advantages import Advantages, diagnosed
 from sweepstack.models.descent import Descending
 from sweepstack.models.episodes import Evaluation, Learning, Player, Rollout, policy_parameters
-from sweepstack.models.gradient_noise import PIECES, noise_of
+from sweepstack.models.gradient_noise import PIECES, noise_of, summed
 
 WALL = 8  # the adaptive weight of the divergence grows with this power of it: a weight 100 times too low is 1.8 targets
 STEEPEST = 1000.0  # times what it is at the target
@@ -196,11 +196,11 @@ class PolicyGradient:
             count = int(learned.rollout.counted[index].sum())
             if count == 0:
                 continue
-            loss = torch.zeros((), device=learned.advantages.device)
-            for piece in player.pieces(learned.rollout, index):
-                evaluation = player.evaluate(learned.rollout, piece)
-                loss = loss - (surrogate_of(evaluation, learned, piece, None)[0]).sum() / count
-            gradients.append(torch.autograd.grad(loss, policy, allow_unused=True))
+            losses = (
+                -surrogate_of(player.evaluate(learned.rollout, piece), learned, piece, None)[0].sum() / count
+                for piece in player.pieces(learned.rollout, index)
+            )
+            gradients.append(summed(torch.autograd.grad(loss, policy, allow_unused=True) for loss in losses))
             sizes.append(min(size, units - i * size))
         return noise_of(gradients, sizes, units)
 

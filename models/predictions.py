@@ -46,8 +46,17 @@ EVEN = np.float32(0.5)
 """The probability of its answer, against READ, from which a text is answered."""
 JUST_BELOW = np.nextafter(EVEN, np.float32(0))
 
-THRESHOLDS = np.concatenate([np.linspace(0.05, 0.9, 35), 1 - np.geomspace(0.1, 0.001, 40)[1:]])
-"""Of the confidence to answer at: what is tried where one is fitted."""
+THRESHOLDS = np.concatenate(
+    [
+        [1e-6],
+        np.geomspace(0.001, 0.05, 6)[:-1],
+        np.linspace(0.05, 0.9, 35),
+        1 - np.geomspace(0.1, 1e-4, 50)[1:],
+        [1 - 1e-7],
+    ]
+)
+"""Of the confidence to answer at: what is tried where one is fitted. By the first every text is answered at once, by
+the last none before its end: nothing lies beyond."""
 
 
 @dataclass(frozen=True)

@@ -97,10 +97,10 @@ def test_predictions_are_those_of_the_policy(policy: ReadingPolicy, topics: Simp
 
 
 @pytest.mark.parametrize("kind", ["frozen", "whole"])
-def test_evaluation_takes_the_likeliest_of_the_actions_that_training_chose_among(
+def test_evaluation_reads_on_exactly_where_training_is_likelier_to(
     policy: ReadingPolicy, topics: SimpleNamespace, kind: str
 ) -> None:
-    """Its answer or READ where labels are fixed; READ or one of the labels where they are sampled. Loaded again, too."""
+    """Whatever the probability of its label is: READ is chosen against its answer, not against one label of several."""
     torch.nn.init.normal_(policy.read_head[-1].weight, std=3.0)
     torch.nn.init.constant_(policy.read_head[-1].bias, -2.5)
     part = topics.data.parts["policy"]
@@ -108,17 +108,13 @@ def test_evaluation_takes_the_likeliest_of_the_actions_that_training_chose_among
     rows = torch.arange(len(part))
     with torch.no_grad():
         output = actor.everywhere(rows, None)
-    steps = torch.arange(output.values.shape[1])
-    free = steps < torch.from_numpy(part.n_segments)[:, None] - 1
-    distribution = choices(output, free, actor.samples_labels)
-    reads = distribution.probs.argmax(-1) == distribution.probs.shape[-1] - 1  # (rows, S)
+    free = torch.arange(output.values.shape[1]) < torch.from_numpy(part.n_segments)[:, None] - 1
+    probabilities = choices(output, free, actor.samples_labels).probs  # type: ignore[no-untyped-call]  # (rows, S, …)
+    reads = probabilities[..., -1] > 0.5
     got = predict(policy, part)
     np.testing.assert_array_equal(got.stops(), reads.int().argmin(1).numpy())
-    top = output.label_logits.softmax(-1).amax(-1)
-    between = (output.read_logits < 0) & (output.read_logits > top.log()) & free  # where the two rules differ
-    assert between.any()
-    assert bool(reads[between].all()) == (kind == "whole")
-    assert (kind == "frozen") == bool((~reads[between]).all())
+    of_label = probabilities[..., :-1].sum(-1) * output.label_logits.softmax(-1).amax(-1)
+    assert bool((~reads & (probabilities[..., -1] > of_label)).any()), "where READ is likelier than any one label"
 
 
 def test_frozen_states_do_not_depend_on_the_rows_beside(policy: ReadingPolicy, topics: SimpleNamespace) -> None:

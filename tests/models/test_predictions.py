@@ -102,7 +102,8 @@ def test_at_the_threshold_reading_and_the_answer_are_equally_likely() -> None:
     got = answer_above(np.float32([[[0.8, 0.2], [0.9, 0.1], [0.9, 0.1]]] * 2), np.array([3, 3]), 0.8)
     assert got.answer[0].tolist() == pytest.approx([0.5, 9 / 13, 1.0], rel=1e-5)
     assert got.stops().tolist() == [0, 0]
-    assert answer_above(np.float32([[[0.7, 0.3]] * 2]), np.array([2]), 0.7).stops().tolist() == [1]  # .69999999 in float32
+    below = np.float32([[[0.7, 0.3]] * 2])  # .69999999
+    assert answer_above(below, np.array([2]), 0.7).stops().tolist() == [1]
 
 
 def tiny(tops: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -242,3 +243,14 @@ def test_the_threshold_is_fitted_to_what_errors_cost() -> None:
     assert segments(None) == 2
     assert segments(np.float32(0.1 * (1 - np.eye(3)))) == 1
     assert segments(np.float32(5 * (1 - np.eye(3)))) == 2
+
+
+def test_thresholds_reach_from_answering_at_once_to_reading_everything() -> None:
+    """Of 200 classes the likeliest may have .006; where nothing is lost by reading, even .9999 is not sure enough."""
+    even = np.full((3, 2, 200), 1 / 200, np.float32)
+    labels = even.argmax(2)[:, 0]
+    assert fit_threshold(even, np.full(3, 2), labels, Costs(1.0)) < 1 / 200
+    probabilities = np.float32([[[1 - 1e-5, 1e-5], [1e-5, 1 - 1e-5]]] * 3)  # as sure as can be, and wrong at first
+    threshold = fit_threshold(probabilities, np.full(3, 2), np.ones(3, dtype=np.int64), Costs(0.0))
+    said = answer_above(probabilities, np.full(3, 2), threshold)
+    assert said.stops().tolist() == [1, 1, 1]

@@ -354,3 +354,28 @@ def test_cuts_leave_every_logged_divergence_small(writing: SimpleNamespace, algo
     steps = Steps(torch.optim.Adam(parameters, lr=3e-3), parameters, itertools.repeat(3e-3), 1.0)
     logs = train_epoch(make_algorithm(train), player, 32, steps, generator())
     assert logs["kl"] < 0.5
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_a_rollout_keeps_to_the_budget(writing: SimpleNamespace, samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of tokens that go through the encoder, and of what is written beside them, in one forward pass."""
+    player = player_of(writing, token_budget=30)
+    passed: list[int] = []
+    encode, states = player._writer.encode, player._writer.states
+
+    def encoding(sources: Tensor) -> Any:
+        passed.append(sources.numel())
+        return encode(sources)
+
+    def judging(memory: Any, inputs: Tensor) -> Tensor:
+        passed.append(inputs.numel())
+        return states(memory, inputs)
+
+    monkeypatch.setattr(player._writer, "encode", encoding)
+    monkeypatch.setattr(player._writer, "states", judging)
+    rollout = rolled_out(player, samples=samples)
+    assert 15 < max(passed) <= 30
+    assert torch.equal(rollout.group, torch.arange(40).repeat_interleave(samples))
+    evaluation = player.evaluate(rollout, everything(rollout))
+    assert torch.allclose(evaluation.distribution.log_prob(rollout.actions), rollout.log_probs, atol=1e-5)
+    assert torch.allclose(evaluation.values, rollout.at(rollout.values), atol=1e-5)
