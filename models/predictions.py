@@ -68,6 +68,10 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.n_segments)
 
+    @property
+    def is_finite(self) -> bool:
+        return bool(np.isfinite(self.probabilities).all() and np.isfinite(self.answer).all())
+
     def rows(self, index: NDArray[Any]) -> "Predictions":
         return Predictions(self.probabilities[index], self.answer[index], self.n_segments[index])
 
