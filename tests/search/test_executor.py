@@ -430,7 +430,7 @@ def test_a_trial_that_diverges_fails_alone_in_its_pack(run: Run) -> None:
     sweep = run.sweep(4)
     run(sweep, behaviours={1: "diverges"}, packing=packed(2))
     assert [r.state for r in sweep.trials()] == ["complete", "failed", "complete", "complete"]
-    assert sweep.record(1).reason == "the loss is not a number"
+    assert sweep.record(1).reason == "the loss is not a number; its checkpoint of epoch 1 is kept"
 
 
 def test_a_pack_whose_worker_is_killed_goes_on_one_by_one(run: Run) -> None:
