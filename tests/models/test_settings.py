@@ -136,3 +136,14 @@ def test_what_would_change_nothing_is_refused(train: dict[str, Any], path: str) 
     assert caught.value.errors()[0]["ctx"]["error"].path == path
     TrialSettings.model_validate({"train": {**train, "freeze": "none"}})
     TrialSettings.model_validate({"train": {**train, "algorithm": "supervised"}})
+
+
+def test_an_adaptive_weight_of_the_divergence_begins_above_0() -> None:
+    """A weight of 0 stays 0 whatever it is multiplied by."""
+    target = {"train.ppo.kl_target": 0.05}
+    with pytest.raises(
+        ValidationError, match=r"must be above 0 where kl_target adapts it, but got kl=0, kl_target=0\.05"
+    ):
+        TrialSettings().with_values(target)
+    assert TrialSettings().with_values({**target, "train.ppo.kl": 0.1}).train.ppo.kl_target == 0.05
+    TrialSettings().with_values({**target, "train.algorithm": "a2c"})  # which has no such weight
