@@ -19,6 +19,13 @@ SPREAD = 0.15  # of an axis's length: the standard deviation of a prior
 MOST_CHECKED = 64  # whole numbers of one axis that are tried out one by one before a launch
 
 
+Context = tuple[tuple[str, Any], ...]
+"""Choices by path, and the values that they have taken."""
+Contexts = tuple[Context, ...]
+"""One of them must hold."""
+ALWAYS: Contexts = ((),)
+
+
 class SpaceError(SettingError):
     """An axis that cannot be; ``path`` is its key's path in the study file."""
 
@@ -31,6 +38,7 @@ class Interval:
     high: float
     points: int | None = None
     around: float | None = None  # where somebody who knows expects the best value
+    when: Contexts = ALWAYS  # searched only where one of these holds
 
     @property
     def parameter(self) -> str:
@@ -121,6 +129,7 @@ class Option:
 class Choice:
     path: str
     options: tuple[Option, ...]
+    when: Contexts = ALWAYS
 
     @property
     def parameter(self) -> str:

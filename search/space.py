@@ -14,20 +14,21 @@ look at that.
 """
 
 import difflib
-import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from sweepstack.models.live_settings import leaves
 from sweepstack.models.settings import TrialSettings
 from sweepstack.search.axes import (
     KINDS,
     NEAR_ONE,
     Axis,
     Choice,
+    Context,
     Interval,
     Option,
     SpaceError,
@@ -35,6 +36,7 @@ from sweepstack.search.axes import (
     product,
     suggest,
 )
+from sweepstack.search.conditions import Conditions
 from sweepstack.search.refusals import rule
 
 if TYPE_CHECKING:
@@ -43,28 +45,8 @@ if TYPE_CHECKING:
 BATCH_SIZE, AUTO = "train.batch_size", "auto"
 SOME_ROWS = 4096  # stands for the policy part where only the form of a space matters
 MOST_POINTS = 100_000  # of a grid
-ONE_DECISION = ("train.gamma", "train.gae_lambda", "train.value_lambda", "train.lambda_alpha")
-"""Void where an episode is a single decision."""
 DIVIDES = (("model.d_model", "model.heads"), ("train.batch_size", "train.env.copies"))
 """The second must divide the first."""
-OWN = {name: f"train.{name}." for name in ("reinforce", "rloo", "a2c", "ppo", "trpo")}
-"""Settings of one algorithm, void under the others."""
-VALUE = ("train.gae_lambda", "train.value_lambda", "train.lambda_alpha", "train.value_loss", "train.value_lr")
-"""Void where no value is learned."""
-VOID = {
-    "supervised": (
-        *ONE_DECISION,
-        "train.value_loss",
-        "train.value_lr",
-        "train.reward",
-        "train.freeze",
-        "train.dropout",
-    ),
-    "exact": VALUE,
-    "reinforce": ("train.gae_lambda", "train.lambda_alpha"),
-    "rloo": VALUE,
-}
-"""What each algorithm does not use, besides the others' own settings."""
 
 
 @dataclass(frozen=True)
@@ -139,31 +121,22 @@ class Space:
             raise SpaceError(lost[0], "exists only with a choice that is not taken here; name that choice, too")
         return point
 
-    def without(self, prefixes: Sequence[str]) -> "Space":
-        """The space less the axes whose path begins with one of ``prefixes``."""
-        return Space(_without(self.axes, tuple(prefixes)))
+    def without(self, path: str) -> "Space":
+        """The space less the axis of ``path``."""
+        return Space(_without(self.axes, path))
 
     def fitting(self, settings: TrialSettings) -> "tuple[Space, tuple[str, ...]]":
-        """The space less what cannot matter under ``settings``, and a line for the user about each omission."""
-        space, notes = self, []
-
-        def leave_out(prefixes: Sequence[str], reason: str) -> None:
-            nonlocal space
-            smaller = space.without(prefixes)
-            left_out = [path for path in space.paths() if path not in smaller.paths()]
-            if left_out:
-                space = smaller
-                notes.append(f"left out of the space: {', '.join(left_out)} ({reason})")
-
-        algorithm = settings.train.algorithm
-        if "train.algorithm" not in self.paths():
-            others = [prefix for name, prefix in OWN.items() if name != algorithm]
-            named = "supervised training" if algorithm == "supervised" else algorithm
-            leave_out((*VOID.get(algorithm, ()), *others), f"{named} does not use them")
-        one_segment = settings.reading == "off" or settings.reading.max_segments == 1
-        if one_segment and settings.environment is None and not settings.writes:
-            leave_out(ONE_DECISION, "an episode is one decision, so they cannot matter")
-        return space, tuple(notes)
+        """The space less what cannot matter under ``settings``, and a line for the user about each omission. An axis
+        that matters with some values of a choice alone is searched only with them."""
+        conditions = Conditions(self.axes, settings)
+        reasons: dict[str, list[str]] = {}
+        space = Space(_live(self.axes, (), conditions, reasons))
+        left_out: dict[str, list[str]] = {}
+        for path in (path for path in self.paths() if path not in space.paths()):
+            left_out.setdefault("; ".join(dict.fromkeys(reasons[path])), []).append(path)
+        return space, tuple(
+            f"left out of the space: {', '.join(paths)} ({reason})" for reason, paths in left_out.items()
+        )
 
 
 def check_points(points: Sequence[Mapping[str, Any]], space: Space) -> None:
@@ -205,38 +178,37 @@ def _all_axes(axes: Iterable[Axis]) -> Iterator[Axis]:
             yield from _all_axes(inner for option in axis.options for inner in option.inner)
 
 
-def _without(axes: Iterable[Axis], prefixes: tuple[str, ...]) -> tuple[Axis, ...]:
+def _without(axes: Iterable[Axis], path: str) -> tuple[Axis, ...]:
+    return tuple(_with_inner(axis, lambda option: _without(option.inner, path)) for axis in axes if axis.path != path)
+
+
+def _live(
+    axes: Iterable[Axis], context: Context, conditions: Conditions, reasons: dict[str, list[str]]
+) -> tuple[Axis, ...]:
+    """``axes`` less those that are dead everywhere, whose ``reasons`` are noted by path."""
     kept: list[Axis] = []
     for axis in axes:
-        if axis.path.startswith(prefixes):
-            continue
-        if isinstance(axis, Choice):
-            options = tuple(replace(option, inner=_without(option.inner, prefixes)) for option in axis.options)
-            axis = replace(axis, options=options)
-        kept.append(axis)
+        when, why = conditions.of(axis.path, context)
+        if when:
+            axis = _with_inner(
+                axis,
+                lambda option, at=axis.path: _live(option.inner, (*context, (at, option.value)), conditions, reasons),
+            )
+            kept.append(replace(axis, when=when))
+        else:
+            reasons.setdefault(axis.path, []).extend(why)
     return tuple(kept)
 
 
-@functools.cache
-def searchable() -> tuple[str, ...]:
-    """Every path that an axis may have."""
-
-    def leaves(model: type[BaseModel], prefix: str) -> Iterator[str]:
-        for name, field in model.model_fields.items():
-            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-                yield from leaves(field.annotation, f"{prefix}{name}.")
-            else:
-                yield prefix + name
-
-    fields = TrialSettings.model_fields
-    models = {name: fields[name].annotation for name in ("model", "train")}
-    paths = [path for name, model in models.items() if isinstance(model, type) for path in leaves(model, f"{name}.")]
-    return (*paths, "reading.cost")
+def _with_inner(axis: Axis, inner: Callable[[Option], tuple[Axis, ...]]) -> Axis:
+    if not isinstance(axis, Choice):
+        return axis
+    return replace(axis, options=tuple(replace(option, inner=inner(option)) for option in axis.options))
 
 
 def _axis(path: Any, value: Any, where: str) -> Axis:
-    if path not in searchable():
-        nearest = difflib.get_close_matches(str(path), searchable(), n=1, cutoff=0.0)[0]
+    if path not in leaves():
+        nearest = difflib.get_close_matches(str(path), leaves(), n=1, cutoff=0.0)[0]
         raise SpaceError(where, f"is not a setting that can be searched; nearest: {nearest}")
     if isinstance(value, list):
         return Choice(path, _options(value, where))
