@@ -35,6 +35,8 @@ DEFAULTS: dict[Family, dict[str, Any]] = {
                 "lr": 3e-3,
                 "lr_schedule": "linear",
                 "lr_warmup": 0.05,
+                "beta2": 0.98,  # at its high rate a longer memory of squared gradients lags (arXiv 1706.03762)
+                "lr_reference": 1500,  # tokens, too
                 "weight_decay": 0.01,
                 "label_smoothing": 0.1,
                 "token_budget": 1500,  # a batch of so many tokens; see settings.Descent
@@ -58,6 +60,7 @@ DEFAULTS: dict[Family, dict[str, Any]] = {
             "max_grad_norm": 0.5,
             "batch_size": 2048,
             "batch_range": (256, 4096),
+            "lr_reference": 256,
             "gamma": 0.99,
             "gae_lambda": 0.95,
             "value_lambda": 0.95,

@@ -24,7 +24,8 @@ CURVATURE = torch.tensor([1.0, 2.0, 0.5])
 
 
 def make(name: Optimizer, parameters: list[Parameter], lr: float, decay: float = 0.0) -> torch.optim.Optimizer:
-    return make_optimizer(Descent(optimizer=name, lr=lr, weight_decay=decay), parameters, supervised=True)
+    trained = {str(i): p for i, p in enumerate(parameters)}
+    return make_optimizer(Descent(optimizer=name, lr=lr, weight_decay=decay), trained, supervised=True)
 
 
 def descend(name: Optimizer, lr: float, steps: int, weight_decay: float = 0.0) -> tuple[torch.Tensor, list[float]]:
@@ -109,7 +110,7 @@ def test_others_decay_apart_from_the_gradient(name: Optimizer) -> None:
 )
 def test_the_decay_that_is_meant(name: Optimizer, descent: Descent, supervised: bool, decay: float) -> None:
     chosen = descent.model_copy(update={"optimizer": name, "lr": 0.125})
-    [group] = make_optimizer(chosen, [Parameter(torch.ones(1))], supervised=supervised).param_groups
+    [group] = make_optimizer(chosen, {"w": Parameter(torch.ones(1))}, supervised=supervised).param_groups
     assert (group["weight_decay"], group["lr"]) == (decay, 0.125)
 
 

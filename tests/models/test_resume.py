@@ -21,7 +21,7 @@ def begin(name: Optimizer) -> tuple[dict[str, Parameter], torch.optim.Optimizer]
         "idle": Parameter(torch.ones(1)),
     }
     descent = Descent(optimizer=name, lr=0.1, weight_decay=0.01)
-    return trained, make_optimizer(descent, trained.values(), supervised=True)
+    return trained, make_optimizer(descent, trained, supervised=True)
 
 
 def epoch(trained: dict[str, Parameter], optimizer: torch.optim.Optimizer, number: int) -> None:
@@ -95,7 +95,7 @@ def test_settings_are_the_callers_and_not_those_of_the_file(tmp_path: Path) -> N
     epoch(trained, optimizer, 0)
     save_state(tmp_path, trained, optimizer, [{"reward": 0.5}])
     again, _ = begin("schedule_free")
-    other = make_optimizer(Descent(optimizer="schedule_free", weight_decay=0.3), again.values(), supervised=True)
+    other = make_optimizer(Descent(optimizer="schedule_free", weight_decay=0.3), again, supervised=True)
     load_state(tmp_path, again, other, 1)
     [group] = other.param_groups
     assert (group["weight_decay"], group["k"], group["lr_max"], group["train_mode"]) == (0.3, 3, 0.1, True)

@@ -27,14 +27,14 @@ def test_the_noise_of_the_gradient_is_followed_by_factors_of_two() -> None:
 
 def test_the_rates_of_all_epochs_are_the_schedule() -> None:
     train = Train(epochs=3, lr=0.5, lr_schedule="cosine", lr_warmup=0.1)
-    together = [rate for epoch in range(3) for rate in rates(train, epoch, 7)]
+    together = [rate for epoch in range(3) for rate in rates(train, epoch, 7, 64)]
     assert together == pytest.approx((0.5 * lr_factors(train, 21, 3)).tolist())
 
 
 def test_where_an_epoch_has_other_steps_the_course_is_kept() -> None:
     """The second half of a linear schedule begins at a half, however many steps either half has."""
     train = Train(epochs=2, lr=1.0, lr_schedule="linear")
-    assert next(iter(rates(train, 1, 4))) == pytest.approx(next(iter(rates(train, 1, 400))))
+    assert next(iter(rates(train, 1, 4, 64))) == pytest.approx(next(iter(rates(train, 1, 400, 64))))
 
 
 def test_counts_go_on_from_the_last_report() -> None:

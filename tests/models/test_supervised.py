@@ -334,7 +334,7 @@ def one_step(topics: SimpleNamespace, descent: Descent, batch_size: int, **model
     values = {"model.dropout": 0.0, "model.word_dropout": 0.0, **{f"model.{k}": v for k, v in model.items()}}
     policy = new_policy(topics.settings.with_values(values), topics.data, 0)
     part = topics.data.parts["warm"].rows(np.arange(10))
-    optimizer = make_optimizer(descent, policy.parameters(), supervised=True)
+    optimizer = make_optimizer(descent, dict(policy.named_parameters()), supervised=True)
     train_epoch(policy, part, optimizer, descent, batch_size, 0, iter([descent.lr] * 99))
     return policy.state_dict()
 
@@ -394,7 +394,7 @@ def test_lbfgs_lowers_the_loss_of_one_batch_further_than_a_step_of_adamw(topics:
 
     def losses(descent: Descent) -> list[float]:
         policy = new_policy(topics.settings, topics.data, 0)
-        optimizer = make_optimizer(descent, policy.parameters(), supervised=True)
+        optimizer = make_optimizer(descent, dict(policy.named_parameters()), supervised=True)
         return [train_epoch(policy, part, optimizer, descent, 120, 0, iter([descent.lr])) for _ in range(3)]
 
     second_order, first_order = losses(Descent(optimizer="lbfgs", lr=1.0, weight_decay=0.0)), losses(Descent(lr=1e-2))

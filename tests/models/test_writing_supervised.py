@@ -22,7 +22,6 @@ from sweepstack.models.token_loss import states_before
 from sweepstack.models.writer import Writer
 from sweepstack.models.writer_checkpoint import load_writer
 from sweepstack.models.writing_supervised import (
-    BETAS,
     batches_of_texts,
     ensure_writing_start,
     lengths_of,
@@ -170,7 +169,7 @@ def test_a_start_has_betas_of_its_own(writing: SimpleNamespace, monkeypatch: pyt
     for optimizer in ("adamw", "sgd"):
         values = {"train.warm_start.epochs": 1, "train.warm_start.optimizer": optimizer}
         train_writing_start(writing.settings.with_values(values), writing.data)
-    assert made[0].param_groups[0]["betas"] == BETAS
+    assert made[0].param_groups[0]["betas"] == (0.9, 0.98)
     assert "betas" not in made[1].param_groups[0]
 
 
