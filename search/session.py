@@ -128,7 +128,7 @@ class Session(HoldsTexts):
             write_json(folder.provenance, provenance(texts, played, folder))
             self.settings = study.trial_settings()
             units = study.train.env.steps if texts is None else texts.sizes["policy"]
-            spec = with_candidates(study.space, units)
+            spec = with_candidates(study.space, units, self.settings)
             self.space, notes = Space.of(spec, self.settings)
             self.notes = (*(encoded.notes if encoded else ()), *notes, *study.search.notes())
             beginning = self.ledger.attribute(BEGINNING) or self._beginning()

@@ -52,6 +52,24 @@ OTHERS: dict[str, dict[str, Any]] = {  # that have to go on exactly, too
         "train.batch_range": (16, 64),
     },
     "a constant reward": {"train.reward": "constant"},
+    "an average of steps": {"train.average": "ema", "train.average_decay": 0.9, "train.lr": 1e-2},
+    "an average of epochs": {"train.average": "last", "train.average_last": 2, "train.freeze": "none"},
+    "an average, supervised": {"train.algorithm": "supervised", "train.average": "ema", "train.batch_size": 32},
+    "schedules": {
+        "train.ppo.entropy": 0.1,
+        "train.ppo.entropy_schedule": "linear",
+        "train.ppo.clip_schedule": "linear",
+        "train.ppo.whiten": "minibatch",
+        "train.lr_schedule": "cosine_restarts",
+    },
+    "no decay of biases": {"train.freeze": "none", "train.weight_decay": 0.1, "train.decay_all": False},
+    "a rate by the batch": {
+        "train.batch_size": "noise_scale",
+        "train.batch_range": (16, 128),
+        "train.algorithm": "rloo",
+        "train.lr_scaling": "sqrt",
+    },
+    "momentum": {"train.optimizer": "rmsprop", "train.momentum": 0.9, "train.eps": 1e-5},
 }
 Report = dict[str, float]
 
