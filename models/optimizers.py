@@ -117,7 +117,8 @@ def make_policy_optimizer(train: Train, trained: Mapping[str, Parameter]) -> tor
 
 
 def decays(name: str, parameter: Parameter) -> bool:
-    """Whether it is multiplied by, as the weights of linear layers are: no bias, no norm and no embedding."""
+    """Whether it is multiplied by, as the weights of linear layers are: no bias, no norm and no embedding. The table of
+    wide.py is a linear layer over counts."""
     return parameter.ndim > 1 and not name.startswith(EMBEDDINGS)
 
 
