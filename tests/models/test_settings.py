@@ -152,3 +152,34 @@ def test_what_would_change_nothing_is_refused(train: dict[str, Any], path: str) 
     assert caught.value.errors()[0]["ctx"]["error"].path == path
     TrialSettings.model_validate({"train": {**train, "freeze": "none"}})
     TrialSettings.model_validate({"train": {**train, "algorithm": "supervised"}})
+
+
+@pytest.mark.parametrize(
+    ("train", "path", "line"),
+    [
+        ({"batch_size": 30}, "train.batch_size", "must be a multiple of train.rloo.samples, 4, but got 30; take 32"),
+        ({"batch_size": 2}, "train.batch_size", "4, but got 2; take 4"),
+        ({"batch_size": "noise_scale", "batch_range": [10, 64]}, "train.batch_range", "but got 10; take 8"),
+        ({"batch_size": "adaptive", "batch_range": [8, 63]}, "train.batch_range", "but got 63; take 64"),
+    ],
+)
+def test_a_batch_of_rloo_holds_whole_texts(train: dict[str, Any], path: str, line: str) -> None:
+    with pytest.raises(ValidationError, match=line) as caught:
+        TrialSettings.model_validate({"train": {"algorithm": "rloo", **train}})
+    assert caught.value.errors()[0]["ctx"]["error"].path == path
+    TrialSettings.model_validate({"train": {"algorithm": "reinforce", **train}})
+    TrialSettings.model_validate({"train": {"algorithm": "rloo", "batch_size": 32, "batch_range": [10, 63]}})
+
+
+@pytest.mark.parametrize("average", ["ema", "last"])
+def test_what_averages_by_itself_is_not_averaged_again(average: str) -> None:
+    line = f"average must be none with optimizer schedule_free, which averages by itself, but got {average}"
+    with pytest.raises(ValidationError, match=line) as caught:
+        TrialSettings.model_validate({"train": {"warm_start": {"optimizer": "schedule_free", "average": average}}})
+    assert caught.value.errors()[0]["loc"] == ("train", "warm_start")
+
+
+def test_a_writers_start_has_a_shorter_memory_and_counts_tokens() -> None:
+    start = TrialSettings(task="translation").train.warm_start
+    assert (start.beta1, start.beta2, start.lr_reference) == (0.9, 0.98, 1500)
+    assert TrialSettings().train.warm_start.beta2 == 0.999

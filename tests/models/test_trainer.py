@@ -481,3 +481,36 @@ def test_a_trial_may_end_before_its_schedule_does_and_keep_what_it_came_to(topic
     labels = topics.data.parts["valid"].labels
     costs = Costs(topics.settings.read_cost)
     assert metrics(said, labels, costs)["reward"] == pytest.approx(reports[1]["reward"])
+
+
+@pytest.mark.parametrize("average", ["ema", "last"])
+@pytest.mark.parametrize("kind", ["ppo", "supervised"])
+def test_what_is_scored_and_kept_is_the_average_and_training_goes_on_from_the_weights(
+    topics: Topics, tmp_path: Path, kind: str, average: str
+) -> None:
+    """Training ends with the weights that it ends with alone; a checkpoint has only the average of what is trained."""
+    values = {**KINDS[kind], "train.epochs": 3}
+    plain = trial(topics, tmp_path / "plain", values, chosen=False)
+    averaged = trial(topics, tmp_path / "averaged", {**values, "train.average": average}, chosen=False)
+    finish(plain)
+    said = finish(averaged)[-1]
+    [state], [other] = ((tmp_path / name).glob("resume-*.safetensors") for name in ("plain", "averaged"))
+    weights, of_average = load_file(state), load_file(other)
+    checkpoint = load_file(tmp_path / "averaged" / "checkpoint" / "weights.safetensors")
+    before = load_file(tmp_path / "plain" / "checkpoint" / "weights.safetensors")
+    trained = [name.removeprefix("weight/") for name in weights if name.startswith("weight/")]
+    places = {name.split("/")[1] for name in of_average if name.startswith("average/")}
+    assert places == ({"0"} if average == "ema" else {"0", "1", "2"})
+    for name in trained:
+        assert torch.equal(of_average[f"weight/{name}"], weights[f"weight/{name}"]), name
+        mean = torch.stack([of_average[f"average/{place}/{name}"] for place in sorted(places)]).mean(0)
+        assert torch.equal(checkpoint[name], mean), name
+    moved = [name for name in trained if not torch.equal(checkpoint[name], before[name])]
+    assert len(moved) > 2
+    for name in set(checkpoint) - set(trained):
+        assert torch.equal(checkpoint[name], before[name]), "what is frozen stays"
+    predictions, _ = Predictions.load(tmp_path / "averaged" / "predictions" / "valid.safetensors")
+    found = metrics(predictions, topics.data.parts["valid"].labels, Costs(topics.settings.read_cost))
+    assert found["log_loss"] == pytest.approx(said["log_loss"])
+    member = load_member(tmp_path / "averaged" / "checkpoint").read(topics.dataset.parts["valid"].inputs)
+    np.testing.assert_allclose(member.probabilities, predictions.probabilities, atol=1e-5)
