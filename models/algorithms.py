@@ -72,9 +72,7 @@ def make_algorithm(
             )
         case "ppo":
             whiten, by_minibatch = train.ppo.whiten in (True, "batch"), train.ppo.whiten == "minibatch"
-            passes = Passes(
-                value_loss=value_loss, whiten=by_minibatch, **train.ppo.model_dump(exclude={"whiten"})
-            )
+            passes = Passes(value_loss=value_loss, whiten=by_minibatch, **train.ppo.model_dump(exclude={"whiten"}))
             return PolicyGradient(
                 passes,
                 lambda rollout: estimated(rollout, train, whiten=whiten),

@@ -1,10 +1,10 @@
 """The average of the weights over training: it is scored, kept and predicted with; training goes on from the weights.
 
-    ema    a_t = a_{t−1} + (1 − d) / (1 − d^t) · (w_t − a_{t−1}) after every optimiser step t = 1, 2, …, so a_1 = w_1:
-           the weights of step i count as d^(t−i), and those before the first step not at all (Polyak & Juditsky 1992,
-           with the correction of its bias that Adam has)
-    last   the mean of w at the ends of the last k epochs, or of all where they are fewer (Vaswani et al. 2017,
-           arXiv 1706.03762)
+ema    a_t = a_{t−1} + (1 − d) / (1 − d^t) · (w_t − a_{t−1}) after every optimiser step t = 1, 2, …, so a_1 = w_1:
+       the weights of step i count as d^(t−i), and those before the first step not at all (Polyak & Juditsky 1992,
+       with the correction of its bias that Adam has)
+last   the mean of w at the ends of the last k epochs, or of all where they are fewer (Vaswani et al. 2017,
+       arXiv 1706.03762)
 """
 
 from collections.abc import Mapping

@@ -87,8 +87,11 @@ def _decays_nothing(of: Of, stage: str) -> bool:
 
 def _descent(stage: str) -> tuple[Rule, ...]:
     """Of a stage of training, whose settings begin with ``stage``."""
-    schedule, own = f"{stage}.lr_schedule", lambda *names: " ".join(f"{stage}.{name}" for name in names)
-    optimizer = f"{stage}.optimizer"
+    schedule, optimizer = f"{stage}.lr_schedule", f"{stage}.optimizer"
+
+    def own(*names: str) -> str:
+        return " ".join(f"{stage}.{name}" for name in names)
+
     return (
         Rule(own("step_every", "step_factor"), lambda of: of(schedule) != "step", "only lr_schedule step uses them"),
         Rule(
@@ -102,14 +105,20 @@ def _descent(stage: str) -> tuple[Rule, ...]:
             "only lr_schedules cyclic and cosine_restarts use it",
         ),
         Rule(
-            own("cycle_growth"), lambda of: of(schedule) != "cosine_restarts", "only lr_schedule cosine_restarts uses it"
+            own("cycle_growth"),
+            lambda of: of(schedule) != "cosine_restarts",
+            "only lr_schedule cosine_restarts uses it",
         ),
         Rule(own("cycle_growth"), lambda of: of(f"{stage}.cycles") == 1, "there is one cycle"),
         Rule(own("power"), lambda of: of(schedule) != "polynomial", "only lr_schedule polynomial uses it"),
         Rule(own("lr_min_ratio"), lambda of: of(schedule) == "constant", "lr is constant"),
         Rule(own("lr_reference"), lambda of: of(f"{stage}.lr_scaling") == "none", "lr_scaling is none"),
         Rule(own("beta1", "beta2"), lambda of: of(optimizer) not in ADAMS, "only Adam and its relatives use them"),
-        Rule(own("eps"), lambda of: of(optimizer) not in (*ADAMS, "rmsprop"), "only rmsprop, Adam and its relatives use it"),
+        Rule(
+            own("eps"),
+            lambda of: of(optimizer) not in (*ADAMS, "rmsprop"),
+            "only rmsprop, Adam and its relatives use it",
+        ),
         Rule(own("momentum"), lambda of: of(optimizer) not in ("sgd", "rmsprop"), "only sgd and rmsprop use it"),
         Rule(own("nesterov"), lambda of: of(optimizer) != "sgd", "only sgd uses it"),
         Rule(own("nesterov"), lambda of: of(f"{stage}.momentum") == 0, "momentum is 0"),
@@ -130,6 +139,11 @@ SUPERVISED = f"{ONE_DECISION} train.value_loss train.value_lr train.reward train
 def _unused(settings: str, algorithm: str) -> Rule:
     named = "supervised training" if algorithm == "supervised" else algorithm
     return Rule(settings, lambda of: of("train.algorithm") == algorithm, f"{named} does not use them")
+
+
+def _schedules_no_entropy(algorithm: str) -> Rule:
+    own = f"train.{algorithm}.entropy"
+    return Rule(f"{own}_schedule", lambda of: of(own) == 0, "entropy is 0")
 
 
 def _own_sections() -> Iterator[Rule]:
@@ -169,14 +183,7 @@ RULES: tuple[Rule, ...] = (
         _whole_rollout,
         "one pass over a whole rollout begins where it was played",
     ),
-    *(
-        Rule(
-            f"train.{algorithm}.entropy_schedule",
-            lambda of, algorithm=algorithm: of(f"train.{algorithm}.entropy") == 0,
-            "entropy is 0",
-        )
-        for algorithm in ("reinforce", "rloo", "a2c", "ppo")
-    ),
+    *map(_schedules_no_entropy, ("reinforce", "rloo", "a2c", "ppo")),
     *_descent("train"),
     *_descent("train.warm_start"),
 )

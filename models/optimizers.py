@@ -96,9 +96,7 @@ def make_optimizer(
                 groups, lr=lr, eps=descent.eps, momentum=_momentum(descent), weight_decay=decay
             )
         case "schedule_free":
-            optimizer = AdamWScheduleFree(
-                groups, lr=lr, betas=_betas(descent), eps=descent.eps, weight_decay=decay
-            )
+            optimizer = AdamWScheduleFree(groups, lr=lr, betas=_betas(descent), eps=descent.eps, weight_decay=decay)
             to_training(optimizer)
         case "lbfgs":
             decayed = [p for name, p in trained.items() if descent.decay_all or decays(name, p)]

@@ -37,7 +37,8 @@ class RewardScale(nn.Module):
         self._count(self._under_way)
         self._under_way[ended] = 0
         divisor = (self.variance.item() + 1e-8) ** 0.5
-        return np.clip(rewards / divisor, -MOST, MOST).astype(np.float32)
+        scaled: Vectors = np.clip(rewards / divisor, -MOST, MOST).astype(np.float32)
+        return scaled
 
     def _count(self, returns: np.ndarray) -> None:
         """By the update of Chan et al., as mlp.Moments."""

@@ -190,7 +190,7 @@ class Train(Descent):
         Annotated[Count, Tag("<number>")] | Annotated[Literal["adaptive", "noise_scale"], Tag("<word>")],
         Discriminator(word_or_number),
         BeforeValidator(_batch_size),
-    ] = 256  # episodes rolled out for one update, whatever the algorithm: also those of rloo, which are samples of texts
+    ] = 256  # episodes rolled out for one update, whatever the algorithm: those of rloo are samples of fewer texts
     batch_range: tuple[Count, Count] = (64, 1024)  # episodes, too, within which adaptive and noise_scale choose
     gamma: UnitInterval = 1.0
     gae_lambda: UnitInterval = 0.95

@@ -176,7 +176,9 @@ def with_candidates(spec: Mapping[str, Any], rows: int, settings: TrialSettings)
     searched = spec.get(ALGORITHM, settings.train.algorithm)
     if searched == RLOO:
         sizes = tuple(size * samples for size in sizes)
-    elif isinstance(searched, list) and any(RLOO in each if isinstance(each, dict) else RLOO == each for each in searched):
+    elif isinstance(searched, list) and any(
+        RLOO in each if isinstance(each, dict) else each == RLOO for each in searched
+    ):
         sizes = tuple(dict.fromkeys(-(-size // samples) * samples for size in sizes))
     return {**spec, BATCH_SIZE: list(sizes)}
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import Parameter
 
+from sweepstack.models.mlp import ActorCritic, Interface
 from sweepstack.models.optimizers import (
     WEIGHT_DECAY,
     decays,
@@ -16,7 +17,6 @@ from sweepstack.models.optimizers import (
     to_evaluation,
     to_training,
 )
-from sweepstack.models.mlp import ActorCritic, Interface
 from sweepstack.models.policy import ReadingPolicy
 from sweepstack.models.policy import Shape as PolicyShape
 from sweepstack.models.settings import Descent, Model, Optimizer, Reading, Train, WarmStart
@@ -213,7 +213,10 @@ def after_two_steps(**settings: Any) -> float:
         # m = (1, (β₁ + 3) / (1 + β₁)), v = (1, (β₂ + 9) / (1 + β₂)), both without their bias
         ({"optimizer": "adam", "beta1": 0.5, "beta2": 0.8}, 1 + (3.5 / 1.5) / (9.8 / 1.8) ** 0.5),
         ({"optimizer": "adamw", "beta1": 0.0, "beta2": 0.0}, 1 + 1),
-        ({"optimizer": "adamw", "beta1": 0.5, "beta2": 0.8, "eps": 1.0}, 1 / 2 + (3.5 / 1.5) / ((9.8 / 1.8) ** 0.5 + 1)),
+        (
+            {"optimizer": "adamw", "beta1": 0.5, "beta2": 0.8, "eps": 1.0},
+            1 / 2 + (3.5 / 1.5) / ((9.8 / 1.8) ** 0.5 + 1),
+        ),
     ],
 )
 def test_two_steps_by_hand(settings: dict[str, Any], moved: float) -> None:
@@ -223,7 +226,9 @@ def test_two_steps_by_hand(settings: dict[str, Any], moved: float) -> None:
 @pytest.mark.parametrize("path", ["beta1", "beta2", "eps"])
 def test_schedule_free_has_them_too(path: str) -> None:
     [group] = make_optimizer(
-        Descent.model_validate({"optimizer": "schedule_free", path: 0.5}), {"x": Parameter(torch.ones(1))}, supervised=True
+        Descent.model_validate({"optimizer": "schedule_free", path: 0.5}),
+        {"x": Parameter(torch.ones(1))},
+        supervised=True,
     ).param_groups
     assert dict(zip(("beta1", "beta2"), group["betas"], strict=True), eps=group["eps"])[path] == 0.5
 

@@ -282,9 +282,7 @@ def test_noise_is_counted_in_episodes_as_batches_are() -> None:
     """grad_noise is the noise scale over the batch: over 32 episodes, be they 32 texts or 8 texts four times."""
     for samples in (1, 4):
         learner = Learner(True, seed=0)
-        algorithm = PolicyGradient(
-            Passes(), lambda rollout: estimated(rollout, Train(), whiten=True), samples=samples
-        )
+        algorithm = PolicyGradient(Passes(), lambda rollout: estimated(rollout, Train(), whiten=True), samples=samples)
         player = player_of(learner, texts_of(64, 0.05))
         learned = algorithm.estimated(player.roll_out(torch.arange(32 // samples), samples, seeded()))
         assert learned.rollout.rewards.shape[0] == 32

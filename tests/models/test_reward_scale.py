@@ -34,10 +34,12 @@ def test_it_is_that_of_stable_baselines(gamma: float) -> None:
 
 
 def test_scaled_returns_come_to_a_deviation_of_one() -> None:
-    """γ 0: a return is a reward, and rewards of deviation 40 become rewards of deviation 1; the mean is kept in them."""
+    """γ 0: a return is a reward, and rewards of deviation 40 become rewards of deviation 1; their mean stays in them."""
     random = np.random.default_rng(1)
     scale, never = RewardScale(8, 0.0), np.zeros(8, dtype=bool)
-    found = np.array([scale.scaled((random.standard_normal(8) * 40 + 80).astype(np.float32), never) for _ in range(2000)])
+    found = np.array(
+        [scale.scaled((random.standard_normal(8) * 40 + 80).astype(np.float32), never) for _ in range(2000)]
+    )
     assert found[1000:].std() == pytest.approx(1.0, abs=0.03)
     assert found[1000:].mean() == pytest.approx(2.0, abs=0.06)
 

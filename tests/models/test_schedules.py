@@ -318,7 +318,13 @@ def test_one_cycle_with_a_lowest_rate_as_torch_steps_it(lowest: float) -> None:
     def make(optimizer: torch.optim.Optimizer) -> Scheduler:
         begin = max(START, lowest)
         return of_torch.OneCycleLR(
-            optimizer, 1.0, 100, pct_start=0.3, div_factor=1 / begin, final_div_factor=begin / lowest, cycle_momentum=False
+            optimizer,
+            1.0,
+            100,
+            pct_start=0.3,
+            div_factor=1 / begin,
+            final_div_factor=begin / lowest,
+            cycle_momentum=False,
         )
 
     factors = lr_factors(Descent(lr_schedule="one_cycle", lr_min_ratio=lowest), 100, 8)
