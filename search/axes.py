@@ -1,9 +1,8 @@
 """The axes of a space: an interval or a choice over one setting, as Optuna's parameters and as points of a grid."""
 
-import itertools
 import math
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -44,17 +43,17 @@ class Interval:
     def parameter(self) -> str:
         return NEAR_ONE + self.path if self.kind == "near_one" else self.path
 
-    def suggest(self, trial: "Trial") -> dict[str, Any]:
+    def suggest(self, trial: "Trial") -> Any:
+        """A value of the setting, from ``trial``."""
         match self.kind:
             case "int" | "int_log":
-                return {
-                    self.path: trial.suggest_int(self.path, int(self.low), int(self.high), log=self.kind == "int_log")
-                }
+                return trial.suggest_int(self.path, int(self.low), int(self.high), log=self.kind == "int_log")
             case "near_one":
-                below = trial.suggest_float(self.parameter, below_one(self.high), below_one(self.low), log=True)
-                return {self.path: below_one(below)}
+                return below_one(
+                    trial.suggest_float(self.parameter, below_one(self.high), below_one(self.low), log=True)
+                )
             case _:
-                return {self.path: trial.suggest_float(self.path, self.low, self.high, log=self.kind == "log")}
+                return trial.suggest_float(self.path, self.low, self.high, log=self.kind == "log")
 
     def values(self) -> list[Any]:
         """The grid's values of the parameter (so of 1 − x under near_one), in ascending order."""
@@ -73,9 +72,6 @@ class Interval:
         if self.kind in ("int", "int_log"):
             return sorted({round(value) for value in values})
         return [min(max(value, low), high) for value in values]
-
-    def branches(self) -> Iterator[dict[str, Any]]:
-        yield from ({self.parameter: value} for value in self.values())
 
     def size(self) -> int:
         if self.kind == "int" and self.points is None:
@@ -135,9 +131,12 @@ class Choice:
     def parameter(self) -> str:
         return self.path
 
-    def suggest(self, trial: "Trial") -> dict[str, Any]:
-        value = trial.suggest_categorical(self.path, [option.value for option in self.options])
-        return {self.path: value, **suggest(self.taken(value).inner, trial)}
+    def suggest(self, trial: "Trial") -> Any:
+        """A value of the setting, from ``trial``; what hangs on it is not asked for."""
+        return trial.suggest_categorical(self.path, self.values())
+
+    def values(self) -> list[Any]:
+        return [option.value for option in self.options]
 
     def taken(self, value: Any) -> Option:
         return next(option for option in self.options if option.value == value)
@@ -149,12 +148,8 @@ class Choice:
             raise SpaceError(self.path, f"is one of {words}, but got {value!r}")
         return {self.parameter: value}
 
-    def branches(self) -> Iterator[dict[str, Any]]:
-        for option in self.options:
-            for inner in product(option.inner):
-                yield {self.path: option.value, **inner}
-
     def size(self) -> int:
+        """With what hangs on it, wherever that is live."""
         return sum(math.prod(axis.size() for axis in option.inner) for option in self.options)
 
     def tried(self) -> list[dict[str, Any]]:
@@ -172,13 +167,62 @@ def below_one(value: float) -> float:
     return round(1.0 - value, 15)  # 1 − 0.9 is 0.1, not 0.09999999999999998
 
 
-def suggest(axes: Iterable[Axis], trial: "Trial") -> dict[str, Any]:
-    settings: dict[str, Any] = {}
+def all_axes(axes: Iterable[Axis]) -> Iterator[Axis]:
+    """Those that hang on a choice, too, after it."""
     for axis in axes:
-        settings.update(axis.suggest(trial))
-    return settings
+        yield axis
+        if isinstance(axis, Choice):
+            yield from all_axes(inner for option in axis.options for inner in option.inner)
+
+
+def suggest(axes: Iterable[Axis], trial: "Trial") -> dict[str, Any]:
+    """Asks ``trial`` for every axis that is live; returns the settings by path."""
+    chosen: dict[str, Any] = {}
+    left = list(axes)
+    while left:
+        axis = left.pop(_next(left, chosen))
+        if holds(axis.when, chosen):
+            chosen[axis.path] = axis.suggest(trial)
+            left[:0] = axis.taken(chosen[axis.path]).inner if isinstance(axis, Choice) else ()
+    return chosen
 
 
 def product(axes: Iterable[Axis]) -> Iterator[dict[str, Any]]:
-    for combination in itertools.product(*(list(axis.branches()) for axis in axes)):
-        yield {name: value for branch in combination for name, value in branch.items()}
+    """Every combination of the values of the axes, by parameter, each with the axes that are live there."""
+
+    def combine(left: list[Axis], chosen: dict[str, Any], point: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        if not left:
+            yield point
+            return
+        place = _next(left, chosen)
+        axis, rest = left[place], [*left[:place], *left[place + 1 :]]
+        if not holds(axis.when, chosen):
+            yield from combine(rest, chosen, point)
+            return
+        for value in values[id(axis)]:
+            taken = {**chosen, axis.path: value} if isinstance(axis, Choice) else chosen
+            inner = axis.taken(value).inner if isinstance(axis, Choice) else ()
+            yield from combine([*inner, *rest], taken, {**point, axis.parameter: value})
+
+    axes = list(axes)
+    values = {id(axis): axis.values() for axis in all_axes(axes)}
+    return combine(axes, {}, {})
+
+
+def holds(when: Contexts, chosen: Mapping[str, Any]) -> bool:
+    """Whether one of the contexts does, where ``chosen`` are the values by path."""
+    return any(all(path in chosen and chosen[path] == value for path, value in context) for context in when)
+
+
+def deciders(axis: Axis) -> set[str]:
+    """The paths of the choices on which it depends whether ``axis`` is live."""
+    return {path for context in axis.when for path, _ in context}
+
+
+def _next(left: Sequence[Axis], chosen: Mapping[str, Any]) -> int:
+    """The place of the first axis of which it is known whether it is live: its deciders come before it."""
+    for place, axis in enumerate(left):
+        open_ones = deciders(axis) - chosen.keys()
+        if not open_ones or open_ones.isdisjoint(other.path for other in all_axes(left) if other is not axis):
+            return place
+    return 0

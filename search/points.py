@@ -5,7 +5,7 @@ value for a parameter's name and distribution. A stand-in for the trial records 
 looked at, and refused, before the ledger holds any of it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -14,12 +14,13 @@ import numpy.typing as npt
 from optuna import Trial
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from sweepstack.search.axes import Axis, Choice, Interval
+from sweepstack.search.axes import Axis, Interval
+from sweepstack.search.conditions import walk
 from sweepstack.search.space import Space
 
 Source = Callable[[str, BaseDistribution], Any]
 Vector = npt.NDArray[np.float64]
-Context = tuple[tuple[str, str], ...]  # the choices, and what they took, under which an axis exists
+Context = tuple[tuple[str, str], ...]  # the choices, and what they took, under which an axis is live
 MOST_LISTED = 4096  # points of a finite space that are looked through one by one
 
 
@@ -76,11 +77,13 @@ def groups(space: Space) -> dict[frozenset[Context], dict[str, BaseDistribution]
     """
     where: dict[str, set[Context]] = {}
     distributions: dict[str, BaseDistribution] = {}
-    for axis, context in _walk(space.axes):
+    for axis, context in walk(space.axes):
         recorder = _Recorder(lambda name, distribution: neutral(distribution))
         axis.suggest(cast(Trial, recorder))
         distributions[axis.parameter] = recorder.distributions[axis.parameter]
-        where.setdefault(axis.parameter, set()).add(context)
+        for live in axis.when:
+            pairs = {(path, repr(value)) for path, value in (*context, *live)}
+            where.setdefault(axis.parameter, set()).add(tuple(sorted(pairs)))
     found: dict[frozenset[Context], dict[str, BaseDistribution]] = {}
     for name, contexts in sorted(where.items()):
         if not distributions[name].single():
@@ -98,14 +101,6 @@ def every_point(space: Space) -> list[dict[str, Any]] | None:
     if whole is None or Space(whole).size() > MOST_LISTED:
         return None
     return Space(whole).grid()
-
-
-def _walk(axes: Iterable[Axis], context: Context = ()) -> Iterator[tuple[Axis, Context]]:
-    for axis in axes:
-        yield axis, context
-        if isinstance(axis, Choice):
-            for option in axis.options:
-                yield from _walk(option.inner, (*context, (axis.parameter, repr(option.value))))
 
 
 def _enumerable(axes: tuple[Axis, ...]) -> tuple[Axis, ...] | None:

@@ -14,8 +14,9 @@ look at that.
 """
 
 import difflib
+import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from pydantic import ValidationError
 from sweepstack.models.live_settings import leaves
 from sweepstack.models.settings import TrialSettings
 from sweepstack.search.axes import (
+    ALWAYS,
     KINDS,
     NEAR_ONE,
     Axis,
@@ -32,11 +34,13 @@ from sweepstack.search.axes import (
     Interval,
     Option,
     SpaceError,
+    all_axes,
     below_one,
+    deciders,
     product,
     suggest,
 )
-from sweepstack.search.conditions import Conditions
+from sweepstack.search.conditions import Conditions, words
 from sweepstack.search.refusals import rule
 
 if TYPE_CHECKING:
@@ -75,7 +79,7 @@ class Space:
         spec = with_candidates(spec, SOME_ROWS, settings)
         space = cls(tuple(_axis(path, value, f"space.{path}") for path, value in spec.items()))
         known: dict[str, Axis] = {}
-        for axis in _all_axes(space.axes):
+        for axis in all_axes(space.axes):
             if known.setdefault(axis.path, axis) != axis:
                 raise SpaceError(f"space.{axis.path}", "is searched twice in different ways; give it one axis")
         for axis in space.axes:
@@ -98,16 +102,25 @@ class Space:
         return list(product(sorted(self.axes, key=lambda axis: axis.path)))
 
     def size(self) -> int:
-        """The number of points of the grid."""
-        return math.prod(axis.size() for axis in self.axes)
+        """The number of points of the grid; where axes depend on each other and they are more than a grid may have,
+        some number above that."""
+        deciding = {path for axis in all_axes(self.axes) for path in deciders(axis)}
+        apart, together = [], []
+        for axis in self.axes:
+            depends = any(each.when != ALWAYS or each.path in deciding for each in all_axes([axis]))
+            (together if depends else apart).append(axis)
+        size = math.prod(axis.size() for axis in apart)
+        if any(axis.size() > MOST_POINTS for axis in all_axes(together) if isinstance(axis, Interval)):
+            return size * math.prod(axis.size() for axis in together)
+        return size * sum(1 for _ in itertools.islice(product(together), MOST_POINTS + 1))
 
     def paths(self) -> tuple[str, ...]:
         """Every searched path, conditional ones after the choice that they belong to."""
-        return tuple(dict.fromkeys(axis.path for axis in _all_axes(self.axes)))
+        return tuple(dict.fromkeys(axis.path for axis in all_axes(self.axes)))
 
     def intervals(self) -> dict[str, Interval]:
         """Every interval by its parameter's name."""
-        return {axis.parameter: axis for axis in _all_axes(self.axes) if isinstance(axis, Interval)}
+        return {axis.parameter: axis for axis in all_axes(self.axes) if isinstance(axis, Interval)}
 
     def point(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Settings by path as parameters, as far as they are searched; raises SpaceError where an axis does not hold
@@ -141,8 +154,13 @@ class Space:
         left_out: dict[str, list[str]] = {}
         for path in (path for path in self.paths() if path not in space.paths()):
             left_out.setdefault("; ".join(dict.fromkeys(reasons[path])), []).append(path)
-        return space, tuple(
-            f"left out of the space: {', '.join(paths)} ({reason})" for reason, paths in left_out.items()
+        only: dict[str, dict[str, None]] = {}
+        for axis in all_axes(space.axes):
+            if axis.when != ALWAYS:
+                only.setdefault(words(axis.when), {})[axis.path] = None
+        return space, (
+            *(f"left out of the space: {', '.join(paths)} ({reason})" for reason, paths in left_out.items()),
+            *(f"searched only with {where}: {', '.join(paths)}" for where, paths in only.items()),
         )
 
 
@@ -189,13 +207,6 @@ def settings_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
         name.removeprefix(NEAR_ONE): below_one(value) if name.startswith(NEAR_ONE) else value
         for name, value in parameters.items()
     }
-
-
-def _all_axes(axes: Iterable[Axis]) -> Iterator[Axis]:
-    for axis in axes:
-        yield axis
-        if isinstance(axis, Choice):
-            yield from _all_axes(inner for option in axis.options for inner in option.inner)
 
 
 def _without(axes: Iterable[Axis], path: str) -> tuple[Axis, ...]:
