@@ -324,7 +324,8 @@ def _check(axis: Axis, space: Space, settings: TrialSettings) -> None:
             settings.with_values(values)
         except ValidationError as error:
             first = error.errors()[0]
-            path = ".".join(str(part) for part in first["loc"])
+            problem = first.get("ctx", {}).get("error")
+            path = getattr(problem, "path", None) or ".".join(str(part) for part in first["loc"])
             at = path if path in values else axis.path
             raise SpaceError(f"space.{at}", rule(first)) from None
         except (TypeError, KeyError):  # reading.cost where reading is off

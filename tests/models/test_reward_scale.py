@@ -34,7 +34,7 @@ def test_it_is_that_of_stable_baselines(gamma: float) -> None:
 
 
 def test_scaled_returns_come_to_a_deviation_of_one() -> None:
-    """γ 0: a return is a reward, and rewards of deviation 40 become rewards of deviation 1; their mean stays in them."""
+    """γ 0: a return is a reward, and those of deviation 40 come to a deviation of 1, their mean with them."""
     random = np.random.default_rng(1)
     scale, never = RewardScale(8, 0.0), np.zeros(8, dtype=bool)
     found = np.array(
