@@ -88,7 +88,7 @@ def make_algorithm(
 
 
 def needs_reference(train: Train) -> bool:
-    return train.algorithm == "ppo" and (train.ppo.kl > 0 or train.ppo.kl_target is not None)
+    return train.algorithm == "ppo" and train.ppo.kl > 0
 
 
 def train_epoch(

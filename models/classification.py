@@ -14,6 +14,7 @@ from sweepstack.models.algorithms import needs_reference
 from sweepstack.models.checkpoints import finished, load_policy, pick_device, predict, prepared, save_policy
 from sweepstack.models.costs import Costs
 from sweepstack.models.encoding import TaskData, labels_of
+from sweepstack.models.errors import TrainingError
 from sweepstack.models.gradient_noise import logged
 from sweepstack.models.optimizers import make_optimizer
 from sweepstack.models.policy import ReadingPolicy
@@ -67,6 +68,14 @@ class ReadingStage(ABC):
         return metrics(self._valid, labels_of(self._data, "valid"), self._costs)
 
     def keep(self, folder: Path) -> None:
+        said = {
+            name: self._valid if name == "valid" and self._valid is not None else self._predict(name)
+            for name in PREDICTED
+            if name in self._data.parts
+        }
+        for name, predictions in said.items():
+            if not predictions.is_finite:
+                raise TrainingError(f"a prediction of {name} is not a number; lower train.lr")
         save_policy(
             folder / "checkpoint",
             self._policy,
@@ -76,8 +85,7 @@ class ReadingStage(ABC):
             self._thresholds,
             matrix=self._costs.matrix,
         )
-        for name in (name for name in PREDICTED if name in self._data.parts):
-            predictions = self._predict(name) if name != "valid" or self._valid is None else self._valid
+        for name, predictions in said.items():
             predictions.save(folder / "predictions" / f"{name}.safetensors", self._data.hashes[name])
 
 

@@ -10,7 +10,8 @@ A minibatch is a table of decisions, (M,), or of K trials that are trained toget
 count for nothing; coefficients are then (K,), and so is everything that is logged (packing.py).
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,10 +24,12 @@ from sweepstack.models.advantages import Advantages, diagnosed
 from sweepstack.models.descent import Descending
 from sweepstack.models.episodes import Evaluation, Learning, Player, Rollout, policy_parameters
 from sweepstack.models.gae import normalised
-from sweepstack.models.gradient_noise import PIECES, noise_of
+from sweepstack.models.gradient_noise import PIECES, noise_of, summed
 
-KL_GAIN = 0.1  # of the adaptive weight of the divergence (Ziegler et al. 2019, arXiv 1909.08593), a rollout
-KL_ERROR = 0.2  # the largest relative error that it looks at
+WALL = 8  # the adaptive weight of the divergence grows with this power of it: a weight 100 times too low is 1.8 targets
+STEEPEST = 1000.0  # times what it is at the target
+KL_GAIN = 0.1  # how much of its logarithmic error, at most 1, the weight at the target learns from an update
+NEAR = 0.5  # of the target: below it nothing is learned, for there it is not the weight that holds the policy back
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Learned:
 
 
 class PolicyGradient:
-    """``reference``: the policy as it was before the first epoch, needed where ``passes.kl`` or its target is given.
+    """``reference``: the policy as it was before the first epoch, needed where ``passes.kl`` is above 0.
 
     ``gamma`` is what the advantages are discounted by. ``rollouts`` learned from so far, and ``kl`` (the weight as it
     has adapted), are what an interrupted trial goes on with. ``remaining``: for each rollout of the epoch, how much of
@@ -83,6 +86,7 @@ class PolicyGradient:
         self.remaining: Sequence[float] = (1.0,)
         self._played = 0  # rollouts of this epoch
         self.kl = passes.kl if kl is None else kl
+        self._wall = 1.0  # that the weight is multiplied by
         self.given = self.passes = passes  # and as the schedules have them
         self.estimate, self._gamma, self._reference = estimate, gamma, reference
 
@@ -134,7 +138,6 @@ class PolicyGradient:
         moved = list(player.value_parameters()) if warming else None
         planned, until = self.steps(units), steps.taken
         logged: list[dict[str, Tensor]] = []
-        divergences: list[Tensor] = []
         for _ in range(passes.epochs):
             for index in player.minibatches(rollout, passes.minibatch or units, random):
                 counts = rollout.counted[index].sum(-1).clamp(min=1), player.decisions(rollout, index)
@@ -148,19 +151,23 @@ class PolicyGradient:
                 if passes.target_kl is not None and float(total["kl"]) > passes.target_kl:
                     steps.drop()
                     steps.skip(planned - (steps.taken - until))
-                    return self._means([*logged, total], divergences)
+                    return _means([*logged, total])
                 steps.take()
                 logged.append(total)
-                if "reference_kl" in total:
-                    divergences.append(total["reference_kl"])
-        return self._means(logged, divergences)
+                if passes.kl_target is not None:
+                    self._adapt(float(total["reference_kl"]) / passes.kl_target)
+        return _means(logged)
 
-    def _means(self, logged: list[dict[str, Tensor]], divergences: list[Tensor]) -> dict[str, Tensor]:
-        means = {name: torch.stack([each[name] for each in logged]).mean(0) for name in logged[0]}
-        if self.passes.kl_target is not None and divergences:
-            error = float(torch.stack(divergences).mean()) / self.passes.kl_target - 1
-            self.kl *= 1 + KL_GAIN * max(-KL_ERROR, min(KL_ERROR, error))
-        return means
+    def _adapt(self, share: float) -> None:
+        """Has the next update weigh the divergence by what it is now, as a ``share`` of its target.
+
+        An adaptive weight alone (Ziegler et al. 2019, arXiv 1909.08593) is late by as long as the policy takes to
+        follow: it falls while the divergence is still growing, and then is too low for as long. So the weight is a
+        wall, kl·share^WALL, and only kl, its height at the target, follows.
+        """
+        if share > NEAR:
+            self.kl *= math.exp(KL_GAIN * max(-1.0, min(1.0, math.log(share))))
+        self._wall = min(share**WALL, STEEPEST)
 
     def _loss(
         self, player: Learning, learned: Learned, piece: Tensor, counts: tuple[Tensor, int | Tensor], warming: bool
@@ -180,7 +187,7 @@ class PolicyGradient:
             with torch.no_grad():
                 before = self._reference.evaluate(rollout, piece).distribution
             divergence = (kl_divergence(evaluation.distribution, before) * counted).sum() / to_choose
-            loss, logs["reference_kl"] = loss + self.kl * divergence, divergence
+            loss, logs["reference_kl"] = loss + self.kl * self._wall * divergence, divergence
         if passes.cross_entropy and evaluation.cross_entropy is not None:
             supervised = evaluation.cross_entropy.sum() / decisions
             loss = (1 - passes.cross_entropy) * loss + passes.cross_entropy * supervised
@@ -213,11 +220,11 @@ class PolicyGradient:
             count = int(learned.rollout.counted[index].sum())
             if count == 0:
                 continue
-            loss = torch.zeros((), device=learned.advantages.device)
-            for piece in player.pieces(learned.rollout, index):
-                evaluation = player.evaluate(learned.rollout, piece)
-                loss = loss - (surrogate_of(evaluation, learned, piece, None)[0]).sum() / count
-            gradients.append(torch.autograd.grad(loss, policy, allow_unused=True))
+            losses = (
+                -surrogate_of(player.evaluate(learned.rollout, piece), learned, piece, None)[0].sum() / count
+                for piece in player.pieces(learned.rollout, index)
+            )
+            gradients.append(summed(torch.autograd.grad(loss, policy, allow_unused=True) for loss in losses))
             sizes.append(min(size, units - i * size) * self.samples)
         return noise_of(gradients, sizes, units * self.samples)
 
@@ -237,15 +244,25 @@ def _whitened(learned: Learned, index: Tensor, whiten: bool | tuple[bool, ...]) 
 def surrogate_of(
     evaluation: Evaluation, learned: Learned, piece: Tensor, clip: float | Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What is to be maximised, the ratio ρ and its logarithm, each (…, M); 1 and 0 where nothing was to choose."""
-    rollout, advantages = learned.rollout, learned.advantages[piece]
+    """What is to be maximised, the ratio ρ and its logarithm, each (…, M); 1 and 0 where nothing was to choose.
+
+    What was chosen and is not possible any more has no ratio that says anything, and no gradient: it is left out.
+    """
+    rollout, advantages, counted = learned.rollout, learned.advantages[piece], learned.rollout.counted[piece]
+    if evaluation.possible is not None:
+        counted = counted & evaluation.possible
+        advantages = advantages * evaluation.possible
     log_probs = evaluation.distribution.log_prob(rollout.actions[piece])
-    log_ratio = torch.where(rollout.counted[piece], log_probs - rollout.log_probs[piece], 0.0)
+    log_ratio = torch.where(counted, log_probs - rollout.log_probs[piece], 0.0)
     ratio = log_ratio.exp()
     surrogate = ratio * advantages
     if clip is not None:
         surrogate = torch.minimum(surrogate, _within(ratio, 1 - clip, 1 + clip) * advantages)
     return surrogate, ratio, log_ratio
+
+
+def _means(logged: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.stack([each[name] for each in logged]).mean(0) for name in logged[0]}
 
 
 def _within(x: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:

@@ -151,10 +151,10 @@ class PPO(Settings):
     entropy_schedule: Course = "constant"
     value_coef: NonNegative = 0.5
     kl: NonNegative = 0.0  # weight of the divergence from the reference policy, the start as it was
-    kl_target: Positive | None = None  # adapts that weight to keep the divergence near this (Ziegler et al. 2019)
+    kl_target: Positive | None = None  # keeps the divergence near this: the weight becomes a wall there, and adapts
     target_kl: Positive | None = None  # ends the passes when the policy is this far from the one that was rolled out
     value_warmup: NonNegativeCount = 0  # rollouts from which only the value learns, before the policy moves
-    cross_entropy: UnitInterval = 0.0  # share of supervised loss on the same texts mixed in
+    cross_entropy: UnitInterval = 0.0  # share of supervised loss on the same texts mixed in; 0.3 in tasks that write
 
 
 class TRPO(Settings):
@@ -222,6 +222,12 @@ class Train(Descent):
             raise ValueError(f"batch_range needs the lower bound first, but got {list(self.batch_range)}")
         if self.algorithm == "rloo":
             self._holds_whole_groups(self.rloo.samples)
+        if self.algorithm == "ppo" and self.ppo.kl_target is not None and self.ppo.kl == 0:
+            raise SettingError(
+                "train.ppo.kl",
+                f"must be above 0 where kl_target adapts it, but got kl=0, kl_target={self.ppo.kl_target:g}; take 0.1, "
+                "or leave kl_target out",
+            )
         return self
 
     def _holds_whole_groups(self, samples: int) -> None:
@@ -295,7 +301,7 @@ class TrialSettings(Settings):
                 "use supervised, reinforce, rloo, a2c, ppo or trpo",
             )
         sample, train = self.writing.sample, self.train
-        compares = train.algorithm == "trpo" or (train.algorithm == "ppo" and (train.ppo.kl or train.ppo.kl_target))
+        compares = train.algorithm == "trpo" or (train.algorithm == "ppo" and train.ppo.kl)
         if compares and (sample.top_k or sample.top_p < 1):
             raise SettingError(
                 "writing.sample",

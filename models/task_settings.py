@@ -3,8 +3,9 @@
 Tasks are of three families: classification, whose defaults are those of the settings themselves; *writing*, which is
 translation and generation; and environments. One table of defaults and one of foreign settings stand for each.
 
-Defaults of an environment are those of PPO in stable-baselines3, which people who tune γ and λ there compare with,
-spread over ``env.copies``: 2,048 decisions a rollout, ten passes of minibatches of 64, two tanh layers of 64.
+Defaults of an environment are near those of PPO in stable-baselines3, which people who tune γ and λ there compare with,
+spread over ``env.copies``: 2,048 decisions a rollout, ten passes of minibatches of 64, two tanh layers of 64. Two of
+them differ: Adam's ε is 1e-8, there 1e-5, and advantages are whitened over a rollout, there over a minibatch.
 """
 
 from collections.abc import Iterator, Mapping

@@ -86,6 +86,7 @@ class Trainer:
         self._data, self._starts, self._folder, self._cost = data, starts, folder, cost
         self._reward_of = reward_of
         self._stage: Stage | None = None
+        self._keeping = False
         history, inherited = read_reports(folder), 0 if parent is None else parent.epochs
         self._inherited, self.reports = history[:inherited], history[inherited:]
 
@@ -115,11 +116,18 @@ class Trainer:
             report = {**stage.score(), **trained}
             self._check(stage, report)
             if self._stays(report):
+                self._keeping = True  # until checkpoint and predictions are of one epoch again
                 stage.keep(self._folder)
+                self._keeping = False
         report["seconds"] = seconds + time.monotonic() - began
         save_state(self._folder, stage.trained, stage.optimizer, [*history, report])
         self.reports.append(report)
         return report
+
+    @property
+    def kept(self) -> bool:
+        """Whether checkpoint and predictions of the best epoch so far are there, all of them finite numbers."""
+        return self._chosen and bool(self.reports) and not self._keeping
 
     def close(self, finished: bool) -> None:
         """``finished``: nothing will be trained any more, and what was kept to go on can go."""

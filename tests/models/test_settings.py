@@ -183,3 +183,14 @@ def test_a_writers_start_has_a_shorter_memory_and_counts_tokens() -> None:
     start = TrialSettings(task="translation").train.warm_start
     assert (start.beta1, start.beta2, start.lr_reference) == (0.9, 0.98, 1500)
     assert TrialSettings().train.warm_start.beta2 == 0.999
+
+
+def test_an_adaptive_weight_of_the_divergence_begins_above_0() -> None:
+    """A weight of 0 stays 0 whatever it is multiplied by."""
+    target = {"train.ppo.kl_target": 0.05}
+    with pytest.raises(
+        ValidationError, match=r"must be above 0 where kl_target adapts it, but got kl=0, kl_target=0\.05"
+    ):
+        TrialSettings().with_values(target)
+    assert TrialSettings().with_values({**target, "train.ppo.kl": 0.1}).train.ppo.kl_target == 0.05
+    TrialSettings().with_values({**target, "train.algorithm": "a2c"})  # which has no such weight

@@ -16,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from sweepstack.models.checkpoints import load_member
+from sweepstack.models.classification import PolicyStage
 from sweepstack.models.costs import Costs
 from sweepstack.models.encoding import TaskData, encode, resample
 from sweepstack.models.errors import TrainingError
@@ -347,6 +348,45 @@ def test_a_learning_rate_that_blows_up_is_said(topics: Topics, tmp_path: Path, k
     assert "\n" not in str(caught.value)
     reports = json.loads((tmp_path / "state.json").read_text())["reports"] if trainer.reports else []
     assert reports == trainer.reports
+
+
+@pytest.mark.parametrize("kind", ["ppo", "supervised", "freeze none"])
+def test_what_is_not_a_number_leaves_the_best_epoch_before_it(topics: Topics, tmp_path: Path, kind: str) -> None:
+    """The trial fails, and its checkpoint and predictions are those of an epoch before."""
+    values = {"train.freeze": "none", "train.lr": 1e-3} if kind == "freeze none" else KINDS[kind]
+    trainer = trial(topics, tmp_path, {**values, "train.epochs": 4})
+    assert not trainer.kept
+    trainer.step()
+    trainer.step()
+    assert trainer.kept
+    before = kept(tmp_path)
+    with torch.no_grad():
+        next(iter(trainer.stage().trained.values())).fill_(float("nan"))
+    with pytest.raises(TrainingError):
+        trainer.step()
+    assert trainer.kept
+    assert kept(tmp_path) == before
+    best = max(report["reward"] for report in trainer.reports)
+    said, _ = Predictions.load(tmp_path / "predictions" / "valid.safetensors")
+    labels = topics.data.parts["valid"].labels
+    assert metrics(said, labels, Costs(topics.settings.read_cost))["reward"] == pytest.approx(best)
+    assert all(p.isfinite().all() for p in load_file(tmp_path / "checkpoint" / "weights.safetensors").values())
+    trainer.close(True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "predictions"]
+
+
+def test_a_prediction_that_is_not_a_number_is_never_kept(topics: Topics, tmp_path: Path) -> None:
+    """Of rows that no metric is of: valid is as it was, and the checkpoint stays that of the epoch before."""
+    trainer = trial(topics, tmp_path, {"train.epochs": 3})
+    trainer.step()
+    before = kept(tmp_path)
+    stage = trainer.stage()
+    assert isinstance(stage, PolicyStage)
+    part = stage._actor._parts["test"]  # type: ignore[union-attr]
+    part.label_logits[0] = float("nan")
+    with pytest.raises(TrainingError, match=r"a prediction of test is not a number; lower train\.lr"):
+        stage.keep(tmp_path)
+    assert kept(tmp_path) == before
 
 
 def test_trials_of_one_process_do_not_touch_each_other(topics: Topics, tmp_path: Path) -> None:

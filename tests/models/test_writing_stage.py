@@ -198,7 +198,7 @@ def test_trials_of_one_process_do_not_touch_each_other(writing: SimpleNamespace,
     assert other != alone["ppo"]
 
 
-@pytest.mark.parametrize("values", [{"train.algorithm": "trpo"}, {"train.ppo.kl": 0.1}, {"train.ppo.kl_target": 0.1}])
+@pytest.mark.parametrize("values", [{"train.algorithm": "trpo"}, {"train.ppo.kl": 0.1}])
 def test_policies_that_cannot_write_the_same_are_not_compared(writing: SimpleNamespace, values: dict[str, Any]) -> None:
     """A cut leaves each its own tokens, and the divergence would be infinite."""
     writing.settings.with_values({**values, "writing.sample.temperature": 0.5})

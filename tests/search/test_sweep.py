@@ -247,3 +247,26 @@ def test_a_confirmation_is_a_grid_of_new_seeds_that_goes_on_where_it_was(tmp_pat
     with Ledger.open(tmp_path / "ledger.log", writable=False) as reader:
         done = [record.settings["train.seed"] for record in reader.records(sweep_name(7)) if record.state == "complete"]
     assert sorted(done) == [4, 5, 6, 7]
+
+
+def test_a_failed_trial_keeps_its_best_epoch_as_a_member_and_tells_the_sampler_nothing(ledger: Ledger) -> None:
+    """Its state is FAIL, its value no sampler's; where nothing was kept, or under folds, it is no member."""
+    sweep = ledger.sweep(MAIN, space=SPACE, search=Search(sampler="random", stopper="none"), epochs=3, trials=3)
+    for kept in (True, False):
+        record = sweep.ask()
+        assert record is not None
+        for epoch, reward in enumerate((0.5, 0.8), start=1):
+            sweep.report(record.number, epoch, metrics(reward))
+        sweep.fail(record.number, "the loss\nis not a number", kept=kept)
+    early = sweep.ask()
+    assert early is not None
+    sweep.fail(early.number, "the loss is not a number", kept=True)  # before its first report
+    with_it, without, nothing = ledger.records(MAIN)
+    assert with_it.reason == "the loss is not a number; its checkpoint of epoch 2 is kept"
+    assert without.reason == nothing.reason == "the loss is not a number"
+    assert [r.may_be_member(1) for r in (with_it, without, nothing)] == [True, False, False]
+    assert not with_it.may_be_member(3)
+    study = optuna.load_study(study_name=MAIN, storage=ledger.storage)
+    assert {trial.state for trial in study.trials} == {optuna.trial.TrialState.FAIL}
+    assert {trial.value for trial in study.trials} == {None}
+    assert best(ledger.records(MAIN), "reward") is None
