@@ -100,7 +100,7 @@ def point_of(result: Result, given: Mapping[str, Any]) -> tuple[dict[str, Any], 
             raise InputError(f"--set {path}: is not searched in this run; its space has {', '.join(space.paths())}")
     best = {} if result.best is None else result.best.settings
     defaults = {path: value for path in space.paths() if (value := _value(own, path)) is not None}
-    settings = held({**defaults, **best, **given}, space)
+    settings = space.with_deciders(held({**defaults, **best, **given}, space))
     try:
         space.point({**settings, **given})
     except SpaceError as error:
@@ -117,6 +117,8 @@ def point_of(result: Result, given: Mapping[str, Any]) -> tuple[dict[str, Any], 
             source = f"of trial {result.best.number}, the best so far"
         else:
             source = "of the study itself" if path in settings else "drawn by the sampler"
+            if path in settings and path not in defaults:
+                source = "as the others need it"
         sources.setdefault(source, []).append(fmt.short_name(path))
     told = "; ".join(f"{', '.join(names)} {source}" for source, names in sources.items())
     return settings, f"{fmt.settings_words(settings)} ({told})"
