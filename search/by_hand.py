@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from sweepstack.models.errors import InputError
 from sweepstack.models.settings import TrialSettings
 from sweepstack.search import format as fmt
-from sweepstack.search.axes import SpaceError
+from sweepstack.search.axes import SpaceError, is_ruled_out
 from sweepstack.search.journal import driver_of
 from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.refusals import rule
@@ -110,7 +110,8 @@ def point_of(result: Result, given: Mapping[str, Any]) -> tuple[dict[str, Any], 
     except ValidationError as error:
         raise InputError(f"--set {', '.join(given)}: {rule(error.errors()[0])}") from None
     sources: dict[str, list[str]] = {}
-    for path in (*settings, *(axis.path for axis in space.axes if axis.path not in settings)):
+    drawn = [a.path for a in space.axes if a.path not in settings and not is_ruled_out(a.when, settings)]
+    for path in (*settings, *drawn):
         if path in given:
             source = "by hand"
         elif path in best and result.best is not None and path in settings:
