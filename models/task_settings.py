@@ -5,7 +5,8 @@ translation and generation; and environments. One table of defaults and one of f
 
 Defaults of an environment are near those of PPO in stable-baselines3, which people who tune γ and λ there compare with,
 spread over ``env.copies``: 2,048 decisions a rollout, ten passes of minibatches of 64, two tanh layers of 64. Two of
-them differ: Adam's ε is 1e-8, there 1e-5, and advantages are whitened over a rollout, there over a minibatch.
+them differ: Adam's ε is 1e-8, there 1e-5 (``eps``), and advantages are whitened over a rollout, there over a minibatch
+(``ppo.whiten``).
 """
 
 from collections.abc import Iterator, Mapping

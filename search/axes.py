@@ -81,12 +81,17 @@ class Interval:
     def point(self, value: Any) -> dict[str, Any]:
         """``value`` of the setting as the parameter's; raises SpaceError if the axis does not hold it."""
         wanted = int if self.kind in ("int", "int_log") else int | float
-        if not isinstance(value, wanted) or isinstance(value, bool) or not self.low <= value <= self.high:
+        if not isinstance(value, wanted) or isinstance(value, bool) or not self._holds(value):
             of = " in whole numbers" if wanted is int else ""
             raise SpaceError(self.path, f"is searched from {self.low:g} to {self.high:g}{of}, but got {value!r}")
         return {
             self.parameter: below_one(value) if self.kind == "near_one" else value if wanted is int else float(value)
         }
+
+    def _holds(self, value: float) -> bool:
+        if self.kind == "near_one":  # as the ledger holds it, rounded
+            return below_one(self.high) <= below_one(value) <= below_one(self.low)
+        return self.low <= value <= self.high
 
     def expected(self, draw: random.Random | None = None) -> Any:
         """A value of the parameter from the prior: normal about ``around`` on the axis's own scale, with a deviation
@@ -214,9 +219,40 @@ def holds(when: Contexts, chosen: Mapping[str, Any]) -> bool:
     return any(all(path in chosen and chosen[path] == value for path, value in context) for context in when)
 
 
+def is_ruled_out(when: Contexts, chosen: Mapping[str, Any]) -> bool:
+    """Whether none of the contexts can hold beside ``chosen``, in which choices may be missing."""
+    return all(any(path in chosen and chosen[path] != value for path, value in context) for context in when)
+
+
 def deciders(axis: Axis) -> set[str]:
     """The paths of the choices on which it depends whether ``axis`` is live."""
     return {path for context in axis.when for path, _ in context}
+
+
+def in_order(axes: Iterable[Axis]) -> dict[str, Axis]:
+    """All axes by path, each after the choices on which it hangs and those that decide whether it is live."""
+    known: dict[str, tuple[Axis, set[str]]] = {}
+    found: dict[str, Axis] = {}
+
+    def note(axes: Iterable[Axis], above: set[str]) -> None:
+        for axis in axes:
+            known.setdefault(axis.path, (axis, set()))[1].update(above | deciders(axis))
+            if isinstance(axis, Choice):
+                for option in axis.options:
+                    note(option.inner, {*above, axis.path})
+
+    def put(path: str) -> None:
+        axis, first = known.pop(path)
+        for each in [each for each in known if each in first]:
+            if each in known:
+                put(each)
+        found[path] = axis
+
+    note(axes, set())
+    for path in list(known):
+        if path in known:
+            put(path)
+    return found
 
 
 def _next(left: Sequence[Axis], chosen: Mapping[str, Any]) -> int:

@@ -55,9 +55,40 @@ def draw(space: Space, source: Source) -> dict[str, Any]:
     return recorder.params
 
 
+def with_values(values: Mapping[str, Any], source: Source) -> Source:
+    """``values`` by parameter where they are possible, and ``source`` for all else."""
+
+    def ask(name: str, distribution: BaseDistribution) -> Any:
+        if name in values and contains(distribution, values[name]):
+            return values[name]
+        return source(name, distribution)
+
+    return ask
+
+
+def contains(distribution: BaseDistribution, value: Any) -> bool:
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except (ValueError, TypeError):
+        return False
+
+
+def whole(space: Space, params: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The point of ``space`` that a trial with ``params`` stands at, less what no axis of it asks for; None where it
+    lacks a value, or has one that is not possible."""
+
+    def missing(name: str, distribution: BaseDistribution) -> Any:
+        raise KeyError(name)
+
+    try:
+        return draw(space, with_values(params, missing))
+    except KeyError:
+        return None
+
+
 def key(params: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
-    """Equal for equal points."""
-    return frozenset(params.items())
+    """Equal for equal points, whichever machine has rounded their numbers."""
+    return frozenset((name, float(f"{v:.12g}") if isinstance(v, float) else v) for name, v in params.items())
 
 
 def neutral(distribution: BaseDistribution) -> Any:

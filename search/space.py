@@ -37,6 +37,9 @@ from sweepstack.search.axes import (
     all_axes,
     below_one,
     deciders,
+    holds,
+    in_order,
+    is_ruled_out,
     product,
     suggest,
 )
@@ -115,8 +118,8 @@ class Space:
         return size * sum(1 for _ in itertools.islice(product(together), MOST_POINTS + 1))
 
     def paths(self) -> tuple[str, ...]:
-        """Every searched path, conditional ones after the choice that they belong to."""
-        return tuple(dict.fromkeys(axis.path for axis in all_axes(self.axes)))
+        """Every searched path, conditional ones after the choices that they belong to or depend on."""
+        return tuple(in_order(self.axes))
 
     def intervals(self) -> dict[str, Interval]:
         """Every interval by its parameter's name."""
@@ -124,13 +127,18 @@ class Space:
 
     def point(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Settings by path as parameters, as far as they are searched; raises SpaceError where an axis does not hold
-        its value, or where the choice that it hangs on is not taken."""
+        its value, where the choice that it hangs on is not taken, or where others make it dead.
+
+        Choices that ``values`` leave open are taken so that what is named has an effect."""
         point: dict[str, Any] = {}
+        values = self.with_deciders(values)
 
         def put(axes: Iterable[Axis]) -> None:
             for axis in axes:
                 if axis.path not in values:
                     continue
+                if is_ruled_out(axis.when, values):
+                    raise SpaceError(axis.path, f"has no effect here: it is searched only with {words(axis.when)}")
                 point.update(axis.point(values[axis.path]))
                 if isinstance(axis, Choice):
                     put(axis.taken(values[axis.path]).inner)
@@ -140,6 +148,15 @@ class Space:
         if lost:
             raise SpaceError(lost[0], "exists only with a choice that is not taken here; name that choice, too")
         return point
+
+    def with_deciders(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """``values`` by path, and the first choices beside which all of them have an effect, as far as it depends."""
+        chosen = dict(values)
+        for axis in (axis for path, axis in in_order(self.axes).items() if path in values):
+            possible = [context for context in axis.when if not is_ruled_out((context,), chosen)]
+            if possible and not holds(axis.when, chosen):
+                chosen.update(possible[0])
+        return chosen
 
     def without(self, path: str) -> "Space":
         """The space less the axis of ``path``."""
@@ -164,18 +181,24 @@ class Space:
         )
 
 
-def check_points(points: Sequence[Mapping[str, Any]], space: Space) -> None:
-    """Raises SpaceError for a point of ``search.start`` that the space does not hold."""
-    known = space.paths()
+def check_points(points: Sequence[Mapping[str, Any]], spec: Mapping[str, Any], settings: TrialSettings) -> None:
+    """Raises SpaceError for a point of ``search.start`` that the space of :meth:`Space.of` does not hold.
+
+    What was left out of it may be named, as it changes nothing. Batch sizes that are still to be derived from the data
+    are not looked at.
+    """
+    written, space = Space.parse(spec, settings).paths(), Space.of(spec, settings)[0]
     for index, point in enumerate(points):
         where = f"search.start[{index}]"
         if not point:
             raise SpaceError(where, "names no setting; give {path: value} of what is searched")
         for path in point:
-            if path not in known:
-                raise SpaceError(f"{where}.{path}", f"is not searched; space has {', '.join(known)}")
+            if path not in written:
+                raise SpaceError(f"{where}.{path}", f"is not searched; space has {', '.join(written)}")
+        known = space.paths()
+        open_yet = {BATCH_SIZE} if spec.get(BATCH_SIZE) == AUTO else set()
         try:
-            space.point(point)
+            space.point({path: value for path, value in point.items() if path in known and path not in open_yet})
         except SpaceError as error:
             raise SpaceError(f"{where}.{error.path}", str(error)) from None
 
