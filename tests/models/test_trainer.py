@@ -1,5 +1,6 @@
 """A trial goes on exactly where it was killed, keeps its best epoch, and depends on nothing but what it was given."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -375,15 +376,19 @@ def test_what_is_not_a_number_leaves_the_best_epoch_before_it(topics: Topics, tm
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "predictions"]
 
 
-def test_a_prediction_that_is_not_a_number_is_never_kept(topics: Topics, tmp_path: Path) -> None:
+def test_a_prediction_that_is_not_a_number_is_never_kept(
+    topics: Topics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of rows that no metric is of: valid is as it was, and the checkpoint stays that of the epoch before."""
     trainer = trial(topics, tmp_path, {"train.epochs": 3})
     trainer.step()
     before = kept(tmp_path)
     stage = trainer.stage()
     assert isinstance(stage, PolicyStage)
-    part = stage._actor._parts["test"]  # type: ignore[union-attr]
-    part.label_logits[0] = float("nan")
+    parts = stage._actor._parts  # type: ignore[union-attr]
+    logits = parts["test"].label_logits.clone()  # trials of a process share them
+    logits[0] = float("nan")
+    monkeypatch.setitem(parts, "test", dataclasses.replace(parts["test"], label_logits=logits))
     with pytest.raises(TrainingError, match=r"a prediction of test is not a number; lower train\.lr"):
         stage.keep(tmp_path)
     assert kept(tmp_path) == before
