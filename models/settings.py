@@ -153,7 +153,9 @@ class PPO(Settings):
     kl: NonNegative = 0.0  # weight of the divergence from the reference policy, the start as it was
     kl_target: Positive | None = None  # keeps the divergence near this: the weight becomes a wall there, and adapts
     target_kl: Positive | None = None  # ends the passes when the policy is this far from the one that was rolled out
-    value_warmup: NonNegativeCount = 0  # rollouts from which only the value learns, before the policy moves
+    # Rollouts from which only the value learns, before the policy moves. A writer's value, which begins at 0, explains
+    # no more after them than without, and on a small translator 2, 5 and 10 of 40 cost .013, .033 and .071 of reward.
+    value_warmup: NonNegativeCount = 0
     cross_entropy: UnitInterval = 0.0  # share of supervised loss on the same texts mixed in; 0.3 in tasks that write
 
 

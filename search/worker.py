@@ -35,7 +35,11 @@ class TrainerLike(Protocol):
     """What trains a trial epoch by epoch, and keeps on disk what it needs to go on in another process."""
 
     reports: list[dict[str, float]]  # of every finished epoch, also of those before it was interrupted
-    kept: bool  # whether a trial that fails now has a checkpoint with its predictions all the same
+
+    @property
+    def kept(self) -> bool:
+        """Whether a trial that fails now has a checkpoint with its predictions all the same."""
+        ...
 
     def step(self) -> dict[str, float]: ...
 
