@@ -100,7 +100,7 @@ class ControlStage(ReadingStage):
         self._policy.read_head.requires_grad_(False)
         self._policy.value_head.requires_grad_(False)
         self.trained = _trained(self._policy)
-        self.optimizer = make_optimizer(settings.train, self.trained.values(), supervised=True)
+        self.optimizer = make_optimizer(settings.train, self.trained, supervised=True)
 
     def train(self, epoch: int, reports: Reports) -> dict[str, float]:
         train, part = self._settings.train, self._data.parts[PLAYED]
@@ -109,7 +109,7 @@ class ControlStage(ReadingStage):
         seed = derive_seed(train.seed, "supervised", epoch)
         noise = logged(measure_noise(self._policy, part, train, size, seed), size) if len(part) > 1 else {}
         with self._training():
-            loss = train_epoch(self._policy, part, self.optimizer, train, size, seed, rates(train, epoch, steps))
+            loss = train_epoch(self._policy, part, self.optimizer, train, size, seed, rates(train, epoch, steps, size))
         return {
             "train_loss": loss,
             **{name: float(value) for name, value in noise.items()},
@@ -141,7 +141,7 @@ class PolicyStage(ReadingStage):
             as_it_was = copy.deepcopy(self._policy).requires_grad_(False)
             self._reference = ReadingPlayer(self._make_actor(as_it_was), texts, gamma)
         self.trained = _trained(self._policy)
-        self.optimizer = make_optimizer(settings.train, self.trained.values(), supervised=False)
+        self.optimizer = make_optimizer(settings.train, self.trained, supervised=False)
         self.optimisation = Optimisation(
             settings.train, self._player, list(self.trained.values()), self.optimizer, self._reference
         )

@@ -12,7 +12,7 @@ count for nothing; coefficients are then (K,), and so is everything that is logg
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from torch.nn import Parameter
 from sweepstack.models.advantages import Advantages, diagnosed
 from sweepstack.models.descent import Descending
 from sweepstack.models.episodes import Evaluation, Learning, Player, Rollout, policy_parameters
+from sweepstack.models.gae import normalised
 from sweepstack.models.gradient_noise import PIECES, noise_of, summed
 
 WALL = 8  # the adaptive weight of the divergence grows with this power of it: a weight 100 times too low is 1.8 targets
@@ -41,7 +42,10 @@ class Passes:
     value_clip: float | Tensor | None = None
     value_coef: float | Tensor = 0.0  # of several trials (K,)
     value_loss: str = "mse"
+    whiten: bool | tuple[bool, ...] = False  # advantages, minibatch by minibatch; of several trials one each
     entropy: float | Tensor = 0.0
+    entropy_schedule: str = "constant"
+    clip_schedule: str = "constant"
     kl: float = 0.0
     kl_target: float | None = None
     target_kl: float | None = None
@@ -63,7 +67,8 @@ class PolicyGradient:
     """``reference``: the policy as it was before the first epoch, needed where ``passes.kl`` is above 0.
 
     ``gamma`` is what the advantages are discounted by. ``rollouts`` learned from so far, and ``kl`` (the weight as it
-    has adapted), are what an interrupted trial goes on with.
+    has adapted), are what an interrupted trial goes on with. ``remaining``: for each rollout of the epoch, how much of
+    training there is from it on, a share, which the schedules of entropy and clip go by.
     """
 
     def __init__(
@@ -78,9 +83,12 @@ class PolicyGradient:
         kl: float | None = None,
     ) -> None:
         self.samples, self.rollouts = samples, rollouts
+        self.remaining: Sequence[float] = (1.0,)
+        self._played = 0  # rollouts of this epoch
         self.kl = passes.kl if kl is None else kl
         self._wall = 1.0  # that the weight is multiplied by
-        self.passes, self.estimate, self._gamma, self._reference = passes, estimate, gamma, reference
+        self.given = self.passes = passes  # and as the schedules have them
+        self.estimate, self._gamma, self._reference = estimate, gamma, reference
 
     def steps(self, units: int) -> int:
         size = self.passes.minibatch or units
@@ -103,14 +111,28 @@ class PolicyGradient:
         self, player: Player, learned: Learned, units: int, parameters: Sequence[Parameter], random: torch.Generator
     ) -> dict[str, Tensor]:
         """How noisy the gradient is before it moves anything, and what the value is good for."""
+        everything = torch.arange(len(learned.advantages), device=learned.advantages.device)
+        learned = _whitened(learned, everything, self.passes.whiten)
         measured = self._noise(player, learned, units, parameters, random)
         return measured | diagnosed(learned.rollout, self._gamma) if self.passes.value_coef else measured
+
+    def passes_of(self, rollout: int) -> Passes:
+        """How the rollout of that number in this epoch is learned from: coefficients as their schedules have them."""
+        passes = self.given
+        left = self.remaining[min(rollout, len(self.remaining) - 1)]
+        if passes.entropy_schedule == "linear":
+            passes = replace(passes, entropy=passes.entropy * left, entropy_schedule="constant")
+        if passes.clip_schedule == "linear" and passes.clip is not None:
+            passes = replace(passes, clip=passes.clip * left, clip_schedule="constant")
+        return passes
 
     def descend(
         self, player: Learning, learned: Learned, units: int, steps: Descending, random: torch.Generator
     ) -> dict[str, Tensor]:
         """Moves the policy by what a rollout of ``units`` teaches; returns the means of what is logged."""
+        self.passes = self.passes_of(self._played)
         passes, rollout = self.passes, learned.rollout
+        self._played += 1
         self.rollouts += 1
         warming = self.rollouts <= passes.value_warmup
         moved = list(player.value_parameters()) if warming else None
@@ -120,8 +142,9 @@ class PolicyGradient:
             for index in player.minibatches(rollout, passes.minibatch or units, random):
                 counts = rollout.counted[index].sum(-1).clamp(min=1), player.decisions(rollout, index)
                 of_minibatch: list[dict[str, Tensor]] = []
+                whitened = _whitened(learned, index, passes.whiten)
                 for piece in player.pieces(rollout, index):
-                    loss, logs = self._loss(player, learned, piece, counts, warming)
+                    loss, logs = self._loss(player, whitened, piece, counts, warming)
                     torch.autograd.backward(loss.sum(), inputs=moved)
                     of_minibatch.append(logs)
                 total = {name: torch.stack([each[name] for each in of_minibatch]).sum(0) for name in of_minibatch[0]}
@@ -188,7 +211,8 @@ class PolicyGradient:
     def _noise(
         self, player: Player, learned: Learned, units: int, parameters: Sequence[Parameter], random: torch.Generator
     ) -> dict[str, Tensor]:
-        """How much the gradient of the policy's loss varies between parts of this rollout, before it moves."""
+        """How much the gradient of the policy's loss varies between parts of this rollout, before it moves; counted in
+        episodes, as batch sizes are, however many of them begin alike."""
         size = -(-units // PIECES)
         policy = policy_parameters(player, parameters)
         gradients, sizes = [], []
@@ -201,8 +225,20 @@ class PolicyGradient:
                 for piece in player.pieces(learned.rollout, index)
             )
             gradients.append(summed(torch.autograd.grad(loss, policy, allow_unused=True) for loss in losses))
-            sizes.append(min(size, units - i * size))
-        return noise_of(gradients, sizes, units)
+            sizes.append(min(size, units - i * size) * self.samples)
+        return noise_of(gradients, sizes, units * self.samples)
+
+
+def _whitened(learned: Learned, index: Tensor, whiten: bool | tuple[bool, ...]) -> Learned:
+    """With the advantages of a minibatch, (M,) or (K, M), to mean 0 and deviation 1 over what counts in it."""
+    if not (whiten if isinstance(whiten, bool) else any(whiten)):
+        return learned
+    advantages, counted = learned.advantages.clone(), learned.rollout.counted
+    rows, wanted = (index[None], (whiten,)) if isinstance(whiten, bool) else (index, whiten)
+    for row, own in zip(rows, wanted, strict=True):
+        if own:
+            advantages[row] = normalised(advantages[row], counted[row])
+    return replace(learned, advantages=advantages)
 
 
 def surrogate_of(

@@ -19,7 +19,7 @@ from sweepstack.models.classification import ControlStage, PolicyStage
 from sweepstack.models.encoding import TaskData
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.metric_directions import direction
-from sweepstack.models.optimizers import evaluating
+from sweepstack.models.optimizers import end_epoch, evaluating
 from sweepstack.models.pairs import WritingData
 from sweepstack.models.resume import forget_state as forget_state
 from sweepstack.models.resume import holds_state, load_state, read_reports, save_state
@@ -111,6 +111,7 @@ class Trainer:
         """What follows an epoch that took so long: it is scored, kept if it is the best, and what is needed to go on
         is written. Returns its report."""
         began, stage, history = time.monotonic(), self.stage(), self.history
+        end_epoch(stage.optimizer)
         with evaluating(stage.optimizer):
             report = {**stage.score(), **trained}
             self._check(stage, report)

@@ -18,7 +18,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from sweepstack.models.advantages import diagnosed, estimated
 from sweepstack.models.descent import Steps
 from sweepstack.models.episodes import Player, policy_parameters
-from sweepstack.models.policy_gradient import Learned, surrogate_of
+from sweepstack.models.policy_gradient import Learned, Passes, PolicyGradient, surrogate_of
 from sweepstack.models.settings import Train
 
 SHRINK = 0.8  # of a step that goes too far or gains nothing
@@ -30,6 +30,7 @@ class TRPO:
 
     def __init__(self, train: Train) -> None:
         self._train, self._settings = train, train.trpo
+        self._gradient = PolicyGradient(Passes(), lambda rollout: estimated(rollout, train, whiten=train.trpo.whiten))
 
     def steps(self, units: int) -> int:
         """Only the value takes them."""
@@ -39,8 +40,10 @@ class TRPO:
         self, player: Player, batch: Tensor, steps: Steps, random: torch.Generator, *, measure: bool
     ) -> dict[str, Tensor]:
         rollout = player.roll_out(batch, 1, random)
-        estimate = estimated(rollout, self._train, whiten=self._settings.whiten)
-        learned = Learned(rollout, estimate.advantages, estimate.targets, rollout.at(rollout.values))
+        learned = self._gradient.estimated(rollout)
+        noise: dict[str, Tensor] = {}
+        if measure and self._train.batch_size == "noise_scale":
+            noise = self._gradient.measured(player, learned, len(batch), steps.parameters, random)
         of_value = list(player.value_parameters())
         logs = self._move(player, learned, policy_parameters(player, steps.parameters))
         losses = []
@@ -56,7 +59,7 @@ class TRPO:
                 steps.take()
                 losses.append(total)
         measured = diagnosed(rollout, self._train.gamma) if measure else {}
-        return {**logs, **measured, "value_loss": torch.stack(losses).mean()}
+        return {**logs, **noise, **measured, "value_loss": torch.stack(losses).mean()}
 
     def _move(self, player: Player, learned: Learned, policy: Sequence[Parameter]) -> dict[str, Tensor]:
         """One natural-gradient step of the parameters ``policy``."""

@@ -1,9 +1,8 @@
 """The axes of a space: an interval or a choice over one setting, as Optuna's parameters and as points of a grid."""
 
-import itertools
 import math
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +18,13 @@ SPREAD = 0.15  # of an axis's length: the standard deviation of a prior
 MOST_CHECKED = 64  # whole numbers of one axis that are tried out one by one before a launch
 
 
+Context = tuple[tuple[str, Any], ...]
+"""Choices by path, and the values that they have taken."""
+Contexts = tuple[Context, ...]
+"""One of them must hold."""
+ALWAYS: Contexts = ((),)
+
+
 class SpaceError(SettingError):
     """An axis that cannot be; ``path`` is its key's path in the study file."""
 
@@ -31,22 +37,23 @@ class Interval:
     high: float
     points: int | None = None
     around: float | None = None  # where somebody who knows expects the best value
+    when: Contexts = ALWAYS  # searched only where one of these holds
 
     @property
     def parameter(self) -> str:
         return NEAR_ONE + self.path if self.kind == "near_one" else self.path
 
-    def suggest(self, trial: "Trial") -> dict[str, Any]:
+    def suggest(self, trial: "Trial") -> Any:
+        """A value of the setting, from ``trial``."""
         match self.kind:
             case "int" | "int_log":
-                return {
-                    self.path: trial.suggest_int(self.path, int(self.low), int(self.high), log=self.kind == "int_log")
-                }
+                return trial.suggest_int(self.path, int(self.low), int(self.high), log=self.kind == "int_log")
             case "near_one":
-                below = trial.suggest_float(self.parameter, below_one(self.high), below_one(self.low), log=True)
-                return {self.path: below_one(below)}
+                return below_one(
+                    trial.suggest_float(self.parameter, below_one(self.high), below_one(self.low), log=True)
+                )
             case _:
-                return {self.path: trial.suggest_float(self.path, self.low, self.high, log=self.kind == "log")}
+                return trial.suggest_float(self.path, self.low, self.high, log=self.kind == "log")
 
     def values(self) -> list[Any]:
         """The grid's values of the parameter (so of 1 − x under near_one), in ascending order."""
@@ -66,9 +73,6 @@ class Interval:
             return sorted({round(value) for value in values})
         return [min(max(value, low), high) for value in values]
 
-    def branches(self) -> Iterator[dict[str, Any]]:
-        yield from ({self.parameter: value} for value in self.values())
-
     def size(self) -> int:
         if self.kind == "int" and self.points is None:
             return int(self.high) - int(self.low) + 1
@@ -77,12 +81,17 @@ class Interval:
     def point(self, value: Any) -> dict[str, Any]:
         """``value`` of the setting as the parameter's; raises SpaceError if the axis does not hold it."""
         wanted = int if self.kind in ("int", "int_log") else int | float
-        if not isinstance(value, wanted) or isinstance(value, bool) or not self.low <= value <= self.high:
+        if not isinstance(value, wanted) or isinstance(value, bool) or not self._holds(value):
             of = " in whole numbers" if wanted is int else ""
             raise SpaceError(self.path, f"is searched from {self.low:g} to {self.high:g}{of}, but got {value!r}")
         return {
             self.parameter: below_one(value) if self.kind == "near_one" else value if wanted is int else float(value)
         }
+
+    def _holds(self, value: float) -> bool:
+        if self.kind == "near_one":  # as the ledger holds it, rounded
+            return below_one(self.high) <= below_one(value) <= below_one(self.low)
+        return self.low <= value <= self.high
 
     def expected(self, draw: random.Random | None = None) -> Any:
         """A value of the parameter from the prior: normal about ``around`` on the axis's own scale, with a deviation
@@ -121,14 +130,18 @@ class Option:
 class Choice:
     path: str
     options: tuple[Option, ...]
+    when: Contexts = ALWAYS
 
     @property
     def parameter(self) -> str:
         return self.path
 
-    def suggest(self, trial: "Trial") -> dict[str, Any]:
-        value = trial.suggest_categorical(self.path, [option.value for option in self.options])
-        return {self.path: value, **suggest(self.taken(value).inner, trial)}
+    def suggest(self, trial: "Trial") -> Any:
+        """A value of the setting, from ``trial``; what hangs on it is not asked for."""
+        return trial.suggest_categorical(self.path, self.values())
+
+    def values(self) -> list[Any]:
+        return [option.value for option in self.options]
 
     def taken(self, value: Any) -> Option:
         return next(option for option in self.options if option.value == value)
@@ -140,12 +153,8 @@ class Choice:
             raise SpaceError(self.path, f"is one of {words}, but got {value!r}")
         return {self.parameter: value}
 
-    def branches(self) -> Iterator[dict[str, Any]]:
-        for option in self.options:
-            for inner in product(option.inner):
-                yield {self.path: option.value, **inner}
-
     def size(self) -> int:
+        """With what hangs on it, wherever that is live."""
         return sum(math.prod(axis.size() for axis in option.inner) for option in self.options)
 
     def tried(self) -> list[dict[str, Any]]:
@@ -163,13 +172,93 @@ def below_one(value: float) -> float:
     return round(1.0 - value, 15)  # 1 − 0.9 is 0.1, not 0.09999999999999998
 
 
-def suggest(axes: Iterable[Axis], trial: "Trial") -> dict[str, Any]:
-    settings: dict[str, Any] = {}
+def all_axes(axes: Iterable[Axis]) -> Iterator[Axis]:
+    """Those that hang on a choice, too, after it."""
     for axis in axes:
-        settings.update(axis.suggest(trial))
-    return settings
+        yield axis
+        if isinstance(axis, Choice):
+            yield from all_axes(inner for option in axis.options for inner in option.inner)
+
+
+def suggest(axes: Iterable[Axis], trial: "Trial") -> dict[str, Any]:
+    """Asks ``trial`` for every axis that is live; returns the settings by path."""
+    chosen: dict[str, Any] = {}
+    left = list(axes)
+    while left:
+        axis = left.pop(_next(left, chosen))
+        if holds(axis.when, chosen):
+            chosen[axis.path] = axis.suggest(trial)
+            left[:0] = axis.taken(chosen[axis.path]).inner if isinstance(axis, Choice) else ()
+    return chosen
 
 
 def product(axes: Iterable[Axis]) -> Iterator[dict[str, Any]]:
-    for combination in itertools.product(*(list(axis.branches()) for axis in axes)):
-        yield {name: value for branch in combination for name, value in branch.items()}
+    """Every combination of the values of the axes, by parameter, each with the axes that are live there."""
+
+    def combine(left: list[Axis], chosen: dict[str, Any], point: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        if not left:
+            yield point
+            return
+        place = _next(left, chosen)
+        axis, rest = left[place], [*left[:place], *left[place + 1 :]]
+        if not holds(axis.when, chosen):
+            yield from combine(rest, chosen, point)
+            return
+        for value in values[id(axis)]:
+            taken = {**chosen, axis.path: value} if isinstance(axis, Choice) else chosen
+            inner = axis.taken(value).inner if isinstance(axis, Choice) else ()
+            yield from combine([*inner, *rest], taken, {**point, axis.parameter: value})
+
+    axes = list(axes)
+    values = {id(axis): axis.values() for axis in all_axes(axes)}
+    return combine(axes, {}, {})
+
+
+def holds(when: Contexts, chosen: Mapping[str, Any]) -> bool:
+    """Whether one of the contexts does, where ``chosen`` are the values by path."""
+    return any(all(path in chosen and chosen[path] == value for path, value in context) for context in when)
+
+
+def is_ruled_out(when: Contexts, chosen: Mapping[str, Any]) -> bool:
+    """Whether none of the contexts can hold beside ``chosen``, in which choices may be missing."""
+    return all(any(path in chosen and chosen[path] != value for path, value in context) for context in when)
+
+
+def deciders(axis: Axis) -> set[str]:
+    """The paths of the choices on which it depends whether ``axis`` is live."""
+    return {path for context in axis.when for path, _ in context}
+
+
+def in_order(axes: Iterable[Axis]) -> dict[str, Axis]:
+    """All axes by path, each after the choices on which it hangs and those that decide whether it is live."""
+    known: dict[str, tuple[Axis, set[str]]] = {}
+    found: dict[str, Axis] = {}
+
+    def note(axes: Iterable[Axis], above: set[str]) -> None:
+        for axis in axes:
+            known.setdefault(axis.path, (axis, set()))[1].update(above | deciders(axis))
+            if isinstance(axis, Choice):
+                for option in axis.options:
+                    note(option.inner, {*above, axis.path})
+
+    def put(path: str) -> None:
+        axis, first = known.pop(path)
+        for each in [each for each in known if each in first]:
+            if each in known:
+                put(each)
+        found[path] = axis
+
+    note(axes, set())
+    for path in list(known):
+        if path in known:
+            put(path)
+    return found
+
+
+def _next(left: Sequence[Axis], chosen: Mapping[str, Any]) -> int:
+    """The place of the first axis of which it is known whether it is live: its deciders come before it."""
+    for place, axis in enumerate(left):
+        open_ones = deciders(axis) - chosen.keys()
+        if not open_ones or open_ones.isdisjoint(other.path for other in all_axes(left) if other is not axis):
+            return place
+    return 0

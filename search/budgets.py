@@ -1,4 +1,5 @@
-"""What ends a search: trials, epochs, a target, no improvement, wall time; whichever comes first.
+"""What ends a search: trials, a space without untried points, epochs, a target, no improvement, wall time; whichever
+comes first.
 
 Pure functions from the ledger's records, so that a restart decides as an undisturbed run would. Trials that a person
 asked for run whatever the budgets say, and only the target counts them. ``wall_time`` is planned backwards from the
@@ -21,7 +22,7 @@ from sweepstack.search.trial_record import TrialRecord
 if TYPE_CHECKING:
     from sweepstack.search.sweep import Sweep
 
-Budget = Literal["trials", "wall_time", "total_epochs", "target", "patience", "stop"]
+Budget = Literal["trials", "space", "wall_time", "total_epochs", "target", "patience", "stop"]
 BY_HAND, FOR_TIME, FOR_EPOCHS = "by hand", "for time", "for epochs"
 BUILDERS_SECONDS = 6.0  # builders, scores, latency, export and report where nobody has measured them yet
 SPARE_SECONDS = 2.0  # a wall time is a bound: estimates err

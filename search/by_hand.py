@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from sweepstack.models.errors import InputError
 from sweepstack.models.settings import TrialSettings
 from sweepstack.search import format as fmt
-from sweepstack.search.axes import SpaceError
+from sweepstack.search.axes import SpaceError, is_ruled_out
 from sweepstack.search.journal import driver_of
 from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.refusals import rule
@@ -100,7 +100,7 @@ def point_of(result: Result, given: Mapping[str, Any]) -> tuple[dict[str, Any], 
             raise InputError(f"--set {path}: is not searched in this run; its space has {', '.join(space.paths())}")
     best = {} if result.best is None else result.best.settings
     defaults = {path: value for path in space.paths() if (value := _value(own, path)) is not None}
-    settings = held({**defaults, **best, **given}, space)
+    settings = space.with_deciders(held({**defaults, **best, **given}, space))
     try:
         space.point({**settings, **given})
     except SpaceError as error:
@@ -110,13 +110,16 @@ def point_of(result: Result, given: Mapping[str, Any]) -> tuple[dict[str, Any], 
     except ValidationError as error:
         raise InputError(f"--set {', '.join(given)}: {rule(error.errors()[0])}") from None
     sources: dict[str, list[str]] = {}
-    for path in (*settings, *(axis.path for axis in space.axes if axis.path not in settings)):
+    drawn = [a.path for a in space.axes if a.path not in settings and not is_ruled_out(a.when, settings)]
+    for path in (*settings, *drawn):
         if path in given:
             source = "by hand"
         elif path in best and result.best is not None and path in settings:
             source = f"of trial {result.best.number}, the best so far"
         else:
             source = "of the study itself" if path in settings else "drawn by the sampler"
+            if path in settings and path not in defaults:
+                source = "as the others need it"
         sources.setdefault(source, []).append(fmt.short_name(path))
     told = "; ".join(f"{', '.join(names)} {source}" for source, names in sources.items())
     return settings, f"{fmt.settings_words(settings)} ({told})"

@@ -127,7 +127,7 @@ def control_space(spec: Mapping[str, Any], settings: TrialSettings) -> Space | N
     algorithms = [option.value for axis in searched for option in axis.options] or [settings.train.algorithm]
     if "supervised" in algorithms:
         return None
-    return space.without(["train.algorithm"]).fitting(control_settings(settings))[0]
+    return space.without("train.algorithm").fitting(control_settings(settings))[0]
 
 
 def control_trials(trials: int) -> int:

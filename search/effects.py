@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sweepstack.search.axes import Axis, Interval
+from sweepstack.search.axes import ALWAYS, Axis, Interval
 from sweepstack.search.tables import axes_by_path
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ def importances(records: Sequence["TrialRecord"], space: "Space", metric_sign: i
     import optuna
 
     distributions = {path: distribution(axis) for path, axis in axes_by_path(space.axes).items()}
-    having = [r for r in usable(records) if all(known_to(a, r.settings.get(a.path)) for a in space.axes)]
+    everywhere = [axis for axis in space.axes if axis.when == ALWAYS]
+    having = [r for r in usable(records) if all(known_to(a, r.settings.get(a.path)) for a in everywhere)]
     if len(having) < FEWEST or len({r.value for r in having}) < 2:
         return {}
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -22,7 +22,6 @@ from sweepstack.search.ledger_storage import LedgerStorage
 from sweepstack.search.samplers import Worth, make_sampler
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
-from sweepstack.search.starting import with_beginning
 from sweepstack.search.sweep import Sweep
 from sweepstack.search.trial_record import MAIN as MAIN
 from sweepstack.search.trial_record import TrialRecord, late_attributes, record_of
@@ -74,7 +73,7 @@ class Ledger:
         out, one after the other; ``worth`` what the sampler sees of the trials.
         """
         with self.lock:
-            sampler = with_beginning(make_sampler(search, space, worth), space, start, search.seed)
+            sampler = make_sampler(search, space, worth, start)
             pruner = optuna.pruners.NopPruner()
             if self._study_id(name) is None:  # create_study appends, even where it then loads
                 up, down = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE

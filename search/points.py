@@ -5,7 +5,7 @@ value for a parameter's name and distribution. A stand-in for the trial records 
 looked at, and refused, before the ledger holds any of it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -14,12 +14,13 @@ import numpy.typing as npt
 from optuna import Trial
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from sweepstack.search.axes import Axis, Choice, Interval
+from sweepstack.search.axes import Axis, Interval
+from sweepstack.search.conditions import walk
 from sweepstack.search.space import Space
 
 Source = Callable[[str, BaseDistribution], Any]
 Vector = npt.NDArray[np.float64]
-Context = tuple[tuple[str, str], ...]  # the choices, and what they took, under which an axis exists
+Context = tuple[tuple[str, str], ...]  # the choices, and what they took, under which an axis is live
 MOST_LISTED = 4096  # points of a finite space that are looked through one by one
 
 
@@ -54,9 +55,40 @@ def draw(space: Space, source: Source) -> dict[str, Any]:
     return recorder.params
 
 
+def with_values(values: Mapping[str, Any], source: Source) -> Source:
+    """``values`` by parameter where they are possible, and ``source`` for all else."""
+
+    def ask(name: str, distribution: BaseDistribution) -> Any:
+        if name in values and contains(distribution, values[name]):
+            return values[name]
+        return source(name, distribution)
+
+    return ask
+
+
+def contains(distribution: BaseDistribution, value: Any) -> bool:
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except (ValueError, TypeError):
+        return False
+
+
+def whole(space: Space, params: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The point of ``space`` that a trial with ``params`` stands at, less what no axis of it asks for; None where it
+    lacks a value, or has one that is not possible."""
+
+    def missing(name: str, distribution: BaseDistribution) -> Any:
+        raise KeyError(name)
+
+    try:
+        return draw(space, with_values(params, missing))
+    except KeyError:
+        return None
+
+
 def key(params: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
-    """Equal for equal points."""
-    return frozenset(params.items())
+    """Equal for equal points, whichever machine has rounded their numbers."""
+    return frozenset((name, float(f"{v:.12g}") if isinstance(v, float) else v) for name, v in params.items())
 
 
 def neutral(distribution: BaseDistribution) -> Any:
@@ -76,11 +108,13 @@ def groups(space: Space) -> dict[frozenset[Context], dict[str, BaseDistribution]
     """
     where: dict[str, set[Context]] = {}
     distributions: dict[str, BaseDistribution] = {}
-    for axis, context in _walk(space.axes):
+    for axis, context in walk(space.axes):
         recorder = _Recorder(lambda name, distribution: neutral(distribution))
         axis.suggest(cast(Trial, recorder))
         distributions[axis.parameter] = recorder.distributions[axis.parameter]
-        where.setdefault(axis.parameter, set()).add(context)
+        for live in axis.when:
+            pairs = {(path, repr(value)) for path, value in (*context, *live)}
+            where.setdefault(axis.parameter, set()).add(tuple(sorted(pairs)))
     found: dict[frozenset[Context], dict[str, BaseDistribution]] = {}
     for name, contexts in sorted(where.items()):
         if not distributions[name].single():
@@ -98,14 +132,6 @@ def every_point(space: Space) -> list[dict[str, Any]] | None:
     if whole is None or Space(whole).size() > MOST_LISTED:
         return None
     return Space(whole).grid()
-
-
-def _walk(axes: Iterable[Axis], context: Context = ()) -> Iterator[tuple[Axis, Context]]:
-    for axis in axes:
-        yield axis, context
-        if isinstance(axis, Choice):
-            for option in axis.options:
-                yield from _walk(option.inner, (*context, (axis.parameter, repr(option.value))))
 
 
 def _enumerable(axes: tuple[Axis, ...]) -> tuple[Axis, ...] | None:

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweepstack.models.files import read_json, write_json
+from sweepstack.search.space import settings_of
+from sweepstack.search.starting import held
 from sweepstack.search.trial_record import TrialRecord
 
 if TYPE_CHECKING:
@@ -79,9 +81,14 @@ class Inbox:
     def _put(self, name: str, content: Mapping[str, Any]) -> list[TrialRecord]:
         match content:
             case {"kind": "add", "parameters": dict(parameters)}:
-                return self._queue(name, parameters, {})
+                space, settings = self._sweep.space, settings_of(parameters)
+                if unknown := settings.keys() - set(space.paths()):
+                    raise ValueError(f"{', '.join(sorted(unknown))} is not searched")
+                return self._queue(name, space.point(settings), {})
             case {"kind": "retry", "trial": int(number)}:
-                return self._queue(name, self._sweep.parameters_of(number), {"retry_of": number})
+                given, space = self._sweep.parameters_of(number), self._sweep.space
+                again = space.point(held(settings_of(given), space))  # of a space that was wider, what is left of it
+                return self._queue(name, {name: given[name] for name in again}, {"retry_of": number})
             case {"kind": "stop", "trial": int(number)}:
                 self._sweep.stop(number)
                 return [self._sweep.record(number)]

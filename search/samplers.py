@@ -11,6 +11,7 @@ and random to look everywhere alike; grid to see every point.
 """
 
 import copy
+import functools
 import random
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -31,15 +32,29 @@ from optuna.samplers.nsgaii import BLXAlphaCrossover
 from optuna.trial import FrozenTrial, TrialState
 
 from sweepstack.models.seeds import derive_seed
-from sweepstack.search.points import ALWAYS, Source, draw, every_point, groups, key, neutral, parameters, value
+from sweepstack.search.axes import Choice, all_axes
+from sweepstack.search.points import (
+    ALWAYS,
+    Source,
+    draw,
+    every_point,
+    groups,
+    key,
+    neutral,
+    parameters,
+    value,
+    whole,
+    with_values,
+)
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
-from sweepstack.search.starting import place
+from sweepstack.search.starting import Beginning, place
 from sweepstack.search.told import Told, completed, most_telling, others, with_lies
 
 RANDOM_TRIALS = 8  # drawn at random before anything is modelled: half of the default 16
 TRIES = 4  # of a sampler whose points other trials have
 RANDOM_TRIES = 32  # at random after that
+GIVEN = "fixed_params"  # Optuna's attribute of a trial that was queued by hand: its values by parameter
 POPULATION = 10  # of a generation of NSGA-II
 Worth = Callable[[Sequence[FrozenTrial]], list[FrozenTrial]]
 Key = frozenset[tuple[str, Any]]  # a point that can be looked up
@@ -57,11 +72,17 @@ class Engine(Protocol):
 
 
 class PointSampler(BaseSampler):
-    """Any engine as an Optuna sampler that repeats no point by accident."""
+    """Any engine as an Optuna sampler that repeats no point by accident, and completes what others have begun.
 
-    def __init__(self, space: Space, engine: Engine, seed: int, worth: Worth | None = None) -> None:
+    What a person gave a trial, and what it was given before a restart, stands: the rest of its point is drawn to go
+    with it. What the search begins with gives way where another trial has that point.
+    """
+
+    def __init__(
+        self, space: Space, engine: Engine, seed: int, worth: Worth | None = None, beginning: Beginning | None = None
+    ) -> None:
         """``worth``: the trials as the engine is to see them."""
-        self._space, self._engine, self._worth = space, engine, worth
+        self._space, self._engine, self._worth, self._beginning = space, engine, worth, beginning
         self._random = RandomEngine(space, seed)
         self._seed = seed
         self._asked: tuple[int, Mapping[str, Any], Source] | None = None
@@ -82,43 +103,66 @@ class PointSampler(BaseSampler):
         if self._asked is None or self._asked[0] != trial.number:
             self._asked = (trial.number, *self._decide(study, trial))
         _, point, source = self._asked
-        # Where somebody else decided a choice, what hangs on it is not in the point.
+        # Another space than ours may be asked for what the point has not.
         return point[param_name] if param_name in point else source(param_name, param_distribution)
 
     def _decide(self, study: Study, trial: FrozenTrial) -> tuple[Mapping[str, Any], Source]:
-        if isinstance(self._engine, GridEngine):
-            first = self._engine.source(study, trial, 0)
-            return draw(self._space, first), first
-        later = self._others(study, trial)
+        taken = self._others(study, trial)
+        stands = {**trial.system_attrs.get(GIVEN, {}), **trial.params}
+        begins = {} if self._beginning is None else self._beginning.given(study, trial)
         if self._worth is not None:
             study = Told(study, self._worth(study.get_trials(deepcopy=False)), written=True)
+        if begins:
+            found = self._completed({**begins, **stands}, study, trial, taken)
+            if not taken(found[0]):
+                return found
+        return self._completed(stands, study, trial, taken)
+
+    def _completed(
+        self, values: Mapping[str, Any], study: Study, trial: FrozenTrial, taken: Callable[[Mapping[str, Any]], bool]
+    ) -> tuple[Mapping[str, Any], Source]:
+        """A point with ``values`` as far as they are possible, and a source for what it lacks; if there can be one, it
+        is not ``taken``."""
+        at_random = with_values(values, self._random.source(study, trial, 0))
+        alone = whole(self._space, values)
+        if alone is not None and values:
+            return alone, at_random
+        if isinstance(self._engine, GridEngine):
+            fitting = self._engine.fitting(values)
+            free = next((point for point in fitting if not taken(point)), fitting[0])
+            return draw(self._space, with_values(values, with_values(free, at_random))), at_random
         drawn: list[tuple[Mapping[str, Any], Source]] = []
         for number in range(TRIES + RANDOM_TRIES):
             engine = self._engine if number < TRIES else self._random
-            source = engine.source(study, trial, number)
+            source = with_values(values, engine.source(study, trial, number))
             drawn.append((draw(self._space, source), source))
-            if not self._is_taken(drawn[-1][0], later):
+            if not taken(drawn[-1][0]):
                 return drawn[-1]
-        left = [point for point in every_point(self._space) or () if not self._is_taken(point, later)]
+        left = [p for p in self._every_point if not taken(p) and all(p.get(n, v) == v for n, v in values.items())]
         if left:
-            return random.Random(derive_seed(self._seed, "left", trial.number)).choice(left), drawn[0][1]
+            return random.Random(derive_seed(self._seed, "left", trial.number)).choice(left), at_random
         return drawn[0]
 
-    def _others(self, study: Study, trial: FrozenTrial) -> set[Key]:
-        """Learns the points of the trials before ``trial``, which are done with, and returns those of later ones."""
+    @functools.cached_property
+    def _every_point(self) -> list[dict[str, Any]]:
+        return every_point(self._space) or []
+
+    def _others(self, study: Study, trial: FrozenTrial) -> Callable[[Mapping[str, Any]], bool]:
+        """Whether a point is another trial's. Learns the points of the trials before ``trial``: they are settled."""
         trials = study.get_trials(deepcopy=False)
         if trial.number < self._settled:  # one that was interrupted
             self._earlier, self._settled = set(), 0
-        self._earlier.update(map(_point, trials[self._settled : trial.number]))
+        self._earlier.update(point_of(self._space, other) for other in trials[self._settled : trial.number])
         self._settled = trial.number
-        return set(map(_point, trials[trial.number + 1 :]))
-
-    def _is_taken(self, point: Mapping[str, Any], later: set[Key]) -> bool:
-        return key(point) in self._earlier or key(point) in later
+        later = {point_of(self._space, other) for other in trials[trial.number + 1 :]}
+        return lambda point: key(point) in self._earlier or key(point) in later
 
 
-def _point(trial: FrozenTrial) -> Key:
-    return key(trial.params or trial.system_attrs.get("fixed_params", {}))  # the latter: queued by hand
+def point_of(space: Space, trial: FrozenTrial) -> Key:
+    """Where ``trial`` is, or waits to be; what it has of a space that was wider does not count."""
+    params = trial.params or trial.system_attrs.get(GIVEN, {})
+    point = whole(space, params)
+    return key(params if point is None else point)
 
 
 class RandomEngine:
@@ -143,10 +187,24 @@ class GridEngine:
     def __init__(self, space: Space, seed: int) -> None:
         self._points = space.grid()
         random.Random(derive_seed(seed, "grid")).shuffle(self._points)
+        self._choices = {axis.parameter for axis in all_axes(space.axes) if isinstance(axis, Choice)}
+
+    def fitting(self, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The points that differ from ``values`` the least: in choices first, as it is them that other axes hang on."""
+        if not values:
+            return self._points
+
+        def differences(point: Mapping[str, Any]) -> tuple[int, int]:
+            differ = [name for name, value in values.items() if point.get(name, value) != value]
+            return sum(name in self._choices for name in differ), len(differ)
+
+        found = list(map(differences, self._points))
+        least = min(found)
+        return [point for point, each in zip(self._points, found, strict=True) if each == least]
 
     def source(self, study: Study, trial: FrozenTrial, number: int) -> Source:
-        point = self._points[place(study, trial)]
-        return lambda name, distribution: point[name]
+        point = self._points[place(study, trial) % len(self._points)]
+        return lambda name, distribution: point[name] if name in point else neutral(distribution)
 
 
 class QMCEngine:
@@ -312,18 +370,22 @@ SAMPLERS: dict[str, Callable[[Space, int], Engine]] = {
 }
 
 
-def make_sampler(search: Search, space: Space, worth: Worth | None = None) -> BaseSampler:
-    """``worth`` turns the trials so far into those that the sampler learns from; None leaves them as they are."""
+def make_sampler(
+    search: Search, space: Space, worth: Worth | None = None, start: Sequence[Mapping[str, Any]] = ()
+) -> BaseSampler:
+    """``worth`` turns the trials so far into those that the sampler learns from; None leaves them as they are.
+    ``start``: the points to begin with, as settings by path."""
     engine = SAMPLERS[search.sampler](space, search.seed)
     if search.metric_per is not None:
         from sweepstack.search.cost_aware import CostAwareEngine  # brings scikit-learn
 
         engine = CostAwareEngine(engine, space, search.seed)
-    return PointSampler(space, engine, search.seed, worth)
+    beginning = None if search.sampler == "grid" else Beginning.of(space, start, search.seed)
+    return PointSampler(space, engine, search.seed, worth, beginning)
 
 
-def most_trials(search: Search, space: Space) -> int | None:
-    """How many trials can differ: the size of the grid, one where nothing is searched, else None."""
+def points_of(search: Search, space: Space) -> list[dict[str, Any]] | None:
+    """Every point that the trials of a search can have; None where nobody can try them all."""
     if not parameters(space):
-        return 1
-    return space.size() if search.sampler == "grid" else None
+        return [draw(space, lambda name, distribution: neutral(distribution))]
+    return space.grid() if search.sampler == "grid" else every_point(space)

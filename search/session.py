@@ -22,6 +22,7 @@ from sweepstack.models.files import read_json, write_atomic, write_json
 from sweepstack.models.packing import PACKING_FILE
 from sweepstack.models.pairs import PairDataset, WritingData
 from sweepstack.models.settings import PRECISION_FILE, TrialSettings
+from sweepstack.search.axes import SpaceError
 from sweepstack.search.capacity import slots
 from sweepstack.search.chatter import Chatter
 from sweepstack.search.company import control_search, control_space
@@ -52,7 +53,7 @@ from sweepstack.search.runtime import Cluster, check_address
 from sweepstack.search.search_settings import Search
 from sweepstack.search.session_tracker import SessionTracker
 from sweepstack.search.shared_starts import shared_starts
-from sweepstack.search.space import Space, with_candidates
+from sweepstack.search.space import Space, check_points, with_candidates
 from sweepstack.search.starting import best_points
 from sweepstack.search.study import Study
 from sweepstack.search.study_data import HoldsTexts, encode_texts, load_texts
@@ -65,6 +66,12 @@ from sweepstack.search.writing_reward import RewardOf, check_reward, reward_of
 
 BEGINNING = "beginning"  # the attribute that holds the points a search begins with
 NEEDED_MB = 200  # free disk to start with: weights and predictions of a small sweep
+
+
+def _spec(study: Study, texts: Dataset | PairDataset | None) -> dict[str, Any]:
+    """The ``space:`` of a study with the batch sizes that suit its data."""
+    units = study.train.env.steps if texts is None else texts.sizes["policy"]
+    return with_candidates(study.space, units, study.trial_settings())
 
 
 class Session(HoldsTexts):
@@ -86,6 +93,10 @@ class Session(HoldsTexts):
         texts = load_texts(study)
         if texts is not None:
             check_provenance(folder, texts)
+        try:
+            check_points(study.search.start, _spec(study, texts), study.trial_settings())
+        except SpaceError as error:  # with the batch sizes of these data
+            raise StudyError(f"{error.path}: {error}") from None
         encoded = None if texts is None else encode_texts(study, texts)
         if isinstance(texts, Dataset) and isinstance(encoded, TaskData):
             unlabelled(study, texts, encoded)
@@ -127,8 +138,7 @@ class Session(HoldsTexts):
             write_atomic(folder.study, study.dump())
             write_json(folder.provenance, provenance(texts, played, folder))
             self.settings = study.trial_settings()
-            units = study.train.env.steps if texts is None else texts.sizes["policy"]
-            spec = with_candidates(study.space, units)
+            spec = _spec(study, texts)
             self.space, notes = Space.of(spec, self.settings)
             self.notes = (*(encoded.notes if encoded else ()), *notes, *study.search.notes())
             beginning = self.ledger.attribute(BEGINNING) or self._beginning()

@@ -14,57 +14,53 @@ look at that.
 """
 
 import difflib
-import functools
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from sweepstack.models.live_settings import leaves
 from sweepstack.models.settings import TrialSettings
 from sweepstack.search.axes import (
+    ALWAYS,
     KINDS,
     NEAR_ONE,
     Axis,
     Choice,
+    Context,
     Interval,
     Option,
     SpaceError,
+    all_axes,
     below_one,
+    deciders,
+    holds,
+    in_order,
+    is_ruled_out,
     product,
     suggest,
 )
+from sweepstack.search.conditions import Conditions, words
 from sweepstack.search.refusals import rule
 
 if TYPE_CHECKING:
     from optuna import Trial
 
 BATCH_SIZE, AUTO = "train.batch_size", "auto"
+ALGORITHM, RLOO = "train.algorithm", "rloo"
 SOME_ROWS = 4096  # stands for the policy part where only the form of a space matters
 MOST_POINTS = 100_000  # of a grid
-ONE_DECISION = ("train.gamma", "train.gae_lambda", "train.value_lambda", "train.lambda_alpha")
-"""Void where an episode is a single decision."""
-DIVIDES = (("model.d_model", "model.heads"), ("train.batch_size", "train.env.copies"))
+DIVIDES = (
+    ("model.d_model", "model.heads"),
+    ("train.batch_size", "train.env.copies"),
+    ("train.batch_size", "train.rloo.samples"),
+)
 """The second must divide the first."""
-OWN = {name: f"train.{name}." for name in ("reinforce", "rloo", "a2c", "ppo", "trpo")}
-"""Settings of one algorithm, void under the others."""
-VALUE = ("train.gae_lambda", "train.value_lambda", "train.lambda_alpha", "train.value_loss", "train.value_lr")
-"""Void where no value is learned."""
-VOID = {
-    "supervised": (
-        *ONE_DECISION,
-        "train.value_loss",
-        "train.value_lr",
-        "train.reward",
-        "train.freeze",
-        "train.dropout",
-    ),
-    "exact": VALUE,
-    "reinforce": ("train.gae_lambda", "train.lambda_alpha"),
-    "rloo": VALUE,
-}
-"""What each algorithm does not use, besides the others' own settings."""
+TOGETHER = (*DIVIDES, ("train.batch_size", "train.algorithm"), ("train.optimizer", "train.average"))
+"""Not every value of the one fits every value of the other."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +79,10 @@ class Space:
 
         Batch sizes that are to be derived from the data (:func:`with_candidates`) are some that could be.
         """
-        spec = with_candidates(spec, SOME_ROWS)
+        spec = with_candidates(spec, SOME_ROWS, settings)
         space = cls(tuple(_axis(path, value, f"space.{path}") for path, value in spec.items()))
         known: dict[str, Axis] = {}
-        for axis in _all_axes(space.axes):
+        for axis in all_axes(space.axes):
             if known.setdefault(axis.path, axis) != axis:
                 raise SpaceError(f"space.{axis.path}", "is searched twice in different ways; give it one axis")
         for axis in space.axes:
@@ -109,26 +105,40 @@ class Space:
         return list(product(sorted(self.axes, key=lambda axis: axis.path)))
 
     def size(self) -> int:
-        """The number of points of the grid."""
-        return math.prod(axis.size() for axis in self.axes)
+        """The number of points of the grid; where axes depend on each other and they are more than a grid may have,
+        some number above that."""
+        deciding = {path for axis in all_axes(self.axes) for path in deciders(axis)}
+        apart, together = [], []
+        for axis in self.axes:
+            depends = any(each.when != ALWAYS or each.path in deciding for each in all_axes([axis]))
+            (together if depends else apart).append(axis)
+        size = math.prod(axis.size() for axis in apart)
+        if any(axis.size() > MOST_POINTS for axis in all_axes(together) if isinstance(axis, Interval)):
+            return size * math.prod(axis.size() for axis in together)
+        return size * sum(1 for _ in itertools.islice(product(together), MOST_POINTS + 1))
 
     def paths(self) -> tuple[str, ...]:
-        """Every searched path, conditional ones after the choice that they belong to."""
-        return tuple(dict.fromkeys(axis.path for axis in _all_axes(self.axes)))
+        """Every searched path, conditional ones after the choices that they belong to or depend on."""
+        return tuple(in_order(self.axes))
 
     def intervals(self) -> dict[str, Interval]:
         """Every interval by its parameter's name."""
-        return {axis.parameter: axis for axis in _all_axes(self.axes) if isinstance(axis, Interval)}
+        return {axis.parameter: axis for axis in all_axes(self.axes) if isinstance(axis, Interval)}
 
     def point(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Settings by path as parameters, as far as they are searched; raises SpaceError where an axis does not hold
-        its value, or where the choice that it hangs on is not taken."""
+        its value, where the choice that it hangs on is not taken, or where others make it dead.
+
+        Choices that ``values`` leave open are taken so that what is named has an effect."""
         point: dict[str, Any] = {}
+        values = self.with_deciders(values)
 
         def put(axes: Iterable[Axis]) -> None:
             for axis in axes:
                 if axis.path not in values:
                     continue
+                if is_ruled_out(axis.when, values):
+                    raise SpaceError(axis.path, f"has no effect here: it is searched only with {words(axis.when)}")
                 point.update(axis.point(values[axis.path]))
                 if isinstance(axis, Choice):
                     put(axis.taken(values[axis.path]).inner)
@@ -139,55 +149,79 @@ class Space:
             raise SpaceError(lost[0], "exists only with a choice that is not taken here; name that choice, too")
         return point
 
-    def without(self, prefixes: Sequence[str]) -> "Space":
-        """The space less the axes whose path begins with one of ``prefixes``."""
-        return Space(_without(self.axes, tuple(prefixes)))
+    def with_deciders(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """``values`` by path, and the first choices beside which all of them have an effect, as far as it depends."""
+        chosen = dict(values)
+        for axis in (axis for path, axis in in_order(self.axes).items() if path in values):
+            possible = [context for context in axis.when if not is_ruled_out((context,), chosen)]
+            if possible and not holds(axis.when, chosen):
+                chosen.update(possible[0])
+        return chosen
+
+    def without(self, path: str) -> "Space":
+        """The space less the axis of ``path``."""
+        return Space(_without(self.axes, path))
 
     def fitting(self, settings: TrialSettings) -> "tuple[Space, tuple[str, ...]]":
-        """The space less what cannot matter under ``settings``, and a line for the user about each omission."""
-        space, notes = self, []
-
-        def leave_out(prefixes: Sequence[str], reason: str) -> None:
-            nonlocal space
-            smaller = space.without(prefixes)
-            left_out = [path for path in space.paths() if path not in smaller.paths()]
-            if left_out:
-                space = smaller
-                notes.append(f"left out of the space: {', '.join(left_out)} ({reason})")
-
-        algorithm = settings.train.algorithm
-        if "train.algorithm" not in self.paths():
-            others = [prefix for name, prefix in OWN.items() if name != algorithm]
-            named = "supervised training" if algorithm == "supervised" else algorithm
-            leave_out((*VOID.get(algorithm, ()), *others), f"{named} does not use them")
-        one_segment = settings.reading == "off" or settings.reading.max_segments == 1
-        if one_segment and settings.environment is None and not settings.writes:
-            leave_out(ONE_DECISION, "an episode is one decision, so they cannot matter")
-        return space, tuple(notes)
+        """The space less what cannot matter under ``settings``, and a line for the user about each omission. An axis
+        that matters with some values of a choice alone is searched only with them."""
+        conditions = Conditions(self.axes, settings)
+        reasons: dict[str, list[str]] = {}
+        space = Space(_live(self.axes, (), conditions, reasons))
+        left_out: dict[str, list[str]] = {}
+        for path in (path for path in self.paths() if path not in space.paths()):
+            left_out.setdefault("; ".join(dict.fromkeys(reasons[path])), []).append(path)
+        only: dict[str, dict[str, None]] = {}
+        for axis in all_axes(space.axes):
+            if axis.when != ALWAYS:
+                only.setdefault(words(axis.when), {})[axis.path] = None
+        return space, (
+            *(f"left out of the space: {', '.join(paths)} ({reason})" for reason, paths in left_out.items()),
+            *(f"searched only with {where}: {', '.join(paths)}" for where, paths in only.items()),
+        )
 
 
-def check_points(points: Sequence[Mapping[str, Any]], space: Space) -> None:
-    """Raises SpaceError for a point of ``search.start`` that the space does not hold."""
-    known = space.paths()
+def check_points(points: Sequence[Mapping[str, Any]], spec: Mapping[str, Any], settings: TrialSettings) -> None:
+    """Raises SpaceError for a point of ``search.start`` that the space of :meth:`Space.of` does not hold.
+
+    What was left out of it may be named, as it changes nothing. Batch sizes that are still to be derived from the data
+    are not looked at.
+    """
+    written, space = Space.parse(spec, settings).paths(), Space.of(spec, settings)[0]
     for index, point in enumerate(points):
         where = f"search.start[{index}]"
         if not point:
             raise SpaceError(where, "names no setting; give {path: value} of what is searched")
         for path in point:
-            if path not in known:
-                raise SpaceError(f"{where}.{path}", f"is not searched; space has {', '.join(known)}")
+            if path not in written:
+                raise SpaceError(f"{where}.{path}", f"is not searched; space has {', '.join(written)}")
+        known = space.paths()
+        open_yet = {BATCH_SIZE} if spec.get(BATCH_SIZE) == AUTO else set()
         try:
-            space.point(point)
+            space.point({path: value for path, value in point.items() if path in known and path not in open_yet})
         except SpaceError as error:
             raise SpaceError(f"{where}.{error.path}", str(error)) from None
 
 
-def with_candidates(spec: Mapping[str, Any], rows: int) -> dict[str, Any]:
-    """``train.batch_size: auto`` as the batch sizes worth trying where the policy part has so many rows."""
+def with_candidates(spec: Mapping[str, Any], rows: int, settings: TrialSettings) -> dict[str, Any]:
+    """``train.batch_size: auto`` as the batch sizes worth trying where the policy part has so many rows.
+
+    They count episodes: under rloo all samples of as many texts. Where it is one of several algorithms, they are
+    rounded up to whole texts.
+    """
     from sweepstack.models.batching import batch_candidates
 
-    auto = spec.get(BATCH_SIZE) == AUTO
-    return {**spec, BATCH_SIZE: list(batch_candidates(rows))} if auto else dict(spec)
+    if spec.get(BATCH_SIZE) != AUTO:
+        return dict(spec)
+    sizes, samples = batch_candidates(rows), settings.train.rloo.samples
+    searched = spec.get(ALGORITHM, settings.train.algorithm)
+    if searched == RLOO:
+        sizes = tuple(size * samples for size in sizes)
+    elif isinstance(searched, list) and any(
+        RLOO in each if isinstance(each, dict) else each == RLOO for each in searched
+    ):
+        sizes = tuple(dict.fromkeys(-(-size // samples) * samples for size in sizes))
+    return {**spec, BATCH_SIZE: list(sizes)}
 
 
 def settings_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,45 +232,37 @@ def settings_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _all_axes(axes: Iterable[Axis]) -> Iterator[Axis]:
-    for axis in axes:
-        yield axis
-        if isinstance(axis, Choice):
-            yield from _all_axes(inner for option in axis.options for inner in option.inner)
+def _without(axes: Iterable[Axis], path: str) -> tuple[Axis, ...]:
+    return tuple(_with_inner(axis, lambda option: _without(option.inner, path)) for axis in axes if axis.path != path)
 
 
-def _without(axes: Iterable[Axis], prefixes: tuple[str, ...]) -> tuple[Axis, ...]:
+def _live(
+    axes: Iterable[Axis], context: Context, conditions: Conditions, reasons: dict[str, list[str]]
+) -> tuple[Axis, ...]:
+    """``axes`` less those that are dead everywhere, whose ``reasons`` are noted by path."""
     kept: list[Axis] = []
     for axis in axes:
-        if axis.path.startswith(prefixes):
-            continue
-        if isinstance(axis, Choice):
-            options = tuple(replace(option, inner=_without(option.inner, prefixes)) for option in axis.options)
-            axis = replace(axis, options=options)
-        kept.append(axis)
+        when, why = conditions.of(axis.path, context)
+        if when:
+            axis = _with_inner(
+                axis,
+                lambda option, at=axis.path: _live(option.inner, (*context, (at, option.value)), conditions, reasons),
+            )
+            kept.append(replace(axis, when=when))
+        else:
+            reasons.setdefault(axis.path, []).extend(why)
     return tuple(kept)
 
 
-@functools.cache
-def searchable() -> tuple[str, ...]:
-    """Every path that an axis may have."""
-
-    def leaves(model: type[BaseModel], prefix: str) -> Iterator[str]:
-        for name, field in model.model_fields.items():
-            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-                yield from leaves(field.annotation, f"{prefix}{name}.")
-            else:
-                yield prefix + name
-
-    fields = TrialSettings.model_fields
-    models = {name: fields[name].annotation for name in ("model", "train")}
-    paths = [path for name, model in models.items() if isinstance(model, type) for path in leaves(model, f"{name}.")]
-    return (*paths, "reading.cost")
+def _with_inner(axis: Axis, inner: Callable[[Option], tuple[Axis, ...]]) -> Axis:
+    if not isinstance(axis, Choice):
+        return axis
+    return replace(axis, options=tuple(replace(option, inner=inner(option)) for option in axis.options))
 
 
 def _axis(path: Any, value: Any, where: str) -> Axis:
-    if path not in searchable():
-        nearest = difflib.get_close_matches(str(path), searchable(), n=1, cutoff=0.0)[0]
+    if path not in leaves():
+        nearest = difflib.get_close_matches(str(path), leaves(), n=1, cutoff=0.0)[0]
         raise SpaceError(where, f"is not a setting that can be searched; nearest: {nearest}")
     if isinstance(value, list):
         return Choice(path, _options(value, where))
@@ -311,9 +337,9 @@ def _interval(path: str, value: dict[Any, Any], where: str) -> Interval:
 
 
 def _check(axis: Axis, space: Space, settings: TrialSettings) -> None:
-    """Tries the values of ``axis`` out on ``settings``; where one of DIVIDES is searched, both are tried together."""
+    """Tries the values of ``axis`` out on ``settings``; where a pair of TOGETHER is searched, both at once."""
     tried = axis.tried()
-    for pair in (pair for pair in DIVIDES if axis.path in pair):
+    for pair in (pair for pair in TOGETHER if axis.path in pair):
         others = [other for other in space.axes if other.path in pair and other is not axis]
         tried = [{**a, **b} for a in tried for other in others for b in other.tried()] or tried
     for values in tried:
@@ -321,7 +347,8 @@ def _check(axis: Axis, space: Space, settings: TrialSettings) -> None:
             settings.with_values(values)
         except ValidationError as error:
             first = error.errors()[0]
-            path = ".".join(str(part) for part in first["loc"])
+            problem = first.get("ctx", {}).get("error")
+            path = getattr(problem, "path", None) or ".".join(str(part) for part in first["loc"])
             at = path if path in values else axis.path
             raise SpaceError(f"space.{at}", rule(first)) from None
         except (TypeError, KeyError):  # reading.cost where reading is off

@@ -1,10 +1,11 @@
 """Where a search begins: points that somebody names, another study's best, and what an expert expects of an axis.
 
-A wrapper of any sampler, which knows a trial only by its place among those that the sampler is asked for, so that a
-restart goes on where it was. The first trials take the named points; then, if axes have ``around:``, one takes the
-expected values themselves. Later trials draw those axes from their priors with probability PATIENCE / (PATIENCE +
-place), and else leave them to the sampler: a good prior is tried often while little is known, and a wrong one is heard
-less and less (as in prior-guided search, Hvarfner et al. 2022, arXiv 2204.11051, whose prior decays with β/n).
+What is given to a trial depends on its place among those that the sampler is asked for, so that a restart goes on where
+it was; a trial that was made by hand is given nothing. The first trials take the named points; then, if axes have
+``around:``, one takes the expected values themselves. Later trials draw those axes from their priors with probability
+PATIENCE / (PATIENCE + place), and else leave them to the sampler: a good prior is tried often while little is known,
+and a wrong one is heard less and less (as in prior-guided search, Hvarfner et al. 2022, arXiv 2204.11051, whose prior
+decays with β/n).
 """
 
 import random
@@ -14,9 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from optuna import Study
-from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from sweepstack.models.errors import StudyError
 from sweepstack.models.seeds import derive_seed
@@ -30,45 +29,24 @@ PATIENCE = 6  # trials after which a prior is heard half the time
 TAKEN_OVER = 3  # points of another study
 
 
-class Beginning(BaseSampler):
-    """``points`` are values by parameter; what a point leaves open ``sampler`` draws."""
+class Beginning:
+    """``points`` are values by parameter; what a point leaves open the sampler draws."""
 
-    def __init__(self, sampler: BaseSampler, space: Space, points: Sequence[Mapping[str, Any]], seed: int) -> None:
-        self._sampler, self._points, self._seed = sampler, points, seed
-        self._given_to: tuple[int, Mapping[str, Any]] = (-1, {})  # the last trial, and what was its
+    def __init__(self, space: Space, points: Sequence[Mapping[str, Any]], seed: int) -> None:
+        self._points, self._seed = points, seed
         self._priors = {name: axis for name, axis in space.intervals().items() if axis.around is not None}
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._sampler.infer_relative_search_space(study, trial)
+    @classmethod
+    def of(cls, space: Space, points: Sequence[Mapping[str, Any]], seed: int) -> "Beginning":
+        """``points`` are settings by path, as far as they are searched."""
+        known = set(space.paths())
+        named = [space.point({path: value for path, value in point.items() if path in known}) for point in points]
+        return cls(space, named, seed)
 
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        given = self._given(study, trial)
-        drawn = self._sampler.sample_relative(study, trial, search_space)
-        return {**drawn, **{name: value for name, value in given.items() if name in search_space}}
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        given = self._given(study, trial)
-        if param_name in given:
-            return given[param_name]
-        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._sampler.before_trial(study, trial)
-
-    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        self._sampler.after_trial(study, trial, state, values)
-
-    def _given(self, study: Study, trial: FrozenTrial) -> Mapping[str, Any]:
-        """The values that are not the sampler's to draw, by parameter."""
-        if self._given_to[0] != trial.number:
-            self._given_to = trial.number, self._decide(study, trial)
-        return self._given_to[1]
-
-    def _decide(self, study: Study, trial: FrozenTrial) -> Mapping[str, Any]:
+    def given(self, study: Study, trial: FrozenTrial) -> Mapping[str, Any]:
+        """The values of ``trial`` that are not the sampler's to draw, by parameter."""
+        if BY_HAND in trial.user_attrs:
+            return {}
         at = place(study, trial)
         if at < len(self._points):
             return self._points[at]
@@ -77,15 +55,6 @@ class Beginning(BaseSampler):
         if not first and draw.random() >= PATIENCE / (PATIENCE + at):
             return {}
         return {name: axis.expected(None if first else draw) for name, axis in self._priors.items()}
-
-
-def with_beginning(sampler: BaseSampler, space: Space, points: Sequence[Mapping[str, Any]], seed: int) -> BaseSampler:
-    """``sampler`` itself where there is nothing to begin with; ``points`` are settings by path, as far as searched."""
-    known = set(space.paths())
-    named = [space.point({path: value for path, value in point.items() if path in known}) for point in points]
-    if not named and not any(axis.around is not None for axis in space.intervals().values()):
-        return sampler
-    return Beginning(sampler, space, named, seed)
 
 
 def best_points(folder: Path, objectives: Sequence[str], space: Space) -> tuple[list[dict[str, Any]], str]:

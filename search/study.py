@@ -163,7 +163,7 @@ class Study(Settings):
         self.search.check(
             Space.parse(self.space, settings).paths(), self.metrics, of_texts=self.environment is None, folds=self.folds
         )
-        check_points(self.search.start, Space.parse(self.space, settings))
+        check_points(self.search.start, self.space, settings)
         space, _ = Space.of(self.space, settings)
         if self.folds > 1:
             self._check_folds(space)

@@ -18,6 +18,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from sweepstack.search.points import contains
 from sweepstack.search.trial_record import last_value
 
 MOST_MODELLED = 200  # trials that a Gaussian process is fitted to: its cost grows with their cube
@@ -59,19 +60,12 @@ def others(study: optuna.Study, trial: FrozenTrial, parameters: Mapping[str, Bas
 
     def possible(other: FrozenTrial) -> bool:
         return bool(other.params) and all(
-            name not in parameters or _holds(parameters[name], value) for name, value in other.params.items()
+            name not in parameters or contains(parameters[name], value) for name, value in other.params.items()
         )
 
     states = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
     trials = study.get_trials(deepcopy=False, states=states)
     return [other for other in trials if other.number != trial.number and possible(other)]
-
-
-def _holds(distribution: BaseDistribution, value: Any) -> bool:
-    try:
-        return distribution._contains(distribution.to_internal_repr(value))
-    except ValueError:
-        return False
 
 
 def maximizes(study: optuna.Study) -> bool:

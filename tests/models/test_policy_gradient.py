@@ -17,7 +17,7 @@ from torch.distributions import Categorical
 from sweepstack.models.advantages import Advantages, estimated
 from sweepstack.models.descent import Steps
 from sweepstack.models.episodes import Evaluation, Rollout
-from sweepstack.models.policy_gradient import Learned, Passes, PolicyGradient, surrogate_of
+from sweepstack.models.policy_gradient import Learned, Passes, PolicyGradient, _whitened, surrogate_of
 from sweepstack.models.settings import Train
 
 READ, ANSWER = 1, 0
@@ -274,3 +274,64 @@ def test_a_token_budget_changes_no_step() -> None:
 
     for a, b in zip(after(None).parameters(), after(40).parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+
+
+def test_entropy_and_clip_fall_with_what_is_left_of_training() -> None:
+    passes = Passes(entropy=0.4, entropy_schedule="linear", clip=0.2, clip_schedule="linear")
+    algorithm = PolicyGradient(passes, lambda rollout: estimated(rollout, Train(), whiten=True))
+    algorithm.remaining = (1.0, 0.75, 0.5)
+    found = [(now.entropy, now.clip) for now in map(algorithm.passes_of, range(3))]
+    assert found == [(0.4, 0.2), (pytest.approx(0.3), pytest.approx(0.15)), (0.2, 0.1)]
+    kept = PolicyGradient(dataclasses.replace(passes, clip_schedule="constant"), algorithm.estimate)
+    kept.remaining = algorithm.remaining
+    assert [kept.passes_of(i).clip for i in range(3)] == [0.2] * 3
+    assert PolicyGradient(passes, algorithm.estimate).passes_of(0).entropy == 0.4
+
+
+def test_each_rollout_of_an_epoch_is_learned_from_by_its_own_coefficients() -> None:
+    """With nothing but entropy to learn from, and none left at the second rollout, that one moves nothing."""
+    learner = Learner(True, seed=0)
+    parameters = list(learner.parameters())
+    steps = Steps(torch.optim.SGD(parameters, lr=1.0), parameters, itertools.repeat(1.0), None)
+    algorithm = PolicyGradient(
+        Passes(entropy=1.0, entropy_schedule="linear"),
+        lambda rollout: Advantages(torch.zeros(len(rollout.row)), torch.zeros(len(rollout.row))),
+    )
+    algorithm.remaining = (1.0, 0.0)
+    player, moved = player_of(learner, texts_of(64, 0.05)), []
+    for _ in range(2):
+        before = [p.detach().clone() for p in parameters]
+        algorithm.learn(player, torch.arange(64), steps, seeded(), measure=False)
+        moved.append(max(float((p.detach() - q).abs().max()) for p, q in zip(parameters, before, strict=True)))
+    assert moved[0] > 0
+    assert moved[1] == 0
+
+
+def test_advantages_are_whitened_minibatch_by_minibatch() -> None:
+    """1, 3 and 100, 300 come each to −1/√2, 1/√2 (the deviation of two numbers is |a − b| / √2); the rest stays, and so
+    does all of it where nothing is asked for. What was not to choose is 0 and does not count."""
+    learned = learned_of([1.0, 3.0, 100.0, 300.0, 7.0], [0.0] * 5, [0.5] * 5, [0.0] * 5)
+    counted = torch.tensor([True, True, True, True, False])
+    learned = dataclasses.replace(learned, rollout=dataclasses.replace(learned.rollout, counted=counted))
+    half = 1 / math.sqrt(2)
+    first = _whitened(learned, torch.tensor([0, 1, 4]), True).advantages
+    assert first.tolist() == pytest.approx([-half, half, 100, 300, 0], abs=1e-5)
+    packed = torch.tensor([[0, 1], [2, 3]])
+    both = _whitened(learned, packed, (True, True)).advantages
+    assert both.tolist() == pytest.approx([-half, half, -half, half, 7], abs=1e-5)
+    one = _whitened(learned, packed, (False, True)).advantages
+    assert one.tolist() == pytest.approx([1, 3, -half, half, 7], abs=1e-5)
+    assert _whitened(learned, packed, (False, False)) is learned
+    assert learned.advantages.tolist() == [1, 3, 100, 300, 7]
+
+
+def test_noise_is_counted_in_episodes_as_batches_are() -> None:
+    """grad_noise is the noise scale over the batch: over 32 episodes, be they 32 texts or 8 texts four times."""
+    for samples in (1, 4):
+        learner = Learner(True, seed=0)
+        algorithm = PolicyGradient(Passes(), lambda rollout: estimated(rollout, Train(), whiten=True), samples=samples)
+        player = player_of(learner, texts_of(64, 0.05))
+        learned = algorithm.estimated(player.roll_out(torch.arange(32 // samples), samples, seeded()))
+        assert learned.rollout.rewards.shape[0] == 32
+        noise = algorithm.measured(player, learned, 32 // samples, list(learner.parameters()), seeded())
+        assert noise["noise_scale"].item() == pytest.approx(32 * noise["grad_noise"].item(), rel=1e-5)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from players import Learner, player_of, seeded, texts_of
 from torch.distributions import kl_divergence
 
+from sweepstack.models.algorithms import make_algorithm
 from sweepstack.models.descent import Steps
 from sweepstack.models.settings import Train
 from sweepstack.models.trpo import TRPO, conjugate_gradient
@@ -86,3 +87,20 @@ def test_a_step_that_cannot_improve_is_not_taken() -> None:
     logs = TRPO(train).learn(player_of(learner, texts), torch.arange(50), steps, seeded(), measure=False)
     assert torch.equal(learner.labels, before)
     assert logs["kl"].item() == 0
+
+
+def test_the_noise_that_sizes_a_batch_is_measured_where_it_is_asked_for() -> None:
+    """The same as A2C measures of the same rollout: the gradient of the same surrogate."""
+    learner, rows = Learner(False, seed=0), torch.arange(300)
+    player = player_of(learner, texts_of(300, 0.05, label=2))
+    found = {}
+    for batch_size in (64, "noise_scale"):
+        train = Train.model_validate({"algorithm": "trpo", "batch_size": batch_size})
+        steps = Steps(torch.optim.SGD(learner.parameters()), list(learner.parameters()), itertools.repeat(0.0), None)
+        start = {name: p.detach().clone() for name, p in learner.named_parameters()}
+        found[batch_size] = TRPO(train).learn(player, rows, steps, seeded(), measure=True)
+        learner.load_state_dict(start, strict=False)
+    assert "noise_scale" not in found[64]
+    train = Train.model_validate({"algorithm": "a2c"})
+    expected = make_algorithm(train).learn(player, rows, steps, seeded(), measure=True)
+    assert found["noise_scale"]["noise_scale"] == expected["noise_scale"]

@@ -33,6 +33,9 @@ OTHERS: dict[str, dict[str, Any]] = {  # that have to go on exactly, too
     "reinforce": {"train.algorithm": "reinforce"},
     "a2c": {"train.algorithm": "a2c"},
     "trpo": {"train.algorithm": "trpo"},
+    "an average of steps": {"train.average": "ema", "train.decay_all": False, "train.weight_decay": 0.1},
+    "an average of epochs, supervised": {"train.algorithm": "supervised", "train.average": "last"},
+    "whitened by minibatch": {"train.ppo.whiten": "minibatch", "train.ppo.minibatch": 8, "train.token_budget": 60},
     "a constant reward": {"train.algorithm": "rloo", "train.reward": "constant"},
     "everything of ppo": {
         "train.freeze": "encoder",

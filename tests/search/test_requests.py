@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.distributions import CategoricalDistribution
 
 from sweepstack.models.files import write_json
 from sweepstack.models.settings import TrialSettings
 from sweepstack.search.budgets import Ended
 from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.requests import DONE, IN_FORCE, LIFTED, Inbox, make_request
+from sweepstack.search.samplers import SAMPLERS
 from sweepstack.search.search_settings import ASHAStopper, Search
-from sweepstack.search.space import Space
+from sweepstack.search.space import Space, settings_of
 from sweepstack.search.sweep import Sweep
 from sweepstack.search.trial_record import TrialRecord
 
@@ -217,7 +219,17 @@ def test_what_has_ended_cannot_be_stopped(ledger: Ledger, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [{}, {"kind": "add"}, {"kind": "retry", "trial": 99}, {"kind": "stop", "trial": "x"}, 3]
+    "content",
+    [
+        {},
+        {"kind": "add"},
+        {"kind": "add", "parameters": {"train.lr": 7.0}},
+        {"kind": "add", "parameters": {"train.batch_size": 32}},
+        {"kind": "add", "parameters": {"train.epochs": 2}},
+        {"kind": "retry", "trial": 99},
+        {"kind": "stop", "trial": "x"},
+        3,
+    ],
 )
 def test_what_is_no_request_is_left_out(ledger: Ledger, folder: Path, content: Any) -> None:
     sweep = sweep_of(ledger)
@@ -328,3 +340,57 @@ def test_the_stopper_still_judges(ledger: Ledger) -> None:
     sweep.report(0, 1, {"reward": 0.9})
     assert sweep.report(1, 1, {"reward": 0.1}) == "stop"
     assert "cut" not in sweep.record(1).attributes
+
+
+CLIP = {"train.ppo.clip": {"range": [0.1, 0.3], "points": 2}}
+CONDITIONAL = {
+    "train.algorithm": ["a2c", {"ppo": CLIP}],
+    "train.gamma": {"near_one": [0.9, 0.99], "points": 2},
+    "train.lr_schedule": ["cosine", "step"],
+    "train.step_factor": [0.1, 0.5],
+}
+PARTS: list[dict[str, Any]] = [
+    {"train.algorithm": "ppo"},
+    {"train.algorithm": "ppo", "train.ppo.clip": 0.17},
+    {"train.lr_schedule": "step"},
+    {"train.step_factor": 0.5},
+    {"1-train.gamma": 0.05},
+    {},
+]
+
+
+@pytest.mark.parametrize("ended", [3, 0], ids=["ended", "going"])
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+def test_what_a_person_leaves_open_is_completed_by_every_sampler(tmp_path: Path, sampler: str, ended: int) -> None:
+    """And a run that a trial without all its values was left in opens again."""
+    search = Search(sampler=sampler, stopper="none")
+    space = Space.of(CONDITIONAL, TrialSettings())[0]
+
+    def sweep_in(ledger: Ledger) -> Sweep:
+        return ledger.sweep(MAIN, space=space, search=search, epochs=1, trials=ended or 100)
+
+    def play(sweep: Sweep) -> TrialRecord:
+        record = asked(sweep)
+        sweep.report(record.number, 1, {"reward": record.settings.get("train.step_factor", 0.0)})
+        sweep.complete(record.number)
+        return record
+
+    with Ledger.open(tmp_path / "ledger.log") as ledger:
+        sweep, folder = sweep_in(ledger), tmp_path / "requests"
+        for _ in range(3):
+            play(sweep)
+        for part in PARTS:
+            make_request(folder, {"kind": "add", "parameters": part})
+        assert len(Inbox(folder, ledger, sweep).take()) == len(PARTS)
+        for part in PARTS:
+            assert settings_of(part).items() <= play(sweep).settings.items()
+    with Ledger.open(tmp_path / "ledger.log") as ledger:
+        study = sweep_in(ledger)._study
+        begun = study.ask({"train.algorithm": CategoricalDistribution(["a2c", "ppo"])})  # and then it was killed
+        assert begun.params.keys() == {"train.algorithm"}
+    with Ledger.open(tmp_path / "ledger.log") as ledger:
+        sweep = sweep_in(ledger)
+        settings = play(sweep).settings
+        assert set(settings) >= {"train.algorithm", "train.gamma", "train.lr_schedule"}
+        assert ("train.ppo.clip" in settings) == (settings["train.algorithm"] == "ppo")
+        assert (sweep.ask() is None) == bool(ended)

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from sweepstack.models.live_settings import leaves
 from sweepstack.models.settings import Reading, Train, TrialSettings
 from sweepstack.search.axes import SpaceError
-from sweepstack.search.space import Space, searchable, settings_of, with_candidates
+from sweepstack.search.space import Space, settings_of, with_candidates
 
 BASE = TrialSettings()
 STEPS = {
@@ -143,13 +144,13 @@ def test_gamma_and_lambda_are_left_out_where_an_episode_is_one_decision() -> Non
 
 def test_what_hangs_on_a_choice_can_be_left_out_too() -> None:
     space = parse({"train.freeze": ["none", {"encoder": {"train.gamma": [0.9, 1.0], "train.ppo.clip": [0.1]}}]})
-    assert space.without(["train.gamma"]).paths() == ("train.freeze", "train.ppo.clip")
+    assert space.without("train.gamma").paths() == ("train.freeze", "train.ppo.clip")
     assert space.paths() == ("train.freeze", "train.gamma", "train.ppo.clip")
 
 
 def test_everything_in_model_and_train_can_be_searched() -> None:
-    assert {"train.lr", "train.ppo.clip", "train.warm_start.seed", "model.dropout", "reading.cost"} <= set(searchable())
-    assert not {"train", "train.ppo", "reading.segment", "data.seed"} & set(searchable())
+    assert {"train.lr", "train.ppo.clip", "train.warm_start.seed", "model.dropout", "reading.cost"} <= set(leaves())
+    assert not {"train", "train.ppo", "reading.segment", "data.seed"} & set(leaves())
 
 
 def test_heads_and_width_are_tried_together() -> None:
@@ -231,7 +232,7 @@ def test_the_cost_of_reading_needs_reading() -> None:
     [
         ("exact", {"train.gae_lambda", "train.value_loss", "train.ppo.clip", "train.trpo.max_kl"}),
         ("rloo", {"train.gae_lambda", "train.value_loss", "train.ppo.clip", "train.trpo.max_kl"}),
-        ("reinforce", {"train.gae_lambda", "train.ppo.clip", "train.trpo.max_kl"}),
+        ("reinforce", {"train.gae_lambda", "train.value_loss", "train.ppo.clip", "train.trpo.max_kl"}),
         ("a2c", {"train.ppo.clip", "train.trpo.max_kl"}),
         ("ppo", {"train.trpo.max_kl"}),
         ("trpo", {"train.ppo.clip"}),
@@ -248,20 +249,65 @@ def test_what_an_algorithm_does_not_use_is_left_out_and_said(algorithm: str, voi
     }
     space, notes = Space.of(spec, BASE.with_values({"train.algorithm": algorithm}))
     assert set(spec) - set(space.paths()) == void
-    assert len(notes) == 1
     assert notes[0].endswith(f"({algorithm} does not use them)")
+    assert notes[1:] == (
+        ("left out of the space: train.value_loss (no value is learned)",)
+        if void & {"train.value_loss"} and algorithm == "reinforce"
+        else ()
+    )
     searched = Space.of({**spec, "train.algorithm": ["ppo", "trpo"]}, BASE)
     assert set(searched[0].paths()) == {*spec, "train.algorithm"}, "where it is searched, every setting may matter"
 
 
 def test_batch_sizes_can_be_derived_from_the_data() -> None:
     spec = {"train.batch_size": "auto", "train.lr": [1e-3]}
-    few, many = (Space.of(with_candidates(spec, rows), BASE)[0].grid() for rows in (300, 30_000))
+    few, many = (Space.of(with_candidates(spec, rows, BASE), BASE)[0].grid() for rows in (300, 30_000))
     assert [point["train.batch_size"] for point in few] == [8, 16, 32, 64]
     assert max(point["train.batch_size"] for point in many) > 64
     assert "train.batch_size" in parse(spec).paths(), "valid before the data is known"
     with pytest.raises(SpaceError, match="must be a number, but got 'auto'"):
         parse({"train.lr": "auto"})
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "samples", "sizes"),
+    [
+        ("rloo", 4, [32, 64, 128, 256]),  # episodes of 8 to 64 texts, which leave four steps of an epoch of 300
+        ("rloo", 3, [24, 48, 96, 192]),
+        (["ppo", "rloo"], 3, [9, 18, 33, 66]),
+        (["ppo", {"rloo": {"train.rloo.whiten": [True, False]}}], 4, [8, 16, 32, 64]),
+        ("ppo", 3, [8, 16, 32, 64]),
+    ],
+)
+def test_derived_batch_sizes_count_episodes_of_whole_texts(algorithm: Any, samples: int, sizes: list[int]) -> None:
+    searched = {"train.algorithm": algorithm} if isinstance(algorithm, list) else {}
+    values = {} if searched else {"train.algorithm": algorithm, "train.batch_size": samples * 8}
+    base = BASE.with_values({**values, "train.rloo.samples": samples})
+    spec = with_candidates({"train.batch_size": "auto", **searched}, 300, base)
+    assert spec["train.batch_size"] == sizes
+    Space.of(spec, base)
+
+
+@pytest.mark.parametrize(
+    ("spec", "line"),
+    [
+        (
+            {"train.algorithm": ["ppo", "rloo"], "train.batch_size": [64, 66]},
+            "counts episodes and must be a multiple of train.rloo.samples, 4, but got 66; take 64",
+        ),
+        (
+            {"train.algorithm": ["ppo", {"rloo": {"train.rloo.samples": [4, 5]}}], "train.batch_size": [64]},
+            "multiple of train.rloo.samples, 5, but got 64; take 65",
+        ),
+        (
+            {"train.optimizer": ["adamw", "schedule_free"], "train.average": ["none", "last"]},
+            "average must be none with optimizer schedule_free, which averages by itself, but got last",
+        ),
+    ],
+)
+def test_values_that_do_not_fit_each_other_are_refused(spec: dict[str, Any], line: str) -> None:
+    with pytest.raises(SpaceError, match=line):
+        parse(spec)
 
 
 def test_an_environments_episodes_have_many_decisions() -> None:

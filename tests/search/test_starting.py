@@ -228,5 +228,40 @@ def test_what_hangs_on_a_choice_comes_with_it_or_not_at_all() -> None:
 )
 def test_a_point_that_the_space_does_not_hold_is_refused(point: dict[str, Any], path: str, line: str) -> None:
     with pytest.raises(SpaceError, match=line.replace("[", r"\[")) as caught:
-        check_points([point], SPACE)
+        check_points([point], SPEC, TrialSettings())
     assert caught.value.path == path
+
+
+def test_a_point_that_names_a_setting_without_effect_is_refused() -> None:
+    spec = {"train.lr_schedule": ["step", "cosine"], "train.step_factor": [0.1, 0.5], "train.trpo.max_kl": [0.1, 0.2]}
+    with pytest.raises(SpaceError, match=r"has no effect here: it is searched only with train\.lr_schedule: step"):
+        check_points([{"train.step_factor": 0.1, "train.lr_schedule": "cosine"}], spec, TrialSettings())
+    space = Space.of(spec, TrialSettings())[0]
+    assert space.point({"train.step_factor": 0.1}) == {"train.step_factor": 0.1, "train.lr_schedule": "step"}
+    check_points([{"train.lr_schedule": "cosine", "train.trpo.max_kl": 0.1}], spec, TrialSettings())
+
+
+def test_sizes_that_the_data_decide_are_looked_at_when_they_are_known() -> None:
+    start = [{"train.batch_size": 8}]
+    check_points(start, {"train.batch_size": "auto"}, TrialSettings())
+    with pytest.raises(SpaceError, match="is one of 128, 256, 512, 1024, but got 8"):
+        check_points(start, {"train.batch_size": [128, 256, 512, 1024]}, TrialSettings())
+
+
+def test_a_setting_that_best_points_make_dead_is_left_to_the_sampler() -> None:
+    spec = {"train.step_factor": [0.1, 0.5], "train.lr_schedule": ["step", "cosine"]}
+    space = Space.of(spec, TrialSettings())[0]
+    assert space.paths() == ("train.lr_schedule", "train.step_factor")
+    assert held({"train.step_factor": 0.1, "train.lr_schedule": "cosine"}, space) == {"train.lr_schedule": "cosine"}
+
+
+def test_a_point_to_begin_with_that_is_taken_gives_way(tmp_path: Path) -> None:
+    space = Space.parse({"train.epochs": {"int": [1, 3], "around": 2}}, TrialSettings())
+    with Ledger.open(tmp_path / "ledger.log") as ledger:
+        begun = sweep(ledger, space, "tpe", start=[{"train.epochs": 2}] * 2)
+        numbers = []
+        while (record := begun.ask()) is not None:
+            numbers.append(record.settings["train.epochs"])
+            begun.fail(record.number, "no matter")
+    assert numbers[0] == 2
+    assert sorted(numbers) == [1, 2, 3]
