@@ -234,10 +234,11 @@ def _whitened(learned: Learned, index: Tensor, whiten: bool | tuple[bool, ...]) 
     if not (whiten if isinstance(whiten, bool) else any(whiten)):
         return learned
     advantages, counted = learned.advantages.clone(), learned.rollout.counted
+    worked_out_from = torch.stack([advantages, learned.targets, learned.rollout.at(learned.rollout.values)]).abs()
     rows, wanted = (index[None], (whiten,)) if isinstance(whiten, bool) else (index, whiten)
     for row, own in zip(rows, wanted, strict=True):
         if own:
-            advantages[row] = normalised(advantages[row], counted[row])
+            advantages[row] = normalised(advantages[row], counted[row], worked_out_from[:, row].amax())
     return replace(learned, advantages=advantages)
 
 

@@ -86,7 +86,7 @@ class LiveEnsemble:
         selection = self._begun(next(iter(members.values())))
         if LINEAR in members:
             self._linear = None
-        leader = best((r for r in records if r.state in self._states), self._objective.metric)
+        leader = best((r for r in records if r.may_be_member(self._folds)), self._objective.metric)
         said = None if leader is None else self._said(self._folder_of(leader))
         if leader is not None and said is not None:
             self._put_leader(leader, said)
