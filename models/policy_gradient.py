@@ -234,7 +234,7 @@ def _whitened(learned: Learned, index: Tensor, whiten: bool | tuple[bool, ...]) 
     if not (whiten if isinstance(whiten, bool) else any(whiten)):
         return learned
     advantages, counted = learned.advantages.clone(), learned.rollout.counted
-    worked_out_from = torch.stack([advantages, learned.targets, learned.rollout.at(learned.rollout.values)]).abs()
+    worked_out_from = torch.stack([advantages, learned.targets, learned.values]).abs()
     rows, wanted = (index[None], (whiten,)) if isinstance(whiten, bool) else (index, whiten)
     for row, own in zip(rows, wanted, strict=True):
         if own:
