@@ -82,17 +82,17 @@ def _whole_rollout(of: Of) -> bool:
 
 def _descent(stage: str) -> tuple[Rule, ...]:
     """Of a stage of training, whose settings begin with ``stage``."""
-    schedule, own = f"{stage}.lr_schedule", lambda *names: " ".join(f"{stage}.{name}" for name in names)
+    schedule, steps = f"{stage}.lr_schedule", f"{stage}.step_every {stage}.step_factor"
     return (
-        Rule(own("step_every", "step_factor"), lambda of: of(schedule) != "step", "only lr_schedule step uses them"),
+        Rule(steps, lambda of: of(schedule) != "step", "only lr_schedule step uses them"),
         Rule(
-            own("step_every", "step_factor"),
+            steps,
             lambda of: of(f"{stage}.step_every") >= of(f"{stage}.epochs"),
             "lr never drops where step_every is not below epochs",
         ),
-        Rule(own("cycles"), lambda of: of(schedule) != "cyclic", "only lr_schedule cyclic uses it"),
-        Rule(own("decay"), lambda of: of(schedule) != "wsd", "only lr_schedule wsd uses it"),
-        Rule(own("max_grad_norm"), lambda of: of(f"{stage}.optimizer") == "lbfgs", "lbfgs clips no gradients"),
+        Rule(f"{stage}.cycles", lambda of: of(schedule) != "cyclic", "only lr_schedule cyclic uses it"),
+        Rule(f"{stage}.decay", lambda of: of(schedule) != "wsd", "only lr_schedule wsd uses it"),
+        Rule(f"{stage}.max_grad_norm", lambda of: of(f"{stage}.optimizer") == "lbfgs", "lbfgs clips no gradients"),
     )
 
 
@@ -110,6 +110,10 @@ def _own_sections() -> Iterator[Rule]:
     """The section of an algorithm is dead under every other one."""
     for algorithm in ("supervised", "exact", *ALGORITHMS):
         yield _unused(" ".join(f"train.{other}." for other in ALGORITHMS if other != algorithm), algorithm)
+
+
+def _not_below_batch(minibatch: str) -> Rule:
+    return Rule(minibatch, lambda of: of(minibatch) >= _largest_batch(of), "it is not below batch_size")
 
 
 RULES: tuple[Rule, ...] = (
@@ -130,14 +134,7 @@ RULES: tuple[Rule, ...] = (
     Rule("train.token_budget", _keeps_states, "a frozen Transformer is not trained"),
     Rule("train.ppo.kl_target", lambda of: of("train.ppo.kl") == 0, "kl is 0"),
     Rule("train.batch_range", lambda of: isinstance(of("train.batch_size"), int), "batch_size is a number"),
-    *(
-        Rule(
-            f"train.{algorithm}.minibatch",
-            lambda of, algorithm=algorithm: of(f"train.{algorithm}.minibatch") >= _largest_batch(of),
-            "it is not below batch_size",
-        )
-        for algorithm in ("ppo", "trpo")
-    ),
+    *map(_not_below_batch, ("train.ppo.minibatch", "train.trpo.minibatch")),
     Rule(
         "train.ppo.clip train.ppo.value_clip train.ppo.target_kl",
         _whole_rollout,

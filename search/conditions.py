@@ -34,14 +34,23 @@ class Conditions:
         """Where the axis of ``path`` that hangs on the choices ``context`` is live, nowhere if there are no contexts;
         and the reasons for which it is not."""
         reasons: dict[str, None] = {}
-        return self._explore(path, dict(context), reasons), list(reasons)
+        return self._explore(path, dict(context), reasons, []), list(reasons)
 
-    def _explore(self, path: str, chosen: dict[str, Any], reasons: dict[str, None]) -> Contexts:
+    def beside(self, path: str) -> list[dict[str, Any]]:
+        """All that the rules see, by path, where the axis of ``path`` is live: choices, and the ends of intervals."""
+        found: list[dict[str, Any]] = []
+        for context, _ in self._places[path]:
+            self._explore(path, dict(context), {}, found)
+        return found
+
+    def _explore(
+        self, path: str, chosen: dict[str, Any], reasons: dict[str, None], found: list[dict[str, Any]]
+    ) -> Contexts:
         try:
             reason = why_dead(path, self._values(path, chosen))
-        except _Open as found:
-            axis = found.axis
-            below = {value: self._explore(path, {**chosen, axis.path: value}, reasons) for value in _values(axis)}
+        except _Open as is_open:
+            axis = is_open.axis
+            below = {v: self._explore(path, {**chosen, axis.path: v}, reasons, found) for v in _values(axis)}
             if isinstance(axis, Interval) or axis.path == path:
                 merged = tuple(dict.fromkeys(context for contexts in below.values() for context in contexts))
                 return ALWAYS if () in merged else merged
@@ -50,7 +59,9 @@ class Conditions:
             return tuple(((axis.path, value), *rest) for value, contexts in below.items() for rest in contexts)
         if reason is not None:
             reasons[reason] = None
-        return () if reason else ALWAYS
+            return ()
+        found.append(chosen)
+        return ALWAYS
 
     def _values(self, path: str, chosen: Mapping[str, Any]) -> Of:
         """The values by path where ``chosen`` are; raises _Open for one that is searched and not chosen."""
