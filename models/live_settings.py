@@ -88,14 +88,15 @@ def _decays_nothing(of: Of, stage: str) -> bool:
 def _descent(stage: str) -> tuple[Rule, ...]:
     """Of a stage of training, whose settings begin with ``stage``."""
     schedule, optimizer = f"{stage}.lr_schedule", f"{stage}.optimizer"
+    steps = f"{stage}.step_every {stage}.step_factor"
 
     def own(*names: str) -> str:
         return " ".join(f"{stage}.{name}" for name in names)
 
     return (
-        Rule(own("step_every", "step_factor"), lambda of: of(schedule) != "step", "only lr_schedule step uses them"),
+        Rule(steps, lambda of: of(schedule) != "step", "only lr_schedule step uses them"),
         Rule(
-            own("step_every", "step_factor"),
+            steps,
             lambda of: of(f"{stage}.step_every") >= of(f"{stage}.epochs"),
             "lr never drops where step_every is not below epochs",
         ),
@@ -152,6 +153,10 @@ def _own_sections() -> Iterator[Rule]:
         yield _unused(" ".join(f"train.{other}." for other in ALGORITHMS if other != algorithm), algorithm)
 
 
+def _not_below_batch(minibatch: str) -> Rule:
+    return Rule(minibatch, lambda of: of(minibatch) >= _largest_batch(of), "it is not below batch_size")
+
+
 RULES: tuple[Rule, ...] = (
     _unused(SUPERVISED, "supervised"),
     _unused("train.gae_lambda train.value_lambda train.lambda_alpha train.value_loss train.value_lr", "exact"),
@@ -170,14 +175,7 @@ RULES: tuple[Rule, ...] = (
     Rule("train.token_budget", _keeps_states, "a frozen Transformer is not trained"),
     Rule("train.ppo.kl_target", lambda of: of("train.ppo.kl") == 0, "kl is 0"),
     Rule("train.batch_range", lambda of: isinstance(of("train.batch_size"), int), "batch_size is a number"),
-    *(
-        Rule(
-            f"train.{algorithm}.minibatch",
-            lambda of, algorithm=algorithm: of(f"train.{algorithm}.minibatch") >= _largest_batch(of),
-            "it is not below batch_size",
-        )
-        for algorithm in ("ppo", "trpo")
-    ),
+    *map(_not_below_batch, ("train.ppo.minibatch", "train.trpo.minibatch")),
     Rule(
         "train.ppo.clip train.ppo.clip_schedule train.ppo.value_clip train.ppo.target_kl",
         _whole_rollout,

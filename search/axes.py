@@ -15,6 +15,10 @@ Kind = Literal["range", "log", "near_one", "int", "int_log"]
 KINDS: tuple[Kind, ...] = ("range", "log", "near_one", "int", "int_log")
 NEAR_ONE = "1-"
 SPREAD = 0.15  # of an axis's length: the standard deviation of a prior
+SMALLEST = 1e-100  # bound of a log axis; 1 / SMALLEST is the largest of all
+LARGEST = 2**40  # whole number: the logarithms of neighbours still differ
+NEAREST = 1e-12  # to 1 of a near_one axis: 1 − x is kept to 15 places, three of which then count
+CLOSEST = 1e-9  # that two bounds may be, as a share of the larger
 MOST_CHECKED = 64  # whole numbers of one axis that are tried out one by one before a launch
 
 
@@ -166,6 +170,33 @@ class Choice:
 
 
 Axis = Interval | Choice
+
+
+def wrong_bounds(kind: Kind, low: float, high: float) -> str | None:
+    """What keeps samplers from searching between these bounds, in one line, if anything does.
+
+    Samplers compute with differences, squares and ratios of bounds in double precision, and whole numbers are numbers
+    of that kind to them.
+    """
+    shown = f"[{low}, {high}]"
+    if low >= high:
+        return f"{kind} needs lo < hi, but got {shown}"
+    if kind in ("log", "int_log") and low <= 0:
+        return f"{kind} needs bounds above 0, but got {shown}; raise {low} or use range or int"
+    if kind == "near_one" and high >= 1:
+        return f"near_one needs bounds below 1, but got {shown}; lower {high}, to 0.9999 say"
+    if kind in ("int", "int_log"):
+        return f"{kind} takes numbers up to {LARGEST:,}, but got {shown}" if max(-low, high) > LARGEST else None
+    if max(abs(low), abs(high)) > 1 / SMALLEST:
+        return f"{kind} takes numbers up to {1 / SMALLEST:g}, but got {shown}"
+    if kind == "near_one" and below_one(high) < NEAREST:
+        return f"near_one needs bounds at least {NEAREST:g} below 1, but got {shown}; lower {high}"
+    low, high = (below_one(high), below_one(low)) if kind == "near_one" else (float(low), float(high))
+    if (low if kind == "log" else max(abs(low), abs(high))) < SMALLEST:
+        return f"{kind} takes numbers down to {SMALLEST:g}, but got {shown}"
+    if high - low < CLOSEST * max(abs(low), abs(high)):
+        return f"{kind} needs bounds that differ by more than a {1 / CLOSEST:,.0f}th, but got {shown}; take one value"
+    return None
 
 
 def below_one(value: float) -> float:

@@ -13,6 +13,8 @@ from sweepstack.models.live_settings import Of, value_at, why_dead
 from sweepstack.models.settings import TrialSettings
 from sweepstack.search.axes import ALWAYS, Axis, Choice, Context, Contexts, Interval
 
+MOST_SAID = 2  # contexts that are spelt out to the user
+
 
 class _Open(Exception):
     """A rule looks at an axis whose value is not chosen yet."""
@@ -26,6 +28,7 @@ class Conditions:
 
     def __init__(self, axes: Sequence[Axis], settings: TrialSettings) -> None:
         self._settings = value_at(settings)
+        self._asking: list[str] = []  # whose rules are being looked at: they may look at their own values
         self._places: dict[str, list[tuple[Context, Axis]]] = {}
         for axis, context in walk(axes):
             self._places.setdefault(axis.path, []).append((context, axis))
@@ -34,32 +37,50 @@ class Conditions:
         """Where the axis of ``path`` that hangs on the choices ``context`` is live, nowhere if there are no contexts;
         and the reasons for which it is not."""
         reasons: dict[str, None] = {}
-        return self._explore(path, dict(context), reasons), list(reasons)
+        return self._explore(path, dict(context), reasons, []), list(reasons)
 
-    def _explore(self, path: str, chosen: dict[str, Any], reasons: dict[str, None]) -> Contexts:
+    def beside(self, path: str) -> list[dict[str, Any]]:
+        """All that the rules see, by path, where the axis of ``path`` is live: choices, and the ends of intervals."""
+        found: list[dict[str, Any]] = []
+        for context, _ in self._places[path]:
+            self._explore(path, dict(context), {}, found)
+        return found
+
+    def _explore(
+        self, path: str, chosen: dict[str, Any], reasons: dict[str, None], found: list[dict[str, Any]]
+    ) -> Contexts:
+        self._asking.append(path)
         try:
-            reason = why_dead(path, self._values(path, chosen))
-        except _Open as found:
-            axis = found.axis
-            below = {value: self._explore(path, {**chosen, axis.path: value}, reasons) for value in _values(axis)}
+            reason = why_dead(path, self._values(chosen))
+        except _Open as is_open:
+            self._asking.pop()
+            axis = is_open.axis
+            below = {v: self._explore(path, {**chosen, axis.path: v}, reasons, found) for v in _values(axis)}
             if isinstance(axis, Interval) or axis.path == path:
                 merged = tuple(dict.fromkeys(context for contexts in below.values() for context in contexts))
                 return ALWAYS if () in merged else merged
             if len(set(below.values())) == 1:
                 return next(iter(below.values()))
             return tuple(((axis.path, value), *rest) for value, contexts in below.items() for rest in contexts)
+        self._asking.pop()
         if reason is not None:
             reasons[reason] = None
-        return () if reason else ALWAYS
+            return ()
+        found.append(chosen)
+        return ALWAYS
 
-    def _values(self, path: str, chosen: Mapping[str, Any]) -> Of:
-        """The values by path where ``chosen`` are; raises _Open for one that is searched and not chosen."""
+    def _values(self, chosen: Mapping[str, Any]) -> Of:
+        """The values by path where ``chosen`` are; raises _Open for one that is searched and not chosen, or for what
+        decides whether it is searched. A setting that is dead there has the study's own value."""
 
         def of(wanted: str) -> Any:
             if wanted not in chosen:
-                for context, axis in self._places.get(wanted, ()):
-                    if is_asked(context) and (wanted == path or why_dead(wanted, of) is None):
-                        raise _Open(axis)
+                for context, _ in self._places.get(wanted, ()):
+                    if is_asked(context):
+                        live = ALWAYS if wanted in self._asking else self._explore(wanted, dict(chosen), {}, [])
+                        if live:
+                            first = live[0][0][0] if live != ALWAYS else wanted
+                            raise _Open(self._places[first][0][1])
             return chosen[wanted] if wanted in chosen else self._settings(wanted)
 
         def is_asked(context: Context) -> bool:
@@ -84,6 +105,8 @@ def words(contexts: Contexts) -> str:
         first, second = pair
         joined = tuple((path, tuple(dict.fromkeys(a + b))) for (path, a), (_, b) in zip(first, second, strict=True))
         merged = [joined if each is first else each for each in merged if each is not second]
+    if len(merged) > MOST_SAID:
+        return f"some values of {', '.join(dict.fromkeys(path for each in merged for path, _ in each))}"
     return ", or with ".join(
         " and ".join(f"{path}: {' or '.join(map(_word, values))}" for path, values in each) for each in merged
     )

@@ -10,7 +10,6 @@ a trial's own, else it is the longest that any trial came to.
 """
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,13 +17,12 @@ import numpy as np
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import norm
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import Matern, WhiteKernel
 from sklearn.linear_model import Ridge
 from threadpoolctl import threadpool_limits
 
+from sweepstack.search.gaussian_process import compressed, fit
+from sweepstack.search.point_sampler import Engine, RandomEngine
 from sweepstack.search.points import Encoding, Source, Vector, draw, parameters
-from sweepstack.search.samplers import Engine, RandomEngine
 from sweepstack.search.space import Space
 from sweepstack.search.told import maximizes, median_value, most_telling, others, with_lies
 
@@ -43,7 +41,7 @@ class CostAwareEngine:
         self._engine, self._space = engine, space
         self._random = RandomEngine(space, seed)
         self._parameters = parameters(space)
-        self._encoding = Encoding(self._parameters)
+        self._encoding = Encoding(self._parameters, space)
 
     def source(self, study: Study, trial: FrozenTrial, number: int) -> Source:
         trials = others(study, trial, self._parameters)
@@ -68,17 +66,10 @@ class CostAwareEngine:
         """The expected improvement at each of ``points``; a running trial counts as an average one."""
         sign, median = 1.0 if maximizes(study) else -1.0, median_value(told)
         assert median is not None
-        values = sign * np.array([median if t.state == TrialState.RUNNING else t.values[0] for t in told])
-        model = GaussianProcessRegressor(
-            Matern(nu=2.5, length_scale_bounds=(0.05, 20.0)) + WhiteKernel(1e-2, (1e-6, 1.0)),
-            normalize_y=True,
-            random_state=0,
-        )
-        with warnings.catch_warnings(), threadpool_limits(1):
-            warnings.simplefilter("ignore")  # a length scale at its bound
-            model.fit(self._encoding.matrix(t.params for t in told), values)
-            mean, deviation = model.predict(self._encoding.matrix(points), return_std=True)
-        deviation = np.maximum(deviation, 1e-12)
+        values = compressed(sign * np.array([median if t.state == TrialState.RUNNING else t.values[0] for t in told]))
+        with threadpool_limits(1):
+            model = fit(self._encoding.matrix(t.params for t in told), values, self._encoding.axes)
+            mean, deviation = model.predict(self._encoding.matrix(points))
         z = (mean - values.max()) / deviation
         return np.asarray(deviation * (z * norm.cdf(z) + norm.pdf(z)))
 

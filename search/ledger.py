@@ -19,7 +19,8 @@ from sweepstack.models.errors import StorageError
 from sweepstack.models.metric_directions import direction
 from sweepstack.search.journal import Journal
 from sweepstack.search.ledger_storage import LedgerStorage
-from sweepstack.search.samplers import Worth, make_sampler
+from sweepstack.search.point_sampler import Worth
+from sweepstack.search.samplers import make_sampler
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
 from sweepstack.search.sweep import Sweep

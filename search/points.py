@@ -14,7 +14,7 @@ import numpy.typing as npt
 from optuna import Trial
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from sweepstack.search.axes import Axis, Interval
+from sweepstack.search.axes import Axis, Interval, in_order
 from sweepstack.search.conditions import walk
 from sweepstack.search.space import Space
 
@@ -192,25 +192,56 @@ class Encoding:
     """Points as vectors: numbers by their place in [0, 1], choices one-hot; where a parameter does not exist ½, and
     every option's even share."""
 
-    def __init__(self, parameters: Mapping[str, BaseDistribution]) -> None:
+    def __init__(self, parameters: Mapping[str, BaseDistribution], space: Space) -> None:
+        """``parameters`` are those of ``space`` that can differ."""
         self.parameters = dict(parameters)
         widths = [len(d.choices) if isinstance(d, CategoricalDistribution) else 1 for d in self.parameters.values()]
         ends = np.cumsum([0, *widths]).tolist()
         self.slices = {name: slice(a, b) for name, a, b in zip(self.parameters, ends[:-1], ends[1:], strict=True)}
         self.width = ends[-1]
+        self.axes = np.repeat(np.arange(len(widths)), widths)  # (width,): which parameter a column is of
+        where = {name: exists for exists, group in groups(space).items() for name in group}
+        order = [axis.parameter for axis in in_order(space.axes).values()]
+        self._where = [(name, where[name]) for name in order if name in where and where[name] != ALWAYS]
+
+    def settled(self, places: Vector) -> Vector:
+        """``places`` (points, width) moved to what points can have: whole numbers, and nothing of what does not exist
+        beside their choices."""
+        settled = places.copy()
+        for name, distribution in self.parameters.items():
+            if not isinstance(distribution, CategoricalDistribution):
+                settled[:, self.slices[name]] = on_steps(distribution, settled[:, self.slices[name]])
+        for name, contexts in self._where:  # after the choices that it depends on
+            there = np.zeros(len(settled), dtype=bool)
+            for context in contexts:
+                there |= np.logical_and.reduce([self._took(settled, *pair) for pair in context])
+            settled[np.ix_(~there, np.arange(self.width)[self.slices[name]])] = self._neutral(name)
+        return settled
+
+    def _took(self, places: Vector, path: str, option: str) -> npt.NDArray[np.bool_]:
+        """Whether the choice ``path`` took the option that is written so."""
+        distribution = self.parameters.get(path)
+        if not isinstance(distribution, CategoricalDistribution):  # it has no other
+            return np.ones(len(places), dtype=bool)
+        column = [repr(each) for each in distribution.choices].index(option)
+        return np.asarray(places[:, self.slices[path].start + column] == 1.0)
+
+    def _neutral(self, name: str) -> float:
+        distribution = self.parameters[name]
+        return 1 / len(distribution.choices) if isinstance(distribution, CategoricalDistribution) else 0.5
 
     def vector(self, point: Mapping[str, Any]) -> Vector:
         """(width,)"""
         vector = np.empty(self.width)
         for name, distribution in self.parameters.items():
             place = self.slices[name]
-            if isinstance(distribution, CategoricalDistribution):
-                n = len(distribution.choices)
-                vector[place] = 0.0 if name in point else 1 / n
-                if name in point:
-                    vector[place.start + int(distribution.to_internal_repr(point[name]))] = 1.0
+            if name not in point:
+                vector[place] = self._neutral(name)
+            elif isinstance(distribution, CategoricalDistribution):
+                vector[place] = 0.0
+                vector[place.start + int(distribution.to_internal_repr(point[name]))] = 1.0
             else:
-                vector[place] = unit(distribution, point[name]) if name in point else 0.5
+                vector[place] = unit(distribution, point[name])
         return vector
 
     def matrix(self, points: Iterable[Mapping[str, Any]]) -> Vector:

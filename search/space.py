@@ -14,6 +14,7 @@ look at that.
 """
 
 import difflib
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,6 +43,7 @@ from sweepstack.search.axes import (
     is_ruled_out,
     product,
     suggest,
+    wrong_bounds,
 )
 from sweepstack.search.conditions import Conditions, words
 from sweepstack.search.refusals import rule
@@ -108,7 +110,8 @@ class Space:
         """The number of points of the grid; where axes depend on each other and they are more than a grid may have,
         some number above that."""
         deciding = {path for axis in all_axes(self.axes) for path in deciders(axis)}
-        apart, together = [], []
+        apart: list[Axis] = []
+        together: list[Axis] = []
         for axis in self.axes:
             depends = any(each.when != ALWAYS or each.path in deciding for each in all_axes([axis]))
             (together if depends else apart).append(axis)
@@ -244,14 +247,17 @@ def _live(
     for axis in axes:
         when, why = conditions.of(axis.path, context)
         if when:
-            axis = _with_inner(
-                axis,
-                lambda option, at=axis.path: _live(option.inner, (*context, (at, option.value)), conditions, reasons),
-            )
-            kept.append(replace(axis, when=when))
+            within = functools.partial(_live_within, axis.path, context, conditions, reasons)
+            kept.append(replace(_with_inner(axis, within), when=when))
         else:
             reasons.setdefault(axis.path, []).extend(why)
     return tuple(kept)
+
+
+def _live_within(
+    path: str, context: Context, conditions: Conditions, reasons: dict[str, list[str]], option: Option
+) -> tuple[Axis, ...]:
+    return _live(option.inner, (*context, (path, option.value)), conditions, reasons)
 
 
 def _with_inner(axis: Axis, inner: Callable[[Option], tuple[Axis, ...]]) -> Axis:
@@ -310,23 +316,22 @@ def _interval(path: str, value: dict[Any, Any], where: str) -> Interval:
     if not (
         isinstance(bounds, list)
         and len(bounds) == 2
-        and all(isinstance(b, numbers) and not isinstance(b, bool) and math.isfinite(b) for b in bounds)
+        and all(isinstance(b, numbers) and not isinstance(b, bool) and -math.inf < b < math.inf for b in bounds)
     ):
         raise SpaceError(where, f"{kind} takes {wanted} [lo, hi], but got {bounds!r}")
     low, high = bounds
-    if low >= high:
-        raise SpaceError(where, f"{kind} needs lo < hi, but got [{low}, {high}]")
-    if kind in ("log", "int_log") and low <= 0:
-        raise SpaceError(
-            where, f"{kind} needs bounds above 0, but got [{low}, {high}]; raise {low} or use range or int"
-        )
-    if kind == "near_one" and high >= 1:
-        raise SpaceError(where, f"near_one needs bounds below 1, but got [{low}, {high}]; lower {high}, to 0.9999 say")
+    wrong = wrong_bounds(kind, low, high)
+    if wrong:
+        raise SpaceError(where, wrong)
     if wanted == "two numbers":
         low, high = float(low), float(high)
     points = value.get("points")
-    if points is not None and (not isinstance(points, int) or isinstance(points, bool) or points < 1):
-        raise SpaceError(where, f"points must be a whole number of at least 1, but got {points!r}")
+    if points is not None and (
+        not isinstance(points, int) or isinstance(points, bool) or not 1 <= points <= MOST_POINTS
+    ):
+        raise SpaceError(
+            where, f"points must be a whole number of at least 1 and at most {MOST_POINTS:,}, but got {points!r}"
+        )
     around = value.get("around")
     if around is not None:
         try:
@@ -344,7 +349,7 @@ def _check(axis: Axis, space: Space, settings: TrialSettings) -> None:
         tried = [{**a, **b} for a in tried for other in others for b in other.tried()] or tried
     for values in tried:
         try:
-            settings.with_values(values)
+            _fits(values, axis, space, settings)
         except ValidationError as error:
             first = error.errors()[0]
             problem = first.get("ctx", {}).get("error")
@@ -353,3 +358,16 @@ def _check(axis: Axis, space: Space, settings: TrialSettings) -> None:
             raise SpaceError(f"space.{at}", rule(first)) from None
         except (TypeError, KeyError):  # reading.cost where reading is off
             raise SpaceError(f"space.{axis.path}", "cannot be searched where reading is off; take it out") from None
+
+
+def _fits(values: Mapping[str, Any], axis: Axis, space: Space, settings: TrialSettings) -> None:
+    """Raises ValidationError where ``values`` do not go with the settings; where these are searched, too, and decide
+    whether ``axis`` is live, not with those beside which it is."""
+    try:
+        settings.with_values(dict(values))
+    except ValidationError:
+        beside = Conditions(space.axes, settings).beside(axis.path)
+        if beside in ([], [{}]):
+            raise
+        for others in beside:
+            settings.with_values({**others, **values})

@@ -22,14 +22,15 @@ from sweepstack.search.budgets import BY_HAND, FOR_EPOCHS, Budgets, Ended, Limit
 from sweepstack.search.curves import SortedCurves
 from sweepstack.search.lineages import Lineages
 from sweepstack.search.pbt import population_of
-from sweepstack.search.points import key
+from sweepstack.search.point_sampler import given_to
 from sweepstack.search.racing import FOLD_LEVEL, LEVEL, may_be_best
-from sweepstack.search.samplers import GIVEN, Key, point_of, points_of
+from sweepstack.search.samplers import points_of
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
 from sweepstack.search.stoppers import NoStopper, make_stopper
 from sweepstack.search.trial_record import BY_HAND as BY_HAND_TRIAL
 from sweepstack.search.trial_record import CUT, FOLD, LATE, MAIN, REPETITION, TrialRecord, late_attributes, record_of
+from sweepstack.search.tried import Tried
 
 if TYPE_CHECKING:
     from sweepstack.search.ledger import Ledger
@@ -62,19 +63,16 @@ class Sweep:
         self._moving: set[int] = set()  # the trials that had not ended when their curves were last looked at
         population, sign = population_of(search, epochs), direction(self.metric)
         self._lineages = Lineages(population, self._storage, self._study_id, space, sign) if population else None
-        points = None if population else points_of(search, space)
-        self._points = None if points is None else set(map(key, points))  # that trials can have, where they are few
-        self._at: dict[int, Key] = {}  # the points of trials
+        self._tried = Tried(space, None if population else points_of(search, space))
         self._limits: Limits | None = None
-        self._by_hand = sum(BY_HAND_TRIAL in trial.user_attrs for trial in self._frozen_trials())
-        untried = self._untried()
-        self.budget = (
-            trials if untried is None else min(trials, self._begun + untried)
-        )  # whatever becomes of the trials
+        frozen = self._frozen_trials()
+        self._by_hand = sum(BY_HAND_TRIAL in trial.user_attrs for trial in frozen)
+        left = self._tried.left(frozen)  # so many more can differ
+        self.budget = trials if left is None else min(trials, len(frozen) - self._by_hand + left)
         self._budgets = Budgets.of(search, trials) if self.name == MAIN else Budgets(trials)
-        self._waiting = {trial.number for trial in self._frozen_trials() if trial.state == TrialState.WAITING}
+        self._waiting = {trial.number for trial in frozen if trial.state == TrialState.WAITING}
         self._interrupted: list[int] = []
-        for trial in self._frozen_trials():
+        for trial in frozen:
             self._settle(trial)
         self._interrupted = [trial.number for trial in self._frozen_trials() if trial.state == TrialState.RUNNING]
 
@@ -189,28 +187,13 @@ class Sweep:
                 return found
             if self._lineages is not None and self._lineages.died_out:
                 return Ended("trials", "all trials of a generation have failed")
-            begun = self._begun
-            if begun < self._budgets.trials and self._untried() == 0:
-                size = len(self._points or ())
-                tried = "its only point has been tried" if size == 1 else f"all {size} points have been tried"
-                return Ended("space", f"{tried}, in {begun} of {self._budgets.trials} trials")
+            frozen = self._frozen_trials()
+            begun = len(frozen) - self._by_hand
+            if begun < self._budgets.trials and self._tried.left(frozen) == 0:
+                return Ended("space", f"{self._tried.words}, in {begun} of {self._budgets.trials} trials")
             if self._budgets.look_at_trials:
                 return reached(self._budgets, self.trials(), self.epochs_of)
             return Ended("trials", f"{begun} trials") if begun >= self._budgets.trials else None
-
-    @property
-    def _begun(self) -> int:
-        """How many trials the sampler was asked for."""
-        return self._storage.get_n_trials(self._study_id) - self._by_hand
-
-    def _untried(self) -> int | None:
-        """How many points of the space no trial has; None where they are too many to be tried."""
-        if self._points is None:
-            return None
-        for trial in self._frozen_trials():
-            if trial.number not in self._at and (at := point_of(self.space, trial)) in self._points:
-                self._at[trial.number] = at
-        return len(self._points.difference(self._at.values()))
 
     def obey(self, limits: Limits) -> list[TrialRecord]:
         """From now on ``limits`` hold, too. Returns the trials that a killed driver left running and that they end."""
@@ -244,8 +227,7 @@ class Sweep:
     def parameters_of(self, number: int) -> dict[str, Any]:
         """What a trial was given, by parameter; raises KeyError where there is no such trial."""
         with self._lock:
-            trial = self._frozen(number)
-            return {**trial.system_attrs.get(GIVEN, {}), **trial.params}
+            return given_to(self._frozen(number))
 
     def queue(self, parameters: dict[str, Any], attributes: dict[str, Any]) -> TrialRecord:
         """A trial that waits for a worker; what ``parameters`` leave open the sampler draws. It stands beside the

@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 
 from sweepstack.models.errors import InputError
+from sweepstack.models.settings import TrialSettings
 from sweepstack.search import by_hand, cli
 from sweepstack.search.by_hand import again, point_of
 from sweepstack.search.journal import driver_of
 from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.requests import Inbox
 from sweepstack.search.result import Result
+from sweepstack.search.search_settings import Search
+from sweepstack.search.space import Space
 from sweepstack.search.sweep import Sweep
 from sweepstack.search.trial_record import TrialRecord
 
@@ -202,3 +205,28 @@ def test_values_come_from_the_best_trial_then_from_the_study(run: Path, tmp_path
     assert told == "lr 2.0e-2 (lr by hand; batch drawn by the sampler)"
     settings, told = point_of(result, {"train.batch_size": 64})
     assert told == "lr 3.0e-3, batch 64 (lr of the study itself; batch by hand)"
+
+
+@pytest.mark.parametrize("sampler", ["grid", "tpe"])
+def test_a_value_that_brings_settings_of_its_own_is_completed(run: Path, tmp_path: Path, sampler: str) -> None:
+    """The study's own clip is none of the choices: its sampler says which of them goes with PPO."""
+    spec = {"train.algorithm": ["a2c", {"ppo": {"train.ppo.clip": [0.1, 0.3]}}], "train.seed": [0, 1]}
+    result = Result.open(run)
+    space = Space.of(spec, TrialSettings())[0]
+    object.__setattr__(result, "space", space)
+    object.__setattr__(result, "best", None)
+    settings, told = point_of(result, {"train.algorithm": "ppo"})
+    assert settings == {"train.algorithm": "ppo", "train.seed": 0}
+    assert told.endswith("(algorithm by hand; seed of the study itself)")
+    with Ledger.open(tmp_path / "ledger.log") as ledger:
+        sweep = ledger.sweep(MAIN, space=space, search=Search(sampler=sampler), epochs=1, trials=6)
+        for _ in range(6):
+            record = sweep.ask()
+            assert record is not None
+            sweep.fail(record.number, "no matter")
+        assert sweep.ask() is None
+        sweep.queue(space.point(settings), {})
+        record = sweep.ask()
+        assert record is not None
+        assert record.settings.items() >= settings.items()
+        assert record.settings["train.ppo.clip"] in (0.1, 0.3)

@@ -1,5 +1,6 @@
 """Where axes are live: an axis that some choices make dead is asked for only beside the others."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 
 from sweepstack.models.live_settings import dead_settings
 from sweepstack.models.settings import TrialSettings
-from sweepstack.search.conditions import words
+from sweepstack.search.axes import SpaceError
+from sweepstack.search.conditions import Conditions, words
 from sweepstack.search.points import ALWAYS, groups, key
 from sweepstack.search.samplers import SAMPLERS, make_sampler
 from sweepstack.search.search_settings import Search
@@ -100,6 +102,7 @@ def test_a_fixed_value_decides_like_a_setting() -> None:
 def test_contexts_in_words() -> None:
     both = ((("a", 1), ("b", None)), (("a", 2), ("b", None)), (("c", False),))
     assert words(both) == "a: 1 or 2 and b: null, or with c: false"
+    assert words((*both, (("d", 1),), (("e", 1),))) == "some values of a, b, c, d, e"
 
 
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
@@ -123,3 +126,61 @@ def test_no_trial_has_a_setting_that_is_dead_in_it(sampler: str) -> None:
         study.tell(trial, trial.params["train.lr"])
     assert len(seen) == 12
     assert len({len(point) for point in seen}) > 1
+
+
+@pytest.mark.parametrize("optimizer", [["adamw", "lbfgs"]])
+def test_values_that_go_with_no_live_setting_are_still_refused(optimizer: list[str]) -> None:
+    with pytest.raises(SpaceError, match="lbfgs works with algorithm supervised only"):
+        Space.parse({"train.optimizer": optimizer, "train.algorithm": ["ppo", "supervised"]}, BASE)
+
+
+def test_a_setting_is_tried_beside_those_that_make_it_live() -> None:
+    """A mixed-in loss needs a Transformer that learns, and is refused beside a frozen one."""
+    with pytest.raises(SpaceError, match="must be 0 where labels do not learn"):
+        Space.parse({"train.ppo.cross_entropy": [0.0, 0.3], "train.freeze": ["none", "encoder"]}, BASE)
+    conditions = Conditions(Space.parse({**STEP, "train.epochs": {"int": [1, 2]}}, BASE).axes, BASE)
+    assert conditions.beside("train.step_factor") == []  # two epochs, of which a step is two
+    conditions = Conditions(Space.parse({**STEP, "train.epochs": {"int": [2, 3]}}, BASE).axes, BASE)
+    assert conditions.beside("train.step_factor") == [{"train.lr_schedule": "step", "train.epochs": 3}]
+
+
+def test_a_rule_may_look_at_a_setting_whose_own_rule_looks_at_its_value() -> None:
+    """A clip matters unless one pass takes the whole rollout: with a minibatch of 64 it does not, but of 32."""
+    spec = {"train.ppo.clip": [0.1, 0.2], "train.ppo.minibatch": [32, 64], "train.ppo.epochs": [1, 4]}
+    space, notes = of(spec, batch_size=64)
+    assert notes == (
+        "searched only with train.ppo.epochs: 1 and train.ppo.minibatch: 32, or with train.ppo.epochs: 4: "
+        "train.ppo.clip",
+    )
+    assert len(space.grid()) == 2 + 1 + 2 * 2
+    dead = {"train.ppo.clip": [0.1, 0.2], "train.ppo.minibatch": [64, 128]}
+    space, notes = of({**dead, "train.ppo.epochs": 1}, batch_size=64)
+    assert "left out of the space: train.ppo.minibatch (it is not below batch_size)" in notes
+    assert space.paths() == ("train.ppo.epochs",), "and the minibatch is the study's own, 128"
+
+
+def test_a_large_space_of_rules_upon_rules() -> None:
+    """As many points as a filter leaves of the plain product, rule by rule."""
+    spec: dict[str, Any] = {
+        "train.algorithm": ["ppo", "a2c", "reinforce", "trpo"],
+        "train.reinforce.baseline": ["mean", "value"],
+        "train.lambda_alpha": [None, 0.5],
+        "train.gae_lambda": [0.8, 0.9],
+        "train.value_loss": ["mse", "huber"],
+        "train.ppo.epochs": [1, 4],
+        "train.ppo.minibatch": [64, 128],
+        "train.ppo.clip": [0.1, 0.2],
+        "train.batch_size": [128, 256],
+    }
+    base = BASE.with_values({"train.ppo.minibatch": 32})
+    space = Space.of(spec, base)[0]
+    expected = set()
+    for values in itertools.product(*spec.values()):
+        point = dict(zip(spec, values, strict=True))
+        while dead := dead_settings(base.with_values(point)).keys() & point.keys():
+            minibatch = {"train.ppo.minibatch"} & dead  # the others are dead whatever it is
+            point = {path: value for path, value in point.items() if path not in (dead - minibatch or dead)}
+        expected.add(key(point))
+    grid = list(map(key, space.grid()))
+    assert len(grid) == len(set(grid))
+    assert len(grid) == len(expected)

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
 from sweepstack.models.settings import TrialSettings
+from sweepstack.search.axes import Choice, Interval, Option
 from sweepstack.search.points import (
     ALWAYS,
     Encoding,
@@ -104,8 +105,20 @@ def test_whole_numbers_have_their_share_each() -> None:
 
 
 def test_a_vector_is_one_hot_and_neutral_where_nothing_is() -> None:
-    encoding = Encoding({"a": CategoricalDistribution(["x", "y", None]), "b": FloatDistribution(1, 100, log=True)})
+    space = Space((Choice("a", (Option("x"), Option("y"), Option(None))), Interval("b", "log", 1, 100)))
+    encoding = Encoding(parameters(space), space)
     assert encoding.width == 4
     vectors = encoding.matrix([{"a": None, "b": 10.0}, {"a": "x", "b": 100.0}, {}])
     np.testing.assert_allclose(vectors, [[0, 0, 1, 0.5], [1, 0, 0, 1], [1 / 3, 1 / 3, 1 / 3, 0.5]])
     assert encoding.matrix([]).shape == (0, 4)
+    assert encoding.axes.tolist() == [0, 0, 0, 1]
+
+
+def test_places_settle_on_what_a_point_can_have() -> None:
+    """Two whole numbers lie at a quarter and three quarters; c exists with a = x alone, and d with c = 1 alone."""
+    inner = Choice("c", (Option(1, (Interval("d", "range", 0, 1),)), Option(2)))
+    space = Space((Choice("a", (Option("x", (inner,)), Option("y"))), Interval("b", "int", 1, 2)))
+    encoding = Encoding(parameters(space), space)
+    assert list(encoding.parameters) == ["a", "b", "c", "d"]
+    settled = encoding.settled(np.array([[1, 0, 0.1, 1, 0, 0.9], [1, 0, 0.9, 0, 1, 0.9], [0, 1, 0.9, 1, 0, 0.9]]))
+    np.testing.assert_allclose(settled, [[1, 0, 0.25, 1, 0, 0.9], [1, 0, 0.75, 0, 1, 0.5], [0, 1, 0.75, 0.5, 0.5, 0.5]])

@@ -13,16 +13,19 @@ from typing import Any
 
 import optuna
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState
 
 from sweepstack.models.settings import TrialSettings
 from sweepstack.search import samplers
+from sweepstack.search.axes import SpaceError
 from sweepstack.search.points import key
 from sweepstack.search.samplers import RANDOM_TRIALS, SAMPLERS, make_sampler, points_of
 from sweepstack.search.search_settings import ONE_OBJECTIVE, Search
 from sweepstack.search.space import Space
 
-optuna.logging.set_verbosity(optuna.logging.ERROR)
+optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def parse(**axes: Any) -> Space:
@@ -54,6 +57,36 @@ SMALL = {
     "choices": CHOICES,
 }
 TRIALS = RANDOM_TRIALS + 5  # two in 15 fail: enough are left for every model to be asked
+
+
+LR, EPOCHS, GAMMA = "train.lr", "train.epochs", "train.gamma"
+NASTY: list[tuple[str, str, list[Any]]] = [
+    (GAMMA, "near_one", [0.9, 0.9999999999999999]),
+    (GAMMA, "near_one", [0.9, 1 - 1e-12]),
+    (GAMMA, "near_one", [0.99, 0.99 + 1e-15]),
+    (GAMMA, "near_one", [0.0, 1.0]),
+    (GAMMA, "near_one", [1 - 2e-12, 1 - 1e-12]),
+    (LR, "log", [5e-324, 1.0]),
+    (LR, "log", [1e-100, 1e100]),
+    (LR, "log", [1e-300, 1e300]),
+    (LR, "log", [1.0, 1.0000000000000002]),
+    (LR, "log", [1.0, 1 + 2e-9]),
+    (LR, "range", [5e-324, 1e-322]),
+    (LR, "range", [0.1, 0.1 + 2e-16]),
+    (LR, "range", [1e-300, 1e100]),
+    (LR, "range", [1.0, 1.7e308]),
+    (LR, "range", [2**53, 2**53 + 1]),
+    (LR, "log", [1, 10**400]),
+    (LR, "log", [1e-3, math.nan]),
+    (LR, "range", [1e-3, math.inf]),
+    (EPOCHS, "int", [1, 2**40]),
+    (EPOCHS, "int", [2**53, 2**53 + 2]),
+    (EPOCHS, "int_log", [1, 2**40]),
+    (EPOCHS, "int_log", [1, 10**400]),
+    (EPOCHS, "int", [2**40 - 1, 2**40]),
+    (EPOCHS, "int_log", [2**40 - 1, 2**40]),
+    (EPOCHS, "int", [3, 3]),
+]
 
 
 class QuickGP(optuna.samplers.GPSampler):
@@ -304,3 +337,53 @@ def test_another_process_asks_for_the_same(tmp_path: Path) -> None:
         run("first", hash_seed, folder)
         asked.append(run("next", f"{hash_seed}0", folder))
     assert asked[0] == asked[1]
+
+
+def try_out(name: str, path: str, kind: str, bounds: list[Any]) -> bool:
+    """Whether the bounds are taken; then as many trials as a model needs are asked for, and hold them."""
+    try:
+        space = Space.parse({path: {kind: bounds, "points": 12}, "train.seed": [0, 1]}, TrialSettings())
+    except SpaceError:
+        return False
+    asked = study(name, space=space)
+    for number in range(RANDOM_TRIALS + 3):
+        trial = asked.ask()
+        at = space.suggest(trial)[path]
+        low, high = bounds
+        assert low - 1e-15 * abs(low) <= at <= high + 1e-15 * abs(high)
+        TrialSettings().with_values({path: at})
+        asked.tell(trial, float(number % 5))
+    return True
+
+
+@pytest.mark.parametrize("bounds", NASTY, ids=str)
+def test_bounds_are_refused_at_once_or_taken_by_every_sampler(name: str, bounds: tuple[str, str, list[Any]]) -> None:
+    try_out(name, *bounds)
+
+
+def test_which_bounds_are_refused() -> None:
+    taken = [bounds for bounds in NASTY if try_out("random", *bounds)]
+    assert taken == [NASTY[place] for place in (1, 4, 6, 9, 12, 18, 20, 22, 23)]
+
+
+@pytest.mark.parametrize("kind", ["range", "log", "near_one", "int", "int_log"])
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_bounds_are_refused_at_once_or_taken(kind: str, data: st.DataObject) -> None:
+    whole, near = kind.startswith("int"), kind == "near_one"
+    of = st.integers(1, 2**60) if whole else st.floats(0, 1) if near else st.floats(allow_nan=True)
+    low, high = data.draw(of), data.draw(of)
+    name = data.draw(st.sampled_from(["random", "tpe", "cmaes", "nsga2", "qmc", "grid", "bayes"]))
+    try_out(name, EPOCHS if whole else GAMMA if near else LR, kind, [low, high])
+
+
+def test_samplers_print_nothing(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Not even where the same point has been tried twice."""
+    asked = study(name, space=CHOICES)
+    for _ in range(RANDOM_TRIALS + 3):
+        trial = asked.ask()
+        CHOICES.suggest(trial)
+        asked.tell(trial, reward(trial.params))
+        if trial.number % 4 == 0:
+            asked.add_trial(asked.get_trials()[-1])
+    assert capfd.readouterr() == ("", "")

@@ -175,7 +175,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "fraction as an int": ({"train.ppo.epochs": {"int": [1, 2.5]}}, "two whole numbers"),
     "unknown kind": ({"train.lr": {"lin": [0, 1]}}, "must have one of range, log, near_one, int, int_log.*but got lin"),
     "two kinds": ({"train.lr": {"log": [1, 2], "range": [1, 2]}}, "must have one of"),
-    "no points": ({"train.lr": {"log": [1, 2], "points": 0}}, "points must be a whole number of at least 1, but got 0"),
+    "no points": ({"train.lr": {"log": [1, 2], "points": 0}}, "of at least 1 and at most 100,000, but got 0"),
     "nothing": ({"train.lr": None}, "must be a value, a list of values or .*, but got null"),
     "a wrong fixed value": ({"train.lr": -1}, "must be above 0, but got -1"),
     "around beyond": ({"train.lr": {"log": [1e-4, 1e-2], "around": 0.1}}, "between 0.0001 and 0.01, but got 0.1"),

@@ -10,6 +10,7 @@ import pytest
 
 from sweepstack.models.seeds import derive_seed
 from sweepstack.models.settings import TrialSettings
+from sweepstack.search.budgets import Ended
 from sweepstack.search.confirmation import new_seeds, search_of, sweep_name
 from sweepstack.search.leaderboard import best, best_metrics, front, leaderboard, ranked, spreads
 from sweepstack.search.ledger import MAIN, Ledger
@@ -356,3 +357,39 @@ def test_a_failed_trial_keeps_its_best_epoch_as_a_member_and_tells_the_sampler_n
     assert {trial.state for trial in study.trials} == {optuna.trial.TrialState.FAIL}
     assert {trial.value for trial in study.trials} == {None}
     assert best(ledger.records(MAIN), "reward") is None
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes", "nsga2", "bayes"])
+def test_a_space_without_untried_points_ends_the_search(tmp_path: Path, sampler: str) -> None:
+    """Two workers, a trial by hand, and a restart: each of six points is tried once, and the end says so."""
+    spec = {"train.lr_schedule": ["cosine", "step"], "train.step_factor": [0.1, 0.5], "train.seed": [0, 1]}
+    space, search = Space.of(spec, TrialSettings())[0], Search(sampler=sampler, stopper="none")
+    points: list[frozenset[tuple[str, Any]]] = []
+    for trials in (3, 12):
+        with Ledger.open(tmp_path / "ledger.log") as ledger:
+            sweep = ledger.sweep(MAIN, space=space, search=search, epochs=1, trials=trials)
+            if trials == 12:
+                untried = next(p for p in space.grid() if frozenset(p.items()) not in points)
+                sweep.queue(untried, {})
+            running: list[int] = []
+            while (record := sweep.ask()) is not None:
+                points.append(frozenset(record.settings.items()))
+                running.append(record.number)
+                if len(running) == 2:
+                    number = running.pop(0)
+                    sweep.report(number, 1, {"reward": number % 3 / 10})
+                    sweep.complete(number)
+            for number in running:
+                sweep.fail(number, "what is tried is tried, whatever became of it")
+            ended = sweep.ended()
+    assert sorted(map(sorted, points)) == sorted(sorted(p.items()) for p in space.grid())
+    assert ended == Ended("space", "all 6 points have been tried, in 5 of 12 trials")
+
+
+def test_a_population_may_have_more_members_than_points(ledger: Ledger) -> None:
+    space = Space.parse({"train.lr_schedule": ["cosine", "linear"]}, TrialSettings())
+    search = Search.model_validate({"sampler": "random", "stopper": {"pbt": {"population": 4}}, "trials": 8})
+    sweep = ledger.sweep(MAIN, space=space, search=search, epochs=2)
+    assert sweep.budget == 8
+    assert [sweep.ask() is not None for _ in range(4)] == [True] * 4
+    assert sweep.ended() is None
