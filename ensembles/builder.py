@@ -113,5 +113,5 @@ def finished(
     pooled = Predictions(said, answered, stack.n_segments)
     at = stack.n_segments - 1 if objective.reads_all else pooled.stops()
     temperature = fit_temperature(pooled, labels, at)
-    pooled = Predictions(*tempered(said, answered, temperature), stack.n_segments)
+    pooled = Predictions(tempered(said, temperature), answered, stack.n_segments)
     return replace(combination, temperature=temperature, stop=fit_stop(pooled, labels, objective))

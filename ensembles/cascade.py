@@ -48,8 +48,7 @@ class Walk:
         """``stage`` and its confidence (rows, segments) of the texts left; the places among these of those that stay
         for the next stage."""
         segments = np.arange(stage.answer.shape[1])[None, :]
-        wants = stage.probabilities.max(axis=2) * stage.answer >= 1 - stage.answer
-        wants |= segments >= stage.n_segments[:, None] - 1
+        wants = stage.would_answer()
         answers = wants if last else wants & (confidence >= self._sure)
         reads_on = ~wants if last else ~wants & (confidence <= self._unsure)
         at = ((segments >= self._at[:, None]) & ~reads_on).argmax(axis=1)

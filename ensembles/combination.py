@@ -28,7 +28,7 @@ class Combination:
     def mix(self, probabilities: Floats, answer: Floats) -> tuple[Floats, Floats]:
         """(members, rows, segments, classes), (members, rows, segments) → the same without members."""
         pooled = self.pool.mix(probabilities, self.weights)
-        return tempered(pooled, weighted(answer, self.weights).clip(0, 1), self.temperature)
+        return tempered(pooled, self.temperature), weighted(answer, self.weights).clip(0, 1)
 
     def combine(self, probabilities: Floats, answer: Floats, n_segments: Ints) -> Predictions:
         """The ensemble's own Predictions from those of its members, in the order of ``members``."""

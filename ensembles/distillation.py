@@ -145,8 +145,8 @@ def _trained(job: StudentJob, dataset: Dataset, reader: str, part: "EncodedPart"
     from sweepstack.models.batching import batches_by_length
     from sweepstack.models.checkpoints import new_policy
     from sweepstack.models.encoding import TaskData
-    from sweepstack.models.optimizers import make_optimizer, set_lr, to_evaluation
-    from sweepstack.models.schedules import lr_factors
+    from sweepstack.models.optimizers import end_epoch, make_optimizer, set_lr, to_evaluation
+    from sweepstack.models.schedules import lr_factors, scaled_lr
     from sweepstack.models.supervised import seeded, steps_in
 
     start = job.settings.train.warm_start
@@ -154,9 +154,9 @@ def _trained(job: StudentJob, dataset: Dataset, reader: str, part: "EncodedPart"
     policy = new_policy(job.settings, data, derive_seed(start.seed, STUDENT))
     device = next(policy.parameters()).device
     targets = softened(said.probabilities, job.temperature)
-    optimizer = make_optimizer(start, policy.parameters(), supervised=True)
+    optimizer = make_optimizer(start, dict(policy.named_parameters()), supervised=True)
     steps = start.epochs * steps_in(len(part), start.batch_size)
-    lr = iter((start.lr * lr_factors(start, steps, start.epochs)).tolist())
+    lr = iter((scaled_lr(start, start.batch_size) * lr_factors(start, steps, start.epochs)).tolist())
     for epoch in range(start.epochs):
         seed, total = derive_seed(start.seed, STUDENT, epoch), torch.zeros((), device=device)
         policy.train()
@@ -176,6 +176,7 @@ def _trained(job: StudentJob, dataset: Dataset, reader: str, part: "EncodedPart"
                 set_lr(optimizer, next(lr))
                 optimizer.step()
                 total += loss.detach() * len(rows)
+        end_epoch(optimizer)
         if not bool(torch.isfinite(total)):
             raise TrainingError("the loss of the student is not a number; lower train.warm_start.lr")
     to_evaluation(optimizer)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweepstack.ensembles.objective import Objective
-from sweepstack.models.predictions import DIRECTION, Floats, Ints, Predictions
+from sweepstack.models.predictions import DIRECTION, EVEN, Floats, Ints, Predictions
 
 MOST = 6  # members with a pick
 PICKS = 25
@@ -85,7 +85,7 @@ class GrowingSelection:
             n_segments = np.minimum(self._n_segments, self._segments)
             mixed = Predictions(np.moveaxis(total, 0, 2), answered.clip(0, 1), n_segments)
             return objective.score(mixed, self._labels)
-        stops = ((total.max(axis=0) * answered >= 1 - answered) | self._must).argmax(axis=1)
+        stops = ((answered >= EVEN) | self._must).argmax(axis=1)
         answers = objective.costs.answers(total[:, self._rows, stops].T)
         if objective.metric == "accuracy":
             return float((answers == self._labels).mean())

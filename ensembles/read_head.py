@@ -1,6 +1,6 @@
 """What a learned stop adds to another one: a small network that judges what the members say together.
 
-Where the other stop's logit of READ against the top label is z, the corrected one is f(features) + SHARP·z within
+Where the other stop's logit of READ against its answer is z, the corrected one is f(features) + SHARP·z within
 ±SOFT, and it answers where that is 0 or less. So with f = 0 both answer at the same places. (learned_stop.py fits f.)
 """
 
@@ -58,17 +58,15 @@ class ReadHead:
         """Another stop's Predictions, corrected; averaged: (rows, segments), the members' answering probability."""
         hidden = np.tanh(features(stopped, averaged, costs, self.segments) @ self.hidden_weight.T + self.hidden_bias)
         logits = (read_logits(stopped) + hidden @ self.out_weight + self.out_bias).clip(-30, 30)
-        # READ and the top label are equally likely, answer·top = 1 − answer, exactly where the logit is 0.
-        answer = 1 / (1 + stopped.probabilities.max(axis=2) * np.exp(logits))
+        answer = 1 / (1 + np.exp(logits))
         last = np.arange(answer.shape[1])[None, :] >= stopped.n_segments[:, None] - 1
         return Predictions(stopped.probabilities, np.where(last, 1, answer).astype(np.float32), stopped.n_segments)
 
 
 def read_logits(stopped: Predictions) -> Floats:
-    """(rows, segments): SHARP times the logarithm of READ's odds against the top label, within ±SOFT."""
+    """(rows, segments): SHARP times the logarithm of READ's odds against the answer, within ±SOFT."""
     answer = stopped.answer.astype(np.float64)
-    top = stopped.probabilities.max(axis=2)
-    logits = np.log(np.maximum(1 - answer, 1e-9)) - np.log(np.maximum(answer * top, 1e-9))
+    logits = np.log(np.maximum(1 - answer, 1e-9)) - np.log(np.maximum(answer, 1e-9))
     return np.asarray((SHARP * logits).clip(-SOFT, SOFT), dtype=np.float32)
 
 

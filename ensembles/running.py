@@ -23,7 +23,7 @@ from sweepstack.models.measures import (
     class_means,
     class_scores,
 )
-from sweepstack.models.predictions import DIRECTION, Floats, Ints
+from sweepstack.models.predictions import DIRECTION, EVEN, Floats, Ints
 
 Key = tuple[float, float]
 """(minus the objective, log loss): less is better."""
@@ -226,7 +226,7 @@ class InFull(RunningAverage):
         of_label = total[self.labels, self.rows, self.last].astype(np.float64) * share
         log_loss = float(-np.log(np.clip(of_label, 1e-12, 1.0)).mean())
         answer = (self.answer_sum + self.answer[member]) * share
-        stops = ((total.max(axis=0) * share * answer >= 1 - answer) | self.must).argmax(axis=1)
+        stops = ((answer >= EVEN) | self.must).argmax(axis=1)
         costs = self.objective.costs
         answers = costs.answers(total[:, self.rows, stops].T)
         right = (answers == self.labels).mean()

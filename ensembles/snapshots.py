@@ -63,6 +63,6 @@ def cycle(settings: TrialSettings, place: int, cycles: int, seed: int) -> TrialS
     values: dict[str, Any] = {"train.warm_start.seed": seed, "train.seed": derive_seed(seed, "second stage")}
     for path, stage in (("train.warm_start", settings.train.warm_start), ("train", settings.train)):
         values[f"{path}.epochs"] = max(1, stage.epochs // cycles + (place < stage.epochs % cycles))
-        values[f"{path}.lr_schedule"] = "cosine"
+        values |= {f"{path}.lr_schedule": "cosine", f"{path}.lr_min_ratio": None}
         values[f"{path}.lr_warmup"] = stage.lr_warmup if place == 0 else 0.0
     return settings.with_values(values)

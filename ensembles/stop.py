@@ -61,7 +61,7 @@ AVERAGED = Stop()
 
 def reward_table(predictions: Predictions, labels: Ints, costs: Costs) -> NDArray[np.float64]:
     """(thresholds, rows): the reward of each row under each of THRESHOLDS."""
-    sure = costs.confidence(predictions.probabilities).astype(np.float64)  # (rows, segments)
+    sure = costs.confidence(predictions.probabilities).clip(1e-6, 1 - 1e-6).astype(np.float64)  # (rows, segments)
     rewards = costs.rewards(labels[:, None], costs.answers(predictions.probabilities))
     sure[np.arange(sure.shape[1])[None, :] >= predictions.n_segments[:, None] - 1] = np.inf
     rows = np.arange(len(sure))

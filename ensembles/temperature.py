@@ -28,21 +28,16 @@ def normalised(logits: Floats) -> Floats:
     return np.asarray(odds / odds.sum(axis=-1, keepdims=True), dtype=np.float32)
 
 
-def tempered(probabilities: Floats, answer: Floats, temperature: float) -> tuple[Floats, Floats]:
-    """(rows, segments, classes), (rows, segments) → the same at ``temperature``.
+def tempered(probabilities: Floats, temperature: float) -> Floats:
+    """(…, classes) → the same at ``temperature``; raises ValueError where that is not above 0.
 
-    A text is answered where READ is no likelier than the top label, a·p ≥ 1 − a. The odds of answering are therefore
-    divided by the factor by which p rises, so that the ensemble answers where it did before. Raises ValueError where
-    the temperature is not above 0.
+    When a text is answered does not depend on it.
     """
     if not 0 < temperature < float("inf"):
         raise ValueError(f"temperature must be a number above 0, but got {temperature}")
     if temperature == 1:
-        return probabilities, answer
-    sharp = normalised(logs(probabilities) / np.float32(temperature))
-    answers = answer * probabilities.max(axis=-1)
-    reads = (1 - answer) * sharp.max(axis=-1)
-    return sharp, np.asarray(answers / (answers + reads), dtype=np.float32)
+        return probabilities
+    return normalised(logs(probabilities) / np.float32(temperature))
 
 
 def log_losses(logits: NDArray[Any], labels: Ints, temperature: float) -> NDArray[np.float64]:

@@ -24,9 +24,12 @@ class Advantages:
 
 
 def returns(rollout: Rollout, train: Train, baseline: str, *, whiten: bool) -> Advantages:
-    """Discounted rewards from the decision on, less a baseline: "none" or the "mean" over the decisions that count."""
+    """Discounted rewards from the decision on, less a baseline: "none" or the "mean" over the decisions that count.
+
+    No value is learned here, so nothing says what comes after a cut: rewards are those up to there.
+    """
     zero = torch.zeros_like(rollout.values)
-    to_go = rollout.at(gae(rollout.rewards, zero, rollout.taken, train.gamma, 1.0, rollout.bootstrap, rollout.ends))
+    to_go = rollout.at(gae(rollout.rewards, zero, rollout.taken, train.gamma, 1.0, None, rollout.ends))
     if baseline == "mean":
         mean = to_go[rollout.counted].mean() if rollout.counted.any() else 0.0
         return _advantages(to_go - mean, rollout, train, whiten)
@@ -65,7 +68,8 @@ def _advantages(advantages: Tensor, rollout: Rollout, train: Train, whiten: bool
     played = rollout.rewards, rollout.values, rollout.taken, train.gamma
     targets = rollout.at(value_targets(*played, train.value_lambda, rollout.bootstrap, rollout.ends))
     if whiten:
-        return Advantages(normalised(advantages, rollout.counted), targets)
+        worked_out_from = torch.cat([advantages, targets, rollout.at(rollout.values)])
+        return Advantages(normalised(advantages, rollout.counted, worked_out_from.abs().amax()), targets)
     return Advantages(torch.where(rollout.counted, advantages, 0.0), targets)
 
 

@@ -47,7 +47,10 @@ def make_algorithm(
             own = train.reinforce
             learns_value = own.baseline == "value"
             passes = Passes(
-                entropy=own.entropy, value_coef=own.value_coef if learns_value else 0.0, value_loss=value_loss
+                entropy=own.entropy,
+                entropy_schedule=own.entropy_schedule,
+                value_coef=own.value_coef if learns_value else 0.0,
+                value_loss=value_loss,
             )
             if learns_value:
                 return PolicyGradient(
@@ -58,20 +61,21 @@ def make_algorithm(
             return PolicyGradient(passes, lambda rollout: returns(rollout, train, own.baseline, whiten=own.whiten))
         case "rloo":
             return PolicyGradient(
-                Passes(entropy=train.rloo.entropy),
+                Passes(entropy=train.rloo.entropy, entropy_schedule=train.rloo.entropy_schedule),
                 lambda rollout: leave_one_out(rollout, train, whiten=train.rloo.whiten),
                 samples=train.rloo.samples,
             )
         case "a2c":
-            passes = Passes(entropy=train.a2c.entropy, value_coef=train.a2c.value_coef, value_loss=value_loss)
+            passes = Passes(value_loss=value_loss, **train.a2c.model_dump(exclude={"whiten"}))
             return PolicyGradient(
                 passes, lambda rollout: estimated(rollout, train, whiten=train.a2c.whiten), gamma=train.gamma
             )
         case "ppo":
-            passes = Passes(value_loss=value_loss, **train.ppo.model_dump(exclude={"whiten"}))
+            whiten, by_minibatch = train.ppo.whiten in (True, "batch"), train.ppo.whiten == "minibatch"
+            passes = Passes(value_loss=value_loss, whiten=by_minibatch, **train.ppo.model_dump(exclude={"whiten"}))
             return PolicyGradient(
                 passes,
-                lambda rollout: estimated(rollout, train, whiten=train.ppo.whiten),
+                lambda rollout: estimated(rollout, train, whiten=whiten),
                 gamma=train.gamma,
                 reference=reference,
                 rollouts=rollouts,
@@ -84,7 +88,7 @@ def make_algorithm(
 
 
 def needs_reference(train: Train) -> bool:
-    return train.algorithm == "ppo" and (train.ppo.kl > 0 or train.ppo.kl_target is not None)
+    return train.algorithm == "ppo" and train.ppo.kl > 0
 
 
 def train_epoch(
@@ -109,4 +113,9 @@ def averaged(logged: Sequence[Mapping[str, Tensor]], norms: Sequence[Tensor], up
 
 def planned_steps(algorithm: Algorithm, player: Player, batch_size: int) -> int:
     """How many optimiser steps an epoch takes, at most."""
-    return sum(algorithm.steps(units) for units in player.sizes(max(1, batch_size // algorithm.samples)))
+    return sum(map(algorithm.steps, planned_units(algorithm, player, batch_size)))
+
+
+def planned_units(algorithm: Algorithm, player: Player, batch_size: int) -> list[int]:
+    """How many units each rollout of an epoch has; ``batch_size`` counts episodes, which a unit has ``samples`` of."""
+    return player.sizes(max(1, batch_size // algorithm.samples))

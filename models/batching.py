@@ -92,12 +92,14 @@ def next_batch_size(
     values: Sequence[float],
     low: int,
     high: int,
+    multiple: int = 1,
 ) -> int:
     """The batch size of the epoch after ``reports``; the first has ``low``.
 
     values: the metric on valid of each report, signed so that more is better. adaptive doubles after every epoch that
     has not improved on the best before it. noise_scale goes to the report's ``noise_scale``, rounded to a power of two
-    between ``low`` and ``high``, by at most a factor of two an epoch; it stays where a report has none.
+    between ``low`` and ``high``, by at most a factor of two an epoch; it stays where a report has none. All sizes are
+    rounded down to multiples of ``multiple``, as ``low`` and ``high`` are.
     """
     size = low
     for epoch, (report, value) in enumerate(zip(reports, values, strict=True)):
@@ -107,6 +109,7 @@ def next_batch_size(
         elif "noise_scale" in report:
             wanted = 2 ** round(math.log2(max(report["noise_scale"], 1.0)))
             size = max(low, min(high, max(size // 2, min(2 * size, wanted))))
+            size -= size % multiple
     return size
 
 

@@ -252,7 +252,10 @@ def predict(
 
 
 def probabilities_of(output: PolicyOutput) -> tuple[Floats, Floats]:
-    """Of the labels, (…, K), and of answering, (…)."""
+    """Of the labels, (…, K), and of answering against READ, (…): what an episode of training chooses by first.
+
+    Whether labels are then sampled or the best one is given, evaluation gives the best one.
+    """
     return output.label_logits.softmax(-1).cpu().numpy(), torch.sigmoid(-output.read_logits).cpu().numpy()
 
 

@@ -14,6 +14,7 @@ from sweepstack.models.algorithms import needs_reference
 from sweepstack.models.checkpoints import finished, load_policy, pick_device, predict, prepared, save_policy
 from sweepstack.models.costs import Costs
 from sweepstack.models.encoding import TaskData, labels_of
+from sweepstack.models.errors import TrainingError
 from sweepstack.models.gradient_noise import logged
 from sweepstack.models.optimizers import make_optimizer
 from sweepstack.models.policy import ReadingPolicy
@@ -67,6 +68,14 @@ class ReadingStage(ABC):
         return metrics(self._valid, labels_of(self._data, "valid"), self._costs)
 
     def keep(self, folder: Path) -> None:
+        said = {
+            name: self._valid if name == "valid" and self._valid is not None else self._predict(name)
+            for name in PREDICTED
+            if name in self._data.parts
+        }
+        for name, predictions in said.items():
+            if not predictions.is_finite:
+                raise TrainingError(f"a prediction of {name} is not a number; lower train.lr")
         save_policy(
             folder / "checkpoint",
             self._policy,
@@ -76,8 +85,7 @@ class ReadingStage(ABC):
             self._thresholds,
             matrix=self._costs.matrix,
         )
-        for name in (name for name in PREDICTED if name in self._data.parts):
-            predictions = self._predict(name) if name != "valid" or self._valid is None else self._valid
+        for name, predictions in said.items():
             predictions.save(folder / "predictions" / f"{name}.safetensors", self._data.hashes[name])
 
 
@@ -92,7 +100,7 @@ class ControlStage(ReadingStage):
         self._policy.read_head.requires_grad_(False)
         self._policy.value_head.requires_grad_(False)
         self.trained = _trained(self._policy)
-        self.optimizer = make_optimizer(settings.train, self.trained.values(), supervised=True)
+        self.optimizer = make_optimizer(settings.train, self.trained, supervised=True)
 
     def train(self, epoch: int, reports: Reports) -> dict[str, float]:
         train, part = self._settings.train, self._data.parts[PLAYED]
@@ -101,7 +109,7 @@ class ControlStage(ReadingStage):
         seed = derive_seed(train.seed, "supervised", epoch)
         noise = logged(measure_noise(self._policy, part, train, size, seed), size) if len(part) > 1 else {}
         with self._training():
-            loss = train_epoch(self._policy, part, self.optimizer, train, size, seed, rates(train, epoch, steps))
+            loss = train_epoch(self._policy, part, self.optimizer, train, size, seed, rates(train, epoch, steps, size))
         return {
             "train_loss": loss,
             **{name: float(value) for name, value in noise.items()},
@@ -133,7 +141,7 @@ class PolicyStage(ReadingStage):
             as_it_was = copy.deepcopy(self._policy).requires_grad_(False)
             self._reference = ReadingPlayer(self._make_actor(as_it_was), texts, gamma)
         self.trained = _trained(self._policy)
-        self.optimizer = make_optimizer(settings.train, self.trained.values(), supervised=False)
+        self.optimizer = make_optimizer(settings.train, self.trained, supervised=False)
         self.optimisation = Optimisation(
             settings.train, self._player, list(self.trained.values()), self.optimizer, self._reference
         )

@@ -16,6 +16,7 @@ from sweepstack.models.environment import Copies, Vectors
 from sweepstack.models.episodes import Evaluation, Rollout
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.mlp import ActorCritic
+from sweepstack.models.reward_scale import RewardScale
 from sweepstack.models.seeds import derive_seed
 
 
@@ -27,10 +28,11 @@ class EnvironmentRollout(Rollout):
 
 
 class EnvironmentPlayer:
-    """``steps``: decisions of an epoch, rounded down to what all copies can play; see episodes.Player."""
+    """``steps``: decisions of an epoch, rounded down to what all copies can play; ``scale``: what rewards that are
+    learned from go through, if anything; see episodes.Player."""
 
-    def __init__(self, policy: ActorCritic, copies: Copies, steps: int) -> None:
-        self._policy, self._copies, self._steps = policy, copies, steps
+    def __init__(self, policy: ActorCritic, copies: Copies, steps: int, scale: RewardScale | None = None) -> None:
+        self._policy, self._copies, self._steps, self._scale = policy, copies, steps, scale
         self._now: Vectors | None = None  # (B, observation): the states that the next rollout begins in
         self._running = np.zeros(len(copies))  # what the episodes that go on have brought so far
         self.returns: list[float] = []  # of the episodes that ended in this epoch
@@ -39,6 +41,8 @@ class EnvironmentPlayer:
         seeds = torch.randint(2**31, (len(self._copies),), generator=random, device=random.device)
         self._now = self._copies.reset(seeds.tolist())
         self._running[:] = 0
+        if self._scale is not None:
+            self._scale.begin()
         self.returns = []
         for units in self.sizes(size):
             yield torch.arange(units, device=random.device)
@@ -72,6 +76,8 @@ class EnvironmentPlayer:
                 self._running[copy] = 0
                 if not terminated:
                     cut.append((t, copy, last))
+            if self._scale is not None:
+                rewards[t] = self._scale.scaled(step.rewards, ends[t])
         cut += [(steps - 1, copy, now[copy]) for copy in range(b) if not ends[-1, copy]]
         ends[-1] = True
         self._now = now

@@ -13,6 +13,7 @@ from sweepstack.models.environment_player import EnvironmentPlayer
 from sweepstack.models.lockstep import shape_of, train_together
 from sweepstack.models.mlp import new_actor_critic
 from sweepstack.models.optimizers import make_optimizer
+from sweepstack.models.reward_scale import RewardScale
 from sweepstack.models.second_stage import Optimisation, Reports, so_far
 from sweepstack.models.seeds import derive_seed
 from sweepstack.models.settings import TrialSettings
@@ -31,16 +32,18 @@ class EnvironmentStage:
         # Alone, too: a trial in an environment must round as it does beside others, or it comes to something else.
         self._in_lockstep = shape_of(settings) is not None
         self._metric, self._episodes = metric, train.env.eval_episodes
-        self._player = EnvironmentPlayer(self._policy, copies, train.env.steps)
+        scale = RewardScale(len(copies), train.gamma) if train.env.normalize_reward else None
+        self._player = EnvironmentPlayer(self._policy, copies, train.env.steps, scale)
         learned = {name: p for name, p in self._policy.named_parameters() if p.requires_grad}
-        self.optimizer = make_optimizer(train, learned.values(), supervised=False)
+        self.optimizer = make_optimizer(train, learned, supervised=False)
         reference = None
         if needs_reference(train):
             as_it_was = copy.deepcopy(self._policy).requires_grad_(False)
             reference = EnvironmentPlayer(as_it_was, copies, train.env.steps)
         self.optimisation = Optimisation(train, self._player, list(learned.values()), self.optimizer, reference)
         counted = {name: p for name, p in self._policy.named_parameters() if not p.requires_grad}
-        self.trained: dict[str, Parameter] = {**learned, **counted}  # the optimiser's own first, in its order
+        of_rewards = {} if scale is None else {f"reward_scale.{name}": p for name, p in scale.named_parameters()}
+        self.trained: dict[str, Parameter] = {**learned, **counted, **of_rewards}
 
     def train(self, epoch: int, reports: Reports) -> dict[str, float]:
         if not self._in_lockstep:

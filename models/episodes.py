@@ -41,6 +41,7 @@ class Evaluation(NamedTuple):
     distribution: Distribution  # over actions, of batch shape (M,)
     values: Tensor  # (M,)
     cross_entropy: Tensor | None = None  # (M,): the supervised loss there, where the task has one
+    possible: Tensor | None = None  # (M,) bool: whether what was chosen there still is; None: it always is
 
 
 class Learning(Protocol):

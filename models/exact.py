@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sweepstack.models.descent import Steps
 from sweepstack.models.episodes import Player, policy_parameters
-from sweepstack.models.gradient_noise import PIECES, noise_of
+from sweepstack.models.gradient_noise import PIECES, Gradient, noise_of, summed
 
 
 class Foreseeing(Player, Protocol):
@@ -44,10 +44,7 @@ class Exact:
         noise: dict[str, Tensor] = {}
         if measure and len(batch) >= 2:
             parts = torch.chunk(batch, PIECES)
-            policy = policy_parameters(player, steps.parameters)
-            gradients = [
-                torch.autograd.grad(-player.expected_rewards(part).mean(), policy, allow_unused=True) for part in parts
-            ]
+            gradients = [self._gradient(player, part, steps) for part in parts]
             noise = noise_of(gradients, [len(part) for part in parts], len(batch))
         total = torch.zeros((), device=batch.device)
         for piece in player.batch_pieces(batch):
@@ -56,3 +53,10 @@ class Exact:
             total += loss.detach()
         steps.take()
         return {"policy_loss": total, **noise}
+
+    @staticmethod
+    def _gradient(player: Foreseeing, part: Tensor, steps: Steps) -> Gradient:
+        """Of minus the mean over ``part``."""
+        policy = policy_parameters(player, steps.parameters)
+        losses = (-player.expected_rewards(piece).sum() / len(part) for piece in player.batch_pieces(part))
+        return summed(torch.autograd.grad(loss, policy, allow_unused=True) for loss in losses)

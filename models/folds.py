@@ -66,6 +66,11 @@ def make_trainer(
 
 
 class _FoldsTrainer(PartsTrainer):
+    @property
+    def kept(self) -> bool:
+        """Without all its folds nobody knows what a trial would say of the other rows."""
+        return self._ended == self.parts
+
     def close(self, finished: bool) -> None:
         super().close(finished)
         if finished:

@@ -19,6 +19,7 @@ from math import isfinite
 import torch
 from torch import Tensor
 
+VANISHING = 1e-5  # a share that float32 does not hold through the sums of a long episode
 COMPILED_FROM = 64  # steps: below, all that a trial spends here is less than importing Numba takes
 
 
@@ -178,12 +179,21 @@ def length_adaptive_lambda(lengths: Tensor, alpha: float) -> Tensor:
     return (1 - 1 / (alpha * lengths)).clamp(0, 1)
 
 
-def normalised(advantages: Tensor, mask: Tensor) -> Tensor:
-    """Mean 0 and standard deviation 1 over where ``mask`` is true; 0 elsewhere. A single decision stays as it is."""
-    chosen = advantages[mask]
+def normalised(advantages: Tensor, mask: Tensor, scale: Tensor | None = None) -> Tensor:
+    """Mean 0 and standard deviation 1 over where ``mask`` is true; 0 elsewhere. A single decision stays as it is.
+
+    All are 0 where they are equal up to rounding: where they deviate by no more than VANISHING of ``scale``, a scalar,
+    the largest of the numbers whose differences they are. By default that is the largest of the advantages.
+    """
+    chosen = advantages[mask].double()
     if chosen.numel() < 2:
         return torch.where(mask, advantages, 0.0)
-    return torch.where(mask, (advantages - chosen.mean()) / (chosen.std() + 1e-8), 0.0)
+    centred = chosen - chosen.mean()
+    deviation = (centred.square().sum() / (len(chosen) - 1)).sqrt()
+    least = VANISHING * (chosen.abs().max() if scale is None else scale.double())
+    whitened = torch.zeros_like(advantages)
+    whitened[mask] = torch.where(deviation > least, centred / deviation, 0.0).to(advantages.dtype)
+    return whitened
 
 
 def diagnostics(

@@ -80,22 +80,57 @@ def _whole_rollout(of: Of) -> bool:
     return bool(of(f"{ppo}epochs") == 1 and of(f"{ppo}minibatch") >= _largest_batch(of) and not of("train.dropout"))
 
 
+def _decays_nothing(of: Of, stage: str) -> bool:
+    decay = of(f"{stage}.weight_decay")
+    return bool(decay == 0 or (decay is None and stage == "train" and of("train.algorithm") != "supervised"))
+
+
 def _descent(stage: str) -> tuple[Rule, ...]:
     """Of a stage of training, whose settings begin with ``stage``."""
-    schedule, steps = f"{stage}.lr_schedule", f"{stage}.step_every {stage}.step_factor"
+    schedule, optimizer = f"{stage}.lr_schedule", f"{stage}.optimizer"
+
+    def own(*names: str) -> str:
+        return " ".join(f"{stage}.{name}" for name in names)
+
     return (
-        Rule(steps, lambda of: of(schedule) != "step", "only lr_schedule step uses them"),
+        Rule(own("step_every", "step_factor"), lambda of: of(schedule) != "step", "only lr_schedule step uses them"),
         Rule(
-            steps,
+            own("step_every", "step_factor"),
             lambda of: of(f"{stage}.step_every") >= of(f"{stage}.epochs"),
             "lr never drops where step_every is not below epochs",
         ),
-        Rule(f"{stage}.cycles", lambda of: of(schedule) != "cyclic", "only lr_schedule cyclic uses it"),
-        Rule(f"{stage}.decay", lambda of: of(schedule) != "wsd", "only lr_schedule wsd uses it"),
-        Rule(f"{stage}.max_grad_norm", lambda of: of(f"{stage}.optimizer") == "lbfgs", "lbfgs clips no gradients"),
+        Rule(
+            own("cycles"),
+            lambda of: of(schedule) not in ("cyclic", "cosine_restarts"),
+            "only lr_schedules cyclic and cosine_restarts use it",
+        ),
+        Rule(
+            own("cycle_growth"),
+            lambda of: of(schedule) != "cosine_restarts",
+            "only lr_schedule cosine_restarts uses it",
+        ),
+        Rule(own("cycle_growth"), lambda of: of(f"{stage}.cycles") == 1, "there is one cycle"),
+        Rule(own("power"), lambda of: of(schedule) != "polynomial", "only lr_schedule polynomial uses it"),
+        Rule(own("lr_min_ratio"), lambda of: of(schedule) == "constant", "lr is constant"),
+        Rule(own("lr_reference"), lambda of: of(f"{stage}.lr_scaling") == "none", "lr_scaling is none"),
+        Rule(own("beta1", "beta2"), lambda of: of(optimizer) not in ADAMS, "only Adam and its relatives use them"),
+        Rule(
+            own("eps"),
+            lambda of: of(optimizer) not in (*ADAMS, "rmsprop"),
+            "only rmsprop, Adam and its relatives use it",
+        ),
+        Rule(own("momentum"), lambda of: of(optimizer) not in ("sgd", "rmsprop"), "only sgd and rmsprop use it"),
+        Rule(own("nesterov"), lambda of: of(optimizer) != "sgd", "only sgd uses it"),
+        Rule(own("nesterov"), lambda of: of(f"{stage}.momentum") == 0, "momentum is 0"),
+        Rule(own("decay_all"), lambda of: _decays_nothing(of, stage), "no weight decays"),
+        Rule(own("average_decay"), lambda of: of(f"{stage}.average") != "ema", "only average ema uses it"),
+        Rule(own("average_last"), lambda of: of(f"{stage}.average") != "last", "only average last uses it"),
+        Rule(own("decay"), lambda of: of(schedule) != "wsd", "only lr_schedule wsd uses it"),
+        Rule(own("max_grad_norm"), lambda of: of(optimizer) == "lbfgs", "lbfgs clips no gradients"),
     )
 
 
+ADAMS = ("adam", "adamw", "schedule_free")
 ONE_DECISION = "train.gamma train.gae_lambda train.value_lambda train.lambda_alpha"
 ALGORITHMS = ("reinforce", "rloo", "a2c", "ppo", "trpo")  # that have a section of their own
 SUPERVISED = f"{ONE_DECISION} train.value_loss train.value_lr train.reward train.freeze train.dropout"
@@ -104,6 +139,11 @@ SUPERVISED = f"{ONE_DECISION} train.value_loss train.value_lr train.reward train
 def _unused(settings: str, algorithm: str) -> Rule:
     named = "supervised training" if algorithm == "supervised" else algorithm
     return Rule(settings, lambda of: of("train.algorithm") == algorithm, f"{named} does not use them")
+
+
+def _schedules_no_entropy(algorithm: str) -> Rule:
+    own = f"train.{algorithm}.entropy"
+    return Rule(f"{own}_schedule", lambda of: of(own) == 0, "entropy is 0")
 
 
 def _own_sections() -> Iterator[Rule]:
@@ -136,10 +176,11 @@ RULES: tuple[Rule, ...] = (
     Rule("train.batch_range", lambda of: isinstance(of("train.batch_size"), int), "batch_size is a number"),
     *map(_not_below_batch, ("train.ppo.minibatch", "train.trpo.minibatch")),
     Rule(
-        "train.ppo.clip train.ppo.value_clip train.ppo.target_kl",
+        "train.ppo.clip train.ppo.clip_schedule train.ppo.value_clip train.ppo.target_kl",
         _whole_rollout,
         "one pass over a whole rollout begins where it was played",
     ),
+    *map(_schedules_no_entropy, ("reinforce", "rloo", "a2c", "ppo")),
     *_descent("train"),
     *_descent("train.warm_start"),
 )

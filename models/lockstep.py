@@ -27,11 +27,12 @@ from sweepstack.models.stacked import StackedAdam, stacked
 ALGORITHMS = ("reinforce", "rloo", "a2c", "ppo")
 OPTIMIZERS = ("adam", "adamw")
 FREE = {  # what trials of one shape may differ in, under train: and in the sections of the algorithms
-    *("lr", "lr_schedule", "lr_warmup", "step_every", "step_factor", "cycles", "decay", "weight_decay"),
+    *("lr", "lr_schedule", "lr_warmup", "lr_min_ratio", "step_every", "step_factor", "power", "cycles", "cycle_growth"),
+    *("decay", "lr_scaling", "lr_reference", "weight_decay", "momentum", "nesterov", "average_decay", "average_last"),
     *("max_grad_norm", "label_smoothing", "class_weights", "warm_start", "epochs", "reward", "seed"),
     *("gamma", "gae_lambda", "value_lambda", "lambda_alpha"),
 }
-FREE_OF_ALGORITHMS = {"whiten", "entropy", "value_coef", "clip"}
+FREE_OF_ALGORITHMS = {"whiten", "entropy", "entropy_schedule", "value_coef", "clip", "clip_schedule"}
 OF_DECISIONS, OF_SUMS = ("clip", "value_clip"), ("value_coef", "entropy")  # Passes that trials may differ in
 
 
@@ -47,6 +48,8 @@ def shape_of(settings: TrialSettings) -> Hashable:
     """What trials that are trained together must agree in; None where a trial can only be trained alone."""
     train, ppo = settings.train, settings.train.ppo
     if train.algorithm not in ALGORITHMS or train.optimizer not in OPTIMIZERS or isinstance(train.batch_size, str):
+        return None
+    if train.average == "ema":  # of every optimiser step of its own
         return None
     if train.algorithm == "ppo" and (ppo.kl or ppo.kl_target or ppo.target_kl or ppo.value_warmup or ppo.cross_entropy):
         return None
@@ -168,9 +171,7 @@ def train_together(
     player = PackedPlayer([trial.player for trial in trials], randoms)  # type: ignore[misc]  # by their shape
     steps = StackedAdam([p for p in player.policy.parameters() if p.requires_grad], trials, plans)
     samples = algorithms[0].samples
-    packed = PolicyGradient(
-        _passes_of([each.passes for each in algorithms], steps.parameters[0]), algorithms[0].estimate
-    )
+    packed = PolicyGradient(Passes(), algorithms[0].estimate)
     logged: list[dict[str, Tensor]] = []  # of each rollout, (K,) by name
     measured: list[dict[str, Tensor]] = [{} for _ in trials]
     try:
@@ -183,6 +184,7 @@ def train_together(
             if i == 0:
                 for k, trial in enumerate(trials):
                     measured[k] = algorithms[k].measured(trial.player, each[k], units, trial.parameters, randoms[k])
+            packed.given = _passes_of([own.passes_of(i) for own in algorithms], steps.parameters[0])
             logged.append(packed.descend(player, player.laid_out(each), units, steps, randoms[0]))
     finally:
         steps.close()
@@ -202,4 +204,5 @@ def _passes_of(each: Sequence[Passes], like: Tensor) -> Passes:
     """One of K: (K, 1) where every decision is compared with it, (K,) where a sum over them is weighed."""
     values = {name: [getattr(passes, name) for passes in each] for name in (*OF_DECISIONS, *OF_SUMS)}
     tensors: dict[str, Any] = {name: torch.tensor(own).to(like) for name, own in values.items() if own[0] is not None}
-    return replace(each[0], **{name: t[:, None] if name in OF_DECISIONS else t for name, t in tensors.items()})
+    tensors = {name: t[:, None] if name in OF_DECISIONS else t for name, t in tensors.items()}
+    return replace(each[0], whiten=tuple(bool(passes.whiten) for passes in each), **tensors)

@@ -5,7 +5,8 @@ in coordinates scaled by the diagonal of the Hessian's upper bound (Böhning 199
 common ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count, islice, takewhile
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +16,8 @@ from scipy.sparse import csr_array
 
 from sweepstack.models.predictions import Floats, Ints
 
-STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # C of logistic regression, from smooth to sharp
+STRENGTHS = (1.0, 3.0)  # C of logistic regression, and so on by decades, from smooth to sharp
+LEAST, MOST = 1e-4, 1e6  # of it: a loss that still falls there has no optimum
 STEPS = 30  # of L-BFGS for each C, begun where the last one ended; more moved nothing
 
 
@@ -60,8 +62,9 @@ def fit_path(
     steps: int = STEPS,
     found: float | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
-    """coef (terms, classes), intercept (classes,) and C, which grows until the log loss on valid no longer falls, or up
-    to the one that was ``found`` before: then valid has no say.
+    """coef (terms, classes), intercept (classes,) and C, which grows from the first of ``strengths``, a decade of them,
+    until the log loss on valid no longer falls, and where it fell with none shrinks as long as that helps. Or it goes
+    on to the one that was ``found`` before: then valid has no say.
 
     targets: (rows of the design, classes), the share of all rows that each is by label, which sums to 1; ``rows``: how
     many rows those are.
@@ -69,7 +72,6 @@ def fit_path(
     classes = targets.shape[1]
     weights = targets.sum(axis=1, keepdims=True)
     squares = design.squares(weights)
-    theta = np.zeros((terms + 1, classes))  # the last row is the intercept
 
     def objective(
         flat: NDArray[np.float64], l2: float, scale: NDArray[np.float64]
@@ -84,20 +86,42 @@ def fit_path(
         gradient = np.concatenate([design.gradient(residuals) + l2 * now[:-1], residuals.sum(axis=0, keepdims=True)])
         return loss + 0.5 * l2 * float((now[:-1] ** 2).sum()), (gradient / scale).ravel()
 
-    best, best_loss, best_strength = theta, np.inf, strengths[0]
-    for strength in (each for each in strengths if found is None or each <= found):
+    def solved(strength: float, theta: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        """Begun at ``theta``; and its log loss on valid."""
         l2 = 1 / (strength * rows)
         scale = np.sqrt(np.concatenate([squares / 4 + l2, [[0.25]]]))
-
         options = {"maxiter": steps, "ftol": 1e-7, "gtol": 1e-9}
-        solved = minimize(objective, (theta * scale).ravel(), (l2, scale), jac=True, method="L-BFGS-B", options=options)
-        theta = solved.x.reshape(theta.shape) / scale
+        found = minimize(objective, (theta * scale).ravel(), (l2, scale), jac=True, method="L-BFGS-B", options=options)
+        theta = found.x.reshape(theta.shape) / scale
         probabilities = softmax(valid.scores(theta[:-1].astype(np.float32)) + theta[-1].astype(np.float32))
-        loss = log_loss(probabilities, valid_labels)
-        if loss >= best_loss and found is None:
+        return theta, log_loss(probabilities, valid_labels)
+
+    first = strengths[0]
+    best, best_loss = solved(first, np.zeros((terms + 1, classes)))  # the last row is the intercept
+    best_strength = first
+    for path in (sharper(strengths), smoother(strengths)):
+        theta = best
+        for strength in path:
+            if found is not None and not min(first, found) <= strength <= max(first, found):
+                break
+            theta, loss = solved(strength, theta)
+            if loss >= best_loss and found is None:
+                break
+            best, best_loss, best_strength = theta, loss, strength
+        if best_strength > first:
             break
-        best, best_loss, best_strength = theta, loss, strength
     return best[:-1].astype(np.float32), best[-1].astype(np.float32), best_strength
+
+
+def sharper(decade: Sequence[float]) -> Iterator[float]:
+    """The rest of a ``decade`` of strengths and of those above it, ascending, up to MOST."""
+    grid = (each * 10.0**power for power in count() for each in decade)
+    return takewhile(lambda each: each <= MOST, islice(grid, 1, None))
+
+
+def smoother(decade: Sequence[float]) -> Iterator[float]:
+    """Those of the decades below it, descending, down to LEAST."""
+    return takewhile(lambda each: each >= LEAST, (each / 10.0**power for power in count(1) for each in decade[::-1]))
 
 
 def distinct(matrix: csr_array, labels: Ints, classes: int) -> tuple[csr_array, NDArray[np.float32]]:

@@ -82,8 +82,9 @@ class Moments(nn.Module):
         self.count.copy_(count)
 
     def forward(self, observations: Tensor) -> Tensor:
-        """(…, observation), within ±FARTHEST deviations"""
-        deviation = (self.variance + 1e-8).sqrt()
+        """(…, observation), within ±FARTHEST deviations. What was always the same, up to rounding, is not divided."""
+        deviation = self.variance.sqrt()
+        deviation = torch.where(deviation > torch.finfo(torch.float32).eps * self.mean.abs(), deviation, 1.0)
         shown = (observations - self.mean.to(observations)) / deviation.to(observations)
         return shown.clamp(-FARTHEST, FARTHEST)
 

@@ -16,6 +16,11 @@ class TrainerLike(Protocol):
 
     reports: list[dict[str, float]]  # of every finished epoch, also of those before it was interrupted
 
+    @property
+    def kept(self) -> bool:
+        """Whether a trial that fails now has a checkpoint with its predictions all the same."""
+        ...
+
     def step(self) -> dict[str, float]: ...
 
     def close(self, finished: bool) -> None:
@@ -61,6 +66,11 @@ class PartsTrainer:
         if len(trainer.reports) >= self._epochs:
             self._end(trainer)
         return report
+
+    @property
+    def kept(self) -> bool:
+        """Only parts that came to their end count."""
+        return self._ended > 0
 
     def close(self, finished: bool) -> None:
         trainer, self._trainer = self._trainer, None

@@ -19,13 +19,13 @@ from threadpoolctl import threadpool_limits
 from sweepstack.models.character_tfidf import CharacterTfidf
 from sweepstack.models.data import Dataset
 from sweepstack.models.linear import Found, LinearMember, cutter, fitted_rows
-from sweepstack.models.logistic import fit_path, log_loss, softmax
+from sweepstack.models.logistic import fit_path, log_loss, sharper, smoother, softmax
 from sweepstack.models.settings import Reading
 from sweepstack.models.tfidf import PrefixTfidf
 
-SMOOTHING = (0.01, 0.03, 0.1, 0.3, 1.0)  # added to every term's weight in every class; the best on valid is taken
-SCALES = (-6.0, 3.0)  # ln of the scores' scale, from nothing to 20
-CHARACTER_STRENGTHS = (10.0, 100.0)  # C; sharper is better on long texts alone, smoother on neither data set
+SMOOTHING = (0.1, 0.3)  # added to every term's weight in every class; on by decades to the best on valid
+SCALES = (-6.0, 3.0)  # ln of the scores' scale, from nothing to 20: a loss that still falls there has no optimum
+CHARACTER_STRENGTHS = (10.0,)  # C, on by decades
 CHARACTER_STEPS = 40
 
 
@@ -38,21 +38,31 @@ def fit_naive_bayes(dataset: Dataset, reading: Reading | Literal["off"], found: 
     valid = dataset.parts["valid"]
     valid_matrix, valid_segments = features.transform(valid.inputs)
     valid_labels = np.repeat(valid.labels, valid_segments)
-    tried = []
-    for alpha in SMOOTHING if found is None else [found["smoothing"]]:
+
+    def fitted(alpha: float) -> tuple[float, float, float, np.ndarray, np.ndarray]:
         model = MultinomialNB(alpha=alpha)
         model.partial_fit(matrix, np.repeat(labels, n_segments), classes=np.arange(len(dataset.classes)))
         coef, prior = model.feature_log_prob_.T, model.class_log_prior_
         scores = valid_matrix @ coef
 
-        def loss(log_scale: float, scores: np.ndarray = scores, prior: np.ndarray = prior) -> float:
+        def loss(log_scale: float) -> float:
             return log_loss(softmax(np.exp(log_scale) * scores + prior), valid_labels)
 
         log_scale = float(minimize_scalar(loss, bounds=SCALES, method="bounded").x)
         if found is not None:
             log_scale = found["log_scale"]
-        tried.append((loss(log_scale), alpha, log_scale, np.exp(log_scale) * coef, prior))
-    _, alpha, log_scale, coef, prior = min(tried, key=lambda each: each[:2])
+        return loss(log_scale), alpha, log_scale, np.exp(log_scale) * coef, prior
+
+    best = fitted(SMOOTHING[0] if found is None else found["smoothing"])
+    for path in () if found is not None else (sharper(SMOOTHING), smoother(SMOOTHING)):
+        for alpha in path:
+            another = fitted(alpha)
+            if another[0] >= best[0]:
+                break
+            best = another
+        if best[1] > SMOOTHING[0]:
+            break
+    _, alpha, log_scale, coef, prior = best
     chosen = {"smoothing": alpha, "log_scale": log_scale}
     return LinearMember.answering(dataset, reading, features, coef.astype(np.float32), prior.astype(np.float32), chosen)
 

@@ -1,10 +1,12 @@
 """What a classifier says of a text after each segment, and how it is scored.
 
-A policy reads segment after segment. After each it holds a distribution over the labels and a probability of answering
-now instead of reading on. At a text's last segment it must answer. Arrays are padded along segments by repeating the
-last one, so that members which read differently long can be combined position by position.
+A policy reads segment after segment. After each it holds a distribution over the labels and a probability of giving its
+answer now instead of reading on: it answers where that is at least 1/2. At a text's last segment it must answer. Arrays
+are padded along segments by repeating the last one, so that members which read differently long can be combined
+position by position.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,30 +39,50 @@ ROW_METRICS = ("reward", "accuracy", "accuracy_full", "segments", "log_loss")
 DIRECTION = {name: direction(name) for name in (*ROW_METRICS, *CLASS_METRICS, "calibration_error")}
 """All metrics of a classifier; +1 where more is better."""
 
+FORMAT = 2  # of a file: in format 1 a text was answered where answer·(top probability) reached 1 − answer
+
 COSTS_TRIED = 6  # over an interval of costs of a READ
-THRESHOLDS = np.concatenate([np.linspace(0.05, 0.9, 35), 1 - np.geomspace(0.1, 0.001, 40)[1:]])
-"""Of the confidence to answer at: what is tried where one is fitted."""
+EVEN = np.float32(0.5)
+"""The probability of its answer, against READ, from which a text is answered."""
+JUST_BELOW = np.nextafter(EVEN, np.float32(0))
+
+THRESHOLDS = np.concatenate(
+    [
+        [1e-6],
+        np.geomspace(0.001, 0.05, 6)[:-1],
+        np.linspace(0.05, 0.9, 35),
+        1 - np.geomspace(0.1, 1e-4, 50)[1:],
+        [1 - 1e-7],
+    ]
+)
+"""Of the confidence to answer at: what is tried where one is fitted. By the first every text is answered at once, by
+the last none before its end: nothing lies beyond."""
 
 
 @dataclass(frozen=True)
 class Predictions:
     probabilities: Floats  # (rows, segments, classes): sums to 1 over classes
-    answer: Floats  # (rows, segments): probability of answering; 1 at a text's last segment and beyond
+    answer: Floats  # (rows, segments): probability of its answer against READ; 1 at a text's last segment and beyond
     n_segments: Ints  # (rows,): how many segments a text has, at most `segments`
 
     def __len__(self) -> int:
         return len(self.n_segments)
 
+    @property
+    def is_finite(self) -> bool:
+        return bool(np.isfinite(self.probabilities).all() and np.isfinite(self.answer).all())
+
     def rows(self, index: NDArray[Any]) -> "Predictions":
         return Predictions(self.probabilities[index], self.answer[index], self.n_segments[index])
 
     def stops(self) -> Ints:
-        """(rows,): the 0-based segment at which each text is answered: the first where the likeliest of all actions,
-        READ or one of the labels, is a label."""
-        best_label = self.probabilities.max(axis=2) * self.answer
-        answers = best_label >= 1 - self.answer
+        """(rows,): the 0-based segment at which each text is answered: the first where it would be."""
+        return np.asarray(self.would_answer().argmax(axis=1), dtype=np.int64)
+
+    def would_answer(self) -> NDArray[np.bool_]:
+        """(rows, segments): where the answer is as likely as READ, or has to be given."""
         last = np.arange(self.answer.shape[1])[None, :] >= self.n_segments[:, None] - 1
-        return np.asarray((answers | last).argmax(axis=1), dtype=np.int64)
+        return np.asarray((self.answer >= EVEN) | last)
 
     def at(self, stops: Ints) -> Floats:
         """(rows, classes): the label distribution at the given segments."""
@@ -73,14 +95,19 @@ class Predictions:
     def save(self, path: Path, rows_hash: str) -> None:
         """Writes the arrays as safetensors; ``rows_hash`` says which rows of which data they belong to."""
         tensors = {"probabilities": self.probabilities, "answer": self.answer, "n_segments": self.n_segments}
-        write_atomic(path, save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, {"rows_hash": rows_hash}))
+        about = {"about": json.dumps([FORMAT, rows_hash])}  # of several keys safetensors shuffles the order
+        write_atomic(path, save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, about))
 
     @staticmethod
     def load(path: Path) -> "tuple[Predictions, str]":
-        """The arrays and the hash of the rows that they belong to."""
+        """The arrays and the hash of the rows that they belong to; raises OSError where the file is of another format,
+        whose numbers mean something else."""
         with safe_open(path, framework="numpy") as file:
+            written, rows_hash = json.loads(file.metadata().get("about", '[1, ""]'))
+            if written != FORMAT:
+                raise OSError(f"predictions of format {written}, but this version reads {FORMAT}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return Predictions(**tensors), file.metadata()["rows_hash"]
+            return Predictions(**tensors), rows_hash
 
 
 def mean_of(predictions: Sequence[Predictions]) -> Predictions:
@@ -152,18 +179,16 @@ def _scores(
 def answer_above(probabilities: Floats, n_segments: Ints, threshold: float, costs: Costs | None = None) -> Predictions:
     """A classifier without a learned stop: it answers as soon as its confidence reaches ``threshold`` in (0, 1).
 
-    Confidence is the top probability, or, where wrong answers differ in their costs, see Costs.confidence. The
-    answering probability is set so that READ and the top label are equally likely exactly at the threshold:
-    answer·top = (1 − answer) where confidence = threshold. So such members average with learned ones.
+    Confidence is the top probability, or, where wrong answers differ in their costs, see Costs.confidence. Its odds
+    over those of the threshold are the odds of answering against READ, which are even exactly at the threshold. So
+    such members average with learned ones.
     """
-    top = probabilities.max(axis=2).clip(1e-6, 1 - 1e-6).astype(np.float64)
-    sure = top
-    if costs is not None and costs.matrix is not None:
-        sure = costs.confidence(probabilities).clip(1e-6, 1 - 1e-6).astype(np.float64)
+    sure = (Costs() if costs is None else costs).confidence(probabilities).clip(1e-6, 1 - 1e-6).astype(np.float64)
     odds = sure / (1 - sure) * (1 - threshold) / threshold
-    answer = odds / (odds + top)
+    answer = (odds / (odds + 1)).astype(np.float32)
+    answer = np.where(sure >= threshold, answer.clip(min=EVEN), answer.clip(max=JUST_BELOW))  # rounding decides nothing
     last = np.arange(answer.shape[1])[None, :] >= n_segments[:, None] - 1
-    return Predictions(probabilities, np.where(last, 1.0, answer).astype(np.float32), n_segments)
+    return Predictions(probabilities, np.where(last, np.float32(1), answer), n_segments)
 
 
 def fit_threshold(probabilities: Floats, n_segments: Ints, labels: Ints, costs: Costs) -> float:

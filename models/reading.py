@@ -94,7 +94,7 @@ class ReadingPlayer:
         costs = torch.full((len(batch),), low, device=device)
         if high > low:
             costs += (high - low) * torch.rand(len(batch), generator=random, device=device)
-        output = self._actor.everywhere(batch, costs if texts.told else None)
+        output = self._played(batch, costs if texts.told else None)
         if not torch.isfinite(output.values.sum() + output.label_logits.sum() + output.read_logits.sum()):
             raise TrainingError("what the policy says is not a number any more; lower train.lr")
         group = torch.arange(len(batch), device=device).repeat_interleave(samples)
@@ -137,6 +137,17 @@ class ReadingPlayer:
             costs=costs,
             free=free,
         )
+
+    def _played(self, batch: Tensor, costs: Tensor | None) -> PolicyOutput:
+        """After every segment of these texts, by as many forward passes as the budget of tokens asks for."""
+        pieces = self._cut(batch)
+        if len(pieces) == 1:
+            return self._actor.everywhere(batch, costs)
+        outputs = [self._actor.everywhere(batch[at], None if costs is None else costs[at]) for at in pieces]
+        longest = max(output.values.shape[1] for output in outputs)
+        order = torch.cat(pieces).argsort()
+        tables = ([_padded(each, longest) for each in of] for of in zip(*outputs, strict=True))
+        return PolicyOutput(*(torch.cat(of)[order] for of in tables))
 
     def minibatches(self, rollout: Rollout, size: int, random: torch.Generator) -> Iterator[Tensor]:
         return minibatches_of_groups(rollout, size, random)
@@ -242,3 +253,8 @@ class ReadingPlayer:
         else:
             worth = texts.worth[texts.labels[rows], answers]
         return torch.where(at_stop, worth[:, None], torch.where(taken, -costs[:, None], 0.0)), taken
+
+
+def _padded(table: Tensor, segments: int) -> Tensor:
+    """(B, S, …) with zeros behind, where nothing is decided."""
+    return F.pad(table, (*(0, 0) * (table.dim() - 2), 0, segments - table.shape[1]))

@@ -6,6 +6,7 @@ of steps, sums, lists) stands as JSON in the metadata of the safetensors file, s
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from sweepstack.models.files import read_json, write_atomic, write_json
-from sweepstack.models.optimizers import to_evaluation, to_training
+from sweepstack.models.optimizers import average_of, to_evaluation, to_training
 
+AVERAGE = "average/"  # what the names of tensors begin with that averaging.Average keeps
 Reports = Sequence[Mapping[str, float]]
 
 
@@ -34,12 +36,17 @@ def save_state(
     reports: Reports,
     extra: Mapping[str, float] | None = None,
 ) -> None:
-    """``trained``: by name, the parameters that the optimiser was made of, in its order; ``extra``: what else to keep.
+    """``trained``: by name, the parameters that the optimiser was made of and others; ``extra``: what else to keep.
 
     Inside :func:`optimizers.evaluating` or outside: training goes on from it either way.
     """
-    tensors = {f"weight/{name}": p.detach() for name, p in trained.items()}
+    average = average_of(optimizer)
+    weights: Mapping[str, Tensor] = trained if average is None else {**trained, **average.weights()}
+    tensors = {f"weight/{name}": p.detach() for name, p in weights.items()}
     kept: dict[str, Any] = {"extra": dict(extra or {})}
+    if average is not None:
+        kept["averaged"] = average.steps
+        tensors |= {AVERAGE + name: t for name, t in average.tensors().items()}
     kept["state"] = {
         name: {key: _packed(value, f"optimizer/{name}/{key}", tensors) for key, value in optimizer.state[p].items()}
         for name, p in trained.items()
@@ -65,19 +72,26 @@ def load_state(
         # Copied to where torch allocates: a dot product sums in an order that depends on the alignment of its memory.
         tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         kept = json.loads(file.metadata()["kept"])
-    to_evaluation(optimizer)  # what it is by default, and what is kept differs from
+    average = average_of(optimizer)
+    if average is not None:
+        of_average = {name.removeprefix(AVERAGE): t for name, t in tensors.items() if name.startswith(AVERAGE)}
+        average.restore(kept["averaged"], of_average)
+    else:
+        to_evaluation(optimizer)  # what it is by default, and what is kept differs from
     with torch.no_grad():
         for name, parameter in trained.items():
             parameter.copy_(tensors[f"weight/{name}"])
+    places = {p: i for i, p in enumerate(chain.from_iterable(group["params"] for group in optimizer.param_groups))}
     state = {
-        i: {key: _unpacked(value, tensors) for key, value in kept["state"][name].items()}
-        for i, name in enumerate(trained)
+        places[parameter]: {key: _unpacked(value, tensors) for key, value in kept["state"][name].items()}
+        for name, parameter in trained.items()
         if name in kept["state"]
     }
     groups = [{**now, **then} for now, then in zip(optimizer.state_dict()["param_groups"], kept["groups"], strict=True)]
     # The optimiser puts each tensor where it needs it: moments beside the weights, its count of steps where it counts.
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-    to_training(optimizer)
+    if average is None:
+        to_training(optimizer)
     return dict(kept["extra"])
 
 

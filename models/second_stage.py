@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch.nn import Parameter
 
-from sweepstack.models.algorithms import Algorithm, make_algorithm, planned_steps, train_epoch
+from sweepstack.models.algorithms import Algorithm, make_algorithm, planned_units, train_epoch
 from sweepstack.models.batching import next_batch_size
 from sweepstack.models.descent import Steps
 from sweepstack.models.episodes import Player
 from sweepstack.models.metric_directions import direction
 from sweepstack.models.policy_gradient import PolicyGradient
-from sweepstack.models.schedules import lr_factors
+from sweepstack.models.schedules import lr_factors, scaled_lr
 from sweepstack.models.seeds import derive_seed
 from sweepstack.models.settings import Train
 from sweepstack.models.supervised import seeded
@@ -29,13 +29,21 @@ def batch_size_of(train: Train, reports: Reports, metric: str) -> int:
     if isinstance(train.batch_size, int):
         return train.batch_size
     values = [direction(metric) * report[metric] for report in reports]
-    return next_batch_size(train.batch_size, reports, values, *train.batch_range)
+    whole = train.rloo.samples if train.algorithm == "rloo" else 1  # episodes of a text
+    return next_batch_size(train.batch_size, reports, values, *train.batch_range, multiple=whole)
 
 
-def rates(train: Train, epoch: int, steps: int) -> Iterator[float]:
+def rates(train: Train, epoch: int, steps: int, batch_size: int) -> Iterator[float]:
     """The learning rates of an epoch of so many optimiser steps, were all epochs of that size."""
     factors = lr_factors(train, train.epochs * steps, train.epochs)
-    return iter((train.lr * factors[epoch * steps : (epoch + 1) * steps]).tolist())
+    minibatches = {"ppo": train.ppo.minibatch, "trpo": train.trpo.minibatch}
+    peak = scaled_lr(train, min(batch_size, minibatches.get(train.algorithm, batch_size)))
+    return iter((peak * factors[epoch * steps : (epoch + 1) * steps]).tolist())
+
+
+def remaining(train: Train, epoch: int, rollouts: int) -> tuple[float, ...]:
+    """The share of training that is to come before each of so many rollouts of an epoch: 1 before the very first."""
+    return tuple(1 - (epoch + i / rollouts) / train.epochs for i in range(rollouts))
 
 
 def so_far(reports: Reports, **more: float) -> dict[str, float]:
@@ -81,9 +89,12 @@ class Optimisation:
         before = reports[-1] if reports else {}
         rollouts = int(before.get("rollouts", 0))
         kl = before.get("kl_weight") if train.ppo.kl_target is not None else None  # as it has adapted, if it does
-        algorithm = make_algorithm(train, reference=self.reference, rollouts=rollouts, kl=kl)
         size = batch_size_of(train, reports, metric)
-        lr = rates(train, number, planned_steps(algorithm, self.player, size))
+        algorithm = make_algorithm(train, reference=self.reference, rollouts=rollouts, kl=kl)
+        units = planned_units(algorithm, self.player, size)
+        if isinstance(algorithm, PolicyGradient):
+            algorithm.remaining = remaining(train, number, len(units))
+        lr = rates(train, number, sum(map(algorithm.steps, units)), size)
         return Plan(algorithm, size, lr, derive_seed(train.seed, train.algorithm, number))
 
     def epoch(self, number: int, reports: Reports, metric: str) -> dict[str, float]:

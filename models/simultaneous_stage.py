@@ -7,9 +7,11 @@ reward minus what their average lagging costs.
 """
 
 import copy
+import math
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sweepstack.models.actors import PLAYED
@@ -23,9 +25,10 @@ from sweepstack.models.simultaneous_player import SimultaneousPlayer
 from sweepstack.models.writing_stage import WritingControlStage, WritingStage, candidate_metrics
 from sweepstack.models.writing_supervised import log_loss
 
-WAITS = (1, 2, 3, 5, 8, 12, 20)
+WAITS = (1, 2, 3, 5, 8, 12, 20)  # and twice as much as long as the last one tried is the best
 TRANSLATOR_LR = 1 / 300  # of a head's rate: of the defaults it makes what other translators have, 1e-4
-LEADS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
+LEADS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)  # and further, see below
+LESS = (0.25, 0.0)  # below them
 
 
 class SimultaneousStage(WritingStage):
@@ -61,10 +64,14 @@ class SimultaneousControlStage(SimultaneousStage, WritingControlStage):
         return settings.with_values({"train.lr": settings.train.lr * TRANSLATOR_LR})
 
     def score(self) -> dict[str, float]:
-        scored = {}
-        for self.reader.wait in (k for k in WAITS if k <= max(self.reader.reading.max_segments, WAITS[0])):
+        scored, most = {}, max(self.reader.reading.max_segments, WAITS[0])  # by which everything is read
+        waits = [k for k in WAITS if k <= most]
+        while waits:
+            self.reader.wait = waits.pop(0)
             scored[self.reader.wait] = self._scored()
-        best = max(scored, key=lambda k: scored[k][1]["reward"])
+            best = max(scored, key=lambda k: scored[k][1]["reward"])
+            if not waits and best == self.reader.wait < most:
+                waits.append(min(2 * best, most))
         self.reader.wait = best
         self._valid, metrics = scored[best]
         return {**metrics, "log_loss": log_loss(self._writer, self._data.parts["valid"]), "wait": float(best)}
@@ -95,18 +102,32 @@ class SimultaneousPolicyStage(SimultaneousStage):
 
     def _lead(self) -> Tensor:
         """Gives READ the lead that earns most on what will be played: of LEADS from the least on, until one earns less
-        than the one before. Returns what each text earns by it, (rows,)."""
-        part, usual, chosen = self._data.parts[PLAYED], np.full(1, -np.inf), LEADS[0]
-        for k in LEADS:
-            self.reader.lead(k)
-            found = self._written(PLAYED)
-            earned = self._reward(part.inputs, part.references, found.best)
-            earned = earned - self._settings.read_cost * np.array(found.lagging)
-            if earned.mean() < usual.mean():
+        than the one before. Returns what each text earns by it, (rows,).
+
+        Where the least of LEADS is the best LESS follow, and where the last is, twice as much and so on, until
+        everything is read first.
+        """
+        most = self.reader.reading.max_segments
+        more = [LEADS[-1] * 2.0**i for i in range(1, 1 + max(0, math.ceil(math.log2(most / LEADS[-1]))))]
+        chosen, usual = LEADS[0], self._earned(LEADS[0])
+        for path in ((*LEADS[1:], *more), LESS):
+            for k in path:
+                earned = self._earned(k)
+                if earned.mean() < usual.mean():
+                    break
+                chosen, usual = k, earned
+            if chosen != LEADS[0]:
                 break
-            usual, chosen = earned, k
         self.reader.lead(chosen)
         return torch.from_numpy(usual).float()
+
+    def _earned(self, lead: float) -> NDArray[np.float64]:
+        """(rows,): what each text that is played earns by a lead."""
+        part = self._data.parts[PLAYED]
+        self.reader.lead(lead)
+        found = self._written(PLAYED)
+        earned = np.asarray(self._reward(part.inputs, part.references, found.best), dtype=np.float64)
+        return earned - self._settings.read_cost * np.array(found.lagging)
 
     def _at_play(self, reader: SimultaneousWriter, usual: Tensor) -> SimultaneousPlayer:
         settings, part = self._settings, self._data.parts[PLAYED]

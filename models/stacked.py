@@ -100,6 +100,7 @@ class StackedAdam:
         scale = (1 - self._betas[1] ** count).sqrt()
         self._shrink = _columns(1 - self._lr * decay, like) if apart and decay.any() else None
         self._added = decay.to(like) if not apart and decay.any() else None
+        self._spared = None if trials[0].train.decay_all else self._not_decayed(trials[0])
         self._rate, self._scale = _columns(rate, like), _columns(scale, like)
         limits = [math.inf if t.train.max_grad_norm is None else t.train.max_grad_norm for t in trials]
         self._limit = torch.tensor(limits).to(like)
@@ -113,13 +114,23 @@ class StackedAdam:
         gradient.mul_((self._limit / (norm + 1e-6)).clamp(max=1)[:, None])
         step, self.taken = self.taken, self.taken + 1
         if self._shrink is not None:
-            self._weights.mul_(self._shrink[step])
+            shrink = self._shrink[step]
+            self._weights.mul_(shrink if self._spared is None else torch.where(self._spared, 1.0, shrink))
         if self._added is not None:
-            gradient.add_(self._added * self._weights)
+            added = self._added * self._weights
+            gradient.add_(added if self._spared is None else added.masked_fill_(self._spared, 0.0))
         self._first.lerp_(gradient, 1 - self._betas[0])
         self._second.mul_(self._betas[1]).addcmul_(gradient, gradient, value=1 - self._betas[1])
         root = self._second.sqrt().div_(self._scale[step]).add_(self._eps)
         self._weights.sub_(root.reciprocal_().mul_(self._first).mul_(self._rate[step]))
+
+    def _not_decayed(self, trial: Optimisation) -> Tensor:
+        """(P,) bool: the weights whose group of the optimiser has a decay of its own, which is none."""
+        decayed = {id(p) for p in trial.optimizer.param_groups[0]["params"]}
+        spared = torch.zeros(self._weights.shape[1], dtype=torch.bool, device=self._weights.device)
+        for own, place in zip(trial.parameters, self._places, strict=True):
+            spared[place] = id(own) not in decayed
+        return spared
 
     def _gradients(self) -> Iterator[Tensor]:
         for p in self.parameters:

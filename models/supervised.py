@@ -30,9 +30,9 @@ from sweepstack.models.checkpoints import (
 from sweepstack.models.encoding import EncodedPart, TaskData
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.gradient_noise import PIECES
-from sweepstack.models.optimizers import make_optimizer, set_lr, to_evaluation
+from sweepstack.models.optimizers import end_epoch, make_optimizer, set_lr, to_evaluation
 from sweepstack.models.policy import PolicyOutput, ReadingPolicy
-from sweepstack.models.schedules import lr_factors
+from sweepstack.models.schedules import lr_factors, scaled_lr
 from sweepstack.models.seeds import derive_seed
 from sweepstack.models.settings import Condition, Descent, TrialSettings
 from sweepstack.models.starts import START_FILE as START_FILE
@@ -279,11 +279,12 @@ def train_start(settings: TrialSettings, data: TaskData, initial: Path | None = 
     else:
         policy = prepared(load_policy(initial, pick_device(settings.device))[0], settings)
     part = data.parts["warm"]
-    optimizer = make_optimizer(start, policy.parameters(), supervised=True)
+    optimizer = make_optimizer(start, dict(policy.named_parameters()), supervised=True)
     factors = lr_factors(start, start.epochs * steps_in(len(part), start.batch_size), start.epochs)
-    lr = iter((start.lr * factors).tolist())
+    lr = iter((scaled_lr(start, start.batch_size) * factors).tolist())
     for epoch in range(start.epochs):
         seed = derive_seed(start.seed, "start epoch", epoch)
         train_epoch(policy, part, optimizer, start, start.batch_size, seed, lr)
+        end_epoch(optimizer)
     to_evaluation(optimizer)
     return policy

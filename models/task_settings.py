@@ -3,8 +3,10 @@
 Tasks are of three families: classification, whose defaults are those of the settings themselves; *writing*, which is
 translation and generation; and environments. One table of defaults and one of foreign settings stand for each.
 
-Defaults of an environment are those of PPO in stable-baselines3, which people who tune γ and λ there compare with,
-spread over ``env.copies``: 2,048 decisions a rollout, ten passes of minibatches of 64, two tanh layers of 64.
+Defaults of an environment are near those of PPO in stable-baselines3, which people who tune γ and λ there compare with,
+spread over ``env.copies``: 2,048 decisions a rollout, ten passes of minibatches of 64, two tanh layers of 64. Two of
+them differ: Adam's ε is 1e-8, there 1e-5 (``eps``), and advantages are whitened over a rollout, there over a minibatch
+(``ppo.whiten``).
 """
 
 from collections.abc import Iterator, Mapping
@@ -35,6 +37,8 @@ DEFAULTS: dict[Family, dict[str, Any]] = {
                 "lr": 3e-3,
                 "lr_schedule": "linear",
                 "lr_warmup": 0.05,
+                "beta2": 0.98,  # at its high rate a longer memory of squared gradients lags (arXiv 1706.03762)
+                "lr_reference": 1500,  # tokens, too
                 "weight_decay": 0.01,
                 "label_smoothing": 0.1,
                 "token_budget": 1500,  # a batch of so many tokens; see settings.Descent
@@ -58,6 +62,7 @@ DEFAULTS: dict[Family, dict[str, Any]] = {
             "max_grad_norm": 0.5,
             "batch_size": 2048,
             "batch_range": (256, 4096),
+            "lr_reference": 256,
             "gamma": 0.99,
             "gae_lambda": 0.95,
             "value_lambda": 0.95,

@@ -19,7 +19,7 @@ from sweepstack.models.classification import ControlStage, PolicyStage
 from sweepstack.models.encoding import TaskData
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.metric_directions import direction
-from sweepstack.models.optimizers import evaluating
+from sweepstack.models.optimizers import end_epoch, evaluating
 from sweepstack.models.pairs import WritingData
 from sweepstack.models.resume import forget_state as forget_state
 from sweepstack.models.resume import holds_state, load_state, read_reports, save_state
@@ -86,6 +86,7 @@ class Trainer:
         self._data, self._starts, self._folder, self._cost = data, starts, folder, cost
         self._reward_of = reward_of
         self._stage: Stage | None = None
+        self._keeping = False
         history, inherited = read_reports(folder), 0 if parent is None else parent.epochs
         self._inherited, self.reports = history[:inherited], history[inherited:]
 
@@ -110,15 +111,23 @@ class Trainer:
         """What follows an epoch that took so long: it is scored, kept if it is the best, and what is needed to go on
         is written. Returns its report."""
         began, stage, history = time.monotonic(), self.stage(), self.history
+        end_epoch(stage.optimizer)
         with evaluating(stage.optimizer):
             report = {**stage.score(), **trained}
             self._check(stage, report)
             if self._stays(report):
+                self._keeping = True  # until checkpoint and predictions are of one epoch again
                 stage.keep(self._folder)
+                self._keeping = False
         report["seconds"] = seconds + time.monotonic() - began
         save_state(self._folder, stage.trained, stage.optimizer, [*history, report])
         self.reports.append(report)
         return report
+
+    @property
+    def kept(self) -> bool:
+        """Whether checkpoint and predictions of the best epoch so far are there, all of them finite numbers."""
+        return self._chosen and bool(self.reports) and not self._keeping
 
     def close(self, finished: bool) -> None:
         """``finished``: nothing will be trained any more, and what was kept to go on can go."""

@@ -24,7 +24,7 @@ from sweepstack.models.errors import TrainingError
 from sweepstack.models.pairs import EncodedPairs
 from sweepstack.models.rewards import Reward
 from sweepstack.models.token_loss import states_before, token_losses, writable
-from sweepstack.models.writer import Memory, Writer
+from sweepstack.models.writer import NEVER, Memory, Writer
 from sweepstack.models.writing_settings import Sample
 from sweepstack.models.writing_supervised import cut_to_longest, lengths_of, targets_of
 
@@ -76,15 +76,21 @@ class WritingPlayer:
 
     @torch.no_grad()
     def roll_out(self, batch: Tensor, samples: int, random: torch.Generator) -> WritingRollout:
-        play, device = self._play, batch.device
-        drawn, _ = sample(WriterTokens(self._writer), self._sources(batch), play.most, play.how, random, samples)
-        tokens = _cut(drawn.tokens.flatten(0, 1))  # (B, S), B = texts · samples
+        device = batch.device
         group = torch.arange(len(batch), device=device).repeat_interleave(samples)
+        tokens = self._sampled(batch, samples, random)
         taken = tokens != PADDING
         row, step = taken.nonzero(as_tuple=True)
-        logits, values = self._judged(self._memory(batch).select(group), tokens, row, step)
         actions = tokens[row, step]
-        log_probs = Categorical(logits=logits, validate_args=False).log_prob(actions)  # type: ignore[no-untyped-call]
+        log_probs, values = torch.zeros((2, len(row)), device=device)
+        for places in self._pieces(batch[group], tokens):
+            here = torch.zeros(len(tokens), dtype=torch.bool, device=device)
+            here[places] = True
+            of_place, (texts, of_text) = here.cumsum(0) - 1, torch.unique(group[here], return_inverse=True)
+            at = here[row]
+            memory = self._memory(batch[texts]).select(of_text)
+            logits, values[at] = self._judged(memory, _cut(tokens[here]), of_place[row[at]], step[at])
+            log_probs[at] = Categorical(logits=logits, validate_args=False).log_prob(actions[at])  # type: ignore[no-untyped-call]
         if not torch.isfinite(values.sum() + log_probs.sum()):
             raise TrainingError("what the policy says is not a number any more; lower train.lr")
         table = torch.zeros(tokens.shape, device=device)
@@ -115,14 +121,39 @@ class WritingPlayer:
             return [index]
         of_row = rollout.row[index]
         played = torch.unique(of_row)
-        rows = rollout.texts[rollout.group[played]].cpu().numpy()
-        lengths = self._lengths[rows] + (rollout.tokens[played] != PADDING).sum(1).cpu().numpy()
         pieces = []
-        for places in micro_batches(np.arange(len(played)), lengths, 1, self._play.token_budget):
+        for places in self._pieces(rollout.texts[rollout.group[played]], rollout.tokens[played]):
             here = torch.zeros(len(rollout.tokens), dtype=torch.bool, device=index.device)
-            here[played[torch.from_numpy(places).to(index.device)]] = True
+            here[played[places]] = True
             pieces.append(index[here[of_row]])
         return pieces
+
+    def _pieces(self, rows: Tensor, tokens: Tensor) -> list[Tensor]:
+        """Places of episodes that go through one forward pass together: ``tokens`` (B, S) written for ``rows`` (B,)."""
+        lengths = self._lengths[rows.cpu().numpy()] + (tokens != PADDING).sum(1).cpu().numpy()
+        pieces = micro_batches(np.arange(len(rows)), lengths, 1, self._play.token_budget)
+        return [torch.from_numpy(piece).to(rows.device) for piece in pieces]
+
+    def _sampled(self, batch: Tensor, samples: int, random: torch.Generator) -> Tensor:
+        """(B, S): what is written for each text of ``batch``, B = texts · samples.
+
+        A budget of tokens holds for the sources that are read at a time; other texts are drawn under it than without.
+        """
+        play, writer = self._play, WriterTokens(self._writer)
+
+        def drawn(rows: Tensor, samples: int) -> Tensor:
+            return sample(writer, self._sources(rows), play.most, play.how, random, samples)[0].tokens.flatten(0, 1)
+
+        if play.token_budget is None:
+            return _cut(drawn(batch, samples))
+        rows = batch.repeat_interleave(samples)
+        tokens = torch.zeros((len(rows), play.most), dtype=torch.long, device=batch.device)
+        lengths = self._lengths[rows.cpu().numpy()]
+        for piece in micro_batches(np.arange(len(rows)), lengths, 1, play.token_budget):
+            places = torch.from_numpy(piece).to(batch.device)
+            written = drawn(rows[places], 1)
+            tokens[places, : written.shape[1]] = written
+        return _cut(tokens)
 
     def evaluate(self, rollout: Rollout, index: Tensor) -> Evaluation:
         """``cross_entropy`` of a decision is the mean over the tokens of its text's reference, none of which belongs to
@@ -135,7 +166,8 @@ class WritingPlayer:
         tokens = _cut(rollout.tokens[played])
         logits, values = self._judged(memory.select(of_text), tokens, place, rollout.step[index])
         supervised = self._reference_losses(memory, rows)[of_text[place]] if self._play.supervised else None
-        return Evaluation(Categorical(logits=logits, validate_args=False), values, supervised)
+        drawn = logits.detach().gather(1, rollout.actions[index][:, None]).squeeze(1)
+        return Evaluation(Categorical(logits=logits, validate_args=False), values, supervised, drawn > NEVER)
 
     def decisions(self, rollout: Rollout, index: Tensor) -> int:
         return len(index)

@@ -145,7 +145,7 @@ class WritingControlStage(WritingStage):
 
     def _prepare(self) -> None:
         self.trained = _trained(self._writer)
-        self.optimizer = make_optimizer(self._settings.train, self.trained.values(), supervised=True)
+        self.optimizer = make_optimizer(self._settings.train, self.trained, supervised=True)
 
     def train(self, epoch: int, reports: Reports) -> dict[str, float]:
         train, part = self._settings.train, self._data.parts[PLAYED]
@@ -155,7 +155,7 @@ class WritingControlStage(WritingStage):
         noise = logged(measure_pairs_noise(self._writer, part, train, size, seed), size) if len(part) > 1 else {}
         batches = batches_of_texts(part, size, train.token_budget, seed)
         with self._training():
-            lr = rates(train, epoch, steps)
+            lr = rates(train, epoch, steps, size)
             loss = train_pairs_epoch(self._writer, part, batches, self.optimizer, train, seed, lr)
         return {
             "train_loss": loss,

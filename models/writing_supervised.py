@@ -17,10 +17,10 @@ from sweepstack.models.batching import GradientNoise, batches_by_length, batches
 from sweepstack.models.bpe import PADDING, UNKNOWN, Tokenizers
 from sweepstack.models.checkpoints import pick_device
 from sweepstack.models.errors import TrainingError
-from sweepstack.models.optimizers import make_optimizer, to_evaluation
+from sweepstack.models.optimizers import end_epoch, make_optimizer, to_evaluation
 from sweepstack.models.pairs import EncodedPairs, WritingData
 from sweepstack.models.precision import Calibration, Precision, calibrate, supports_bfloat16
-from sweepstack.models.schedules import lr_factors
+from sweepstack.models.schedules import lr_factors, scaled_lr
 from sweepstack.models.seeds import derive_seed
 from sweepstack.models.settings import Descent, TrialSettings, WarmStart
 from sweepstack.models.simultaneous import SimultaneousWriter
@@ -33,7 +33,6 @@ from sweepstack.models.writer_checkpoint import load_writer, save_writer
 Rows = NDArray[np.int64]
 
 FORMAT = 1
-BETAS = (0.9, 0.98)  # of Adam in a start: at its high rate a longer memory of squared gradients lags (1706.03762)
 BUDGET = 1500  # tokens of a batch where a start does not say
 SCORED = 8192  # tokens that go through the writer at a time where nothing is learned
 
@@ -140,16 +139,15 @@ def train_writing_start(settings: TrialSettings, data: WritingData, initial: Pat
         writer = new_writer(settings, data, derive_seed(start.seed, "initial weights"))
     else:
         writer = prepared_writer(load_writer(initial, pick_device(settings.device))[0], settings)
-    optimizer = make_optimizer(start, writer.parameters(), supervised=True)
-    for group in optimizer.param_groups:
-        if "betas" in group:
-            group["betas"] = BETAS
+    optimizer = make_optimizer(start, dict(writer.named_parameters()), supervised=True)
     steps = len(start_batches(start, part, 0))
-    lr = iter((start.lr * lr_factors(start, start.epochs * steps, start.epochs)).tolist())
+    peak = scaled_lr(start, start.token_budget or BUDGET)
+    lr = iter((peak * lr_factors(start, start.epochs * steps, start.epochs)).tolist())
     for epoch in range(start.epochs):
         seed = derive_seed(start.seed, "start epoch", epoch)
         batches = [[index] for index in start_batches(start, part, seed)]
         train_pairs_epoch(writer, part, batches, optimizer, start, seed, lr)
+        end_epoch(optimizer)
     to_evaluation(optimizer)
     return writer
 

@@ -35,6 +35,7 @@ from sweepstack.search.library import (
     named,
     singles,
     to_combine,
+    with_failed,
 )
 from sweepstack.search.planning import BUILDERS, builders_of
 from sweepstack.search.record import BuiltEnsembles
@@ -68,7 +69,7 @@ def build(session: Session) -> None:
     built = BuiltEnsembles.read(session.ledger, session.folder.root)
     if built is None or built.digest != digest:
         session.display.stage("ensembles")
-        choice = soups.on(refits.on(_choice(session, members, builders, objective)))
+        choice = with_failed(soups.on(refits.on(_choice(session, members, builders, objective))), trials)
         built = BuiltEnsembles(digest, tuple(members), choice, scored=False)
         built.write(session.ledger, session.folder.root)
         session.display.stage("ensembles", 1, 1)

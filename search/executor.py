@@ -175,7 +175,7 @@ class _Run:
     def _hear(self, pack: _Pack, news: dict[str, Any]) -> None:
         job, record = self.jobs[pack.place], pack.members[news["number"]]
         if "failed" in news:
-            self._fail(job, record, news["failed"])
+            self._fail(job, record, news["failed"], kept=news["kept"])
             del pack.members[record.number]
             return
         epochs = job.sweep.epochs_of(record.number)
@@ -189,8 +189,8 @@ class _Run:
                 del pack.members[record.number]
                 return
 
-    def _fail(self, job: Job, record: "TrialRecord", reason: str) -> None:
-        job.sweep.fail(record.number, reason)
+    def _fail(self, job: Job, record: "TrialRecord", reason: str, *, kept: bool = False) -> None:
+        job.sweep.fail(record.number, reason, kept=kept)
         self.on_change(job.sweep.record(record.number))
         self._forget(job, record)
 

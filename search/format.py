@@ -21,6 +21,8 @@ SHORT = {
     "train.batch_size": "batch",
     "train.gamma": "γ",
     "train.gae_lambda": "λ",
+    "train.beta1": "β₁",
+    "train.beta2": "β₂",
     "train.warm_start.seed": "start",
     "train.warm_start.lr": "start lr",
     "train.warm_start.lr_schedule": "start schedule",
@@ -31,7 +33,7 @@ SHORT = {
 }
 """Names for columns and sentences; any other setting goes by the last part of its path."""
 
-NEAR_ONE = {"gamma": 4, "gae_lambda": 3}  # decimals in a column
+NEAR_ONE = {"gamma": 4, "gae_lambda": 3, "beta1": 3, "beta2": 4, "average_decay": 4}  # decimals in a column
 TENTHS = ("segments", "length", "lagging", "seconds")
 BARE = {"lr_schedule", "optimizer", "activation", "algorithm"}  # in a sentence these values speak for themselves
 

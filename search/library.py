@@ -1,8 +1,10 @@
 """Where an ensemble's members come from: trials, the company, and the text pipelines that a study names."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from sweepstack.ensembles.choose import Decision
 from sweepstack.ensembles.store import Kind, Member
 from sweepstack.models.errors import StorageError
 from sweepstack.models.files import read_json
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from sweepstack.search.session import Session
     from sweepstack.search.trial_record import TrialRecord
 
+D = TypeVar("D", bound=Decision[Any])
+
 KINDS: dict[str, Kind] = {"trials": "trial", "linear": "baseline", "memory": "baseline", "supervised": "control"}
 KINDS |= dict.fromkeys(PIPELINES, "pipeline")
 """Of the members that a name in ``ensembles.library`` stands for."""
@@ -28,10 +32,17 @@ def allowed(library: list[Any]) -> frozenset[Kind]:
 
 
 def usable(session: "Session", records: "Sequence[TrialRecord]") -> "list[TrialRecord]":
-    """Those that have predictions of every row: under folds only trials that came to the end of all. Those of some may
-    have been removed."""
-    states = ("complete", "pruned") if session.study.folds == 1 else ("complete",)
-    return [record for record in records if record.state in states and REMOVED not in record.attributes]
+    """Those that have predictions of every row; those of some may have been removed."""
+    return [r for r in records if r.may_be_member(session.study.folds) and REMOVED not in r.attributes]
+
+
+def with_failed(choice: D, trials: "Sequence[TrialRecord]") -> D:
+    """The choice with which of ``trials`` had failed: what they had kept before stands among the members."""
+    failed = [f"{r.member_name} (epoch {r.best_epoch})" for r in trials if r.state == "failed"]
+    if not failed:
+        return choice
+    note = f"checkpoints of trials that failed later may be members, too: {', '.join(failed)}"
+    return replace(choice, notes=(*choice.notes, note))
 
 
 def to_combine(session: "Session") -> "list[TrialRecord]":

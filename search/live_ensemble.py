@@ -63,7 +63,7 @@ class LiveEnsemble:
         self._ledger, self._dataset, self._objective = ledger, dataset, objective
         self._folder_of, self._linear, self._show, self._seed = folder_of, linear, show, seed
         self._part = dataset.part_for("blend")
-        self._states = ("complete",) if dataset.folds else ("complete", "pruned")
+        self._folds = max(1, len(dataset.folds))
         self._selection: LiveSelection | None = None
 
     def resume(self, records: "list[TrialRecord]") -> None:
@@ -86,7 +86,7 @@ class LiveEnsemble:
 
     def ended(self, record: "TrialRecord") -> None:
         """A trial has just ended, and may be a member."""
-        if record.state not in self._states or len(self._dataset.parts[self._part].labels) < FEWEST:
+        if not record.may_be_member(self._folds) or len(self._dataset.parts[self._part].labels) < FEWEST:
             return
         news = [(f"trial-{record.number}", self._said(self._folder_of(record)))]
         if self._linear is not None and (self._linear / "result.json").exists():

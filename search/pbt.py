@@ -40,6 +40,9 @@ LASTING = (
     "train.seed",
     "train.ppo.kl_target",
     "train.env.normalize",
+    "train.momentum",
+    "train.decay_all",
+    "train.average",
 )
 """What begins so stays as it is in a lineage: it decides on shapes, on what is trained or on where training began."""
 

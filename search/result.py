@@ -71,7 +71,8 @@ class Result:
         """What the run searches."""
         of_texts = self.study.environment is None
         units = self.provenance["data"]["rows"]["policy"] if of_texts else self.study.train.env.steps
-        return Space.of(with_candidates(self.study.space, units), self.study.trial_settings())[0]
+        settings = self.study.trial_settings()
+        return Space.of(with_candidates(self.study.space, units, settings), settings)[0]
 
     @cached_property
     def remarks(self) -> dict[str, str]:

@@ -1,9 +1,9 @@
 """Which trials keep their weights under ``search.keep: {disk_gb: …}``: those that somebody can still use.
 
-When trials/ has grown above the bound, folders go in this order until it fits: what failed trials left, then pruned
-trials, the worst first, then complete ones, the worst first. Never those of a trial that has not ended, of the best
-ones, of a member of an ensemble that was built, or of one whose weights another goes on from. The ledger notes a
-removal before it happens, so that a kill in between is mended by the next look.
+When trials/ has grown above the bound, folders go in this order until it fits: what failed trials left that are no
+members, then pruned and the other failed trials, the worst first, then complete ones, the worst first. Never those of
+a trial that has not ended, of the best ones, of a member of an ensemble that was built, or of one whose weights another
+goes on from. The ledger notes a removal before it happens, so that a kill in between is mended by the next look.
 """
 
 import shutil
@@ -39,8 +39,8 @@ def needed(records: Sequence[TrialRecord], search: "Search", top: int, members: 
 def removable(records: Sequence[TrialRecord], keep: Collection[int], metric: str) -> list[TrialRecord]:
     """The trials whose weights may go, in the order in which they do."""
     worst_first = [r for r in reversed(ranked(records, metric)) if r.number not in keep and REMOVED not in r.attributes]
-    order = {"failed": 0, "pruned": 1, "complete": 2}
-    return sorted((r for r in worst_first if r.state in order), key=lambda r: order[r.state])
+    ended = [r for r in worst_first if r.has_ended]
+    return sorted(ended, key=lambda r: (r.state == "complete") + r.may_be_member(folds=1))
 
 
 def size_of(folder: Path) -> int:

@@ -70,7 +70,8 @@ NEEDED_MB = 200  # free disk to start with: weights and predictions of a small s
 
 def _spec(study: Study, texts: Dataset | PairDataset | None) -> dict[str, Any]:
     """The ``space:`` of a study with the batch sizes that suit its data."""
-    return with_candidates(study.space, study.train.env.steps if texts is None else texts.sizes["policy"])
+    units = study.train.env.steps if texts is None else texts.sizes["policy"]
+    return with_candidates(study.space, units, study.trial_settings())
 
 
 class Session(HoldsTexts):

@@ -52,10 +52,17 @@ if TYPE_CHECKING:
     from optuna import Trial
 
 BATCH_SIZE, AUTO = "train.batch_size", "auto"
+ALGORITHM, RLOO = "train.algorithm", "rloo"
 SOME_ROWS = 4096  # stands for the policy part where only the form of a space matters
 MOST_POINTS = 100_000  # of a grid
-DIVIDES = (("model.d_model", "model.heads"), ("train.batch_size", "train.env.copies"))
+DIVIDES = (
+    ("model.d_model", "model.heads"),
+    ("train.batch_size", "train.env.copies"),
+    ("train.batch_size", "train.rloo.samples"),
+)
 """The second must divide the first."""
+TOGETHER = (*DIVIDES, ("train.batch_size", "train.algorithm"), ("train.optimizer", "train.average"))
+"""Not every value of the one fits every value of the other."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ class Space:
 
         Batch sizes that are to be derived from the data (:func:`with_candidates`) are some that could be.
         """
-        spec = with_candidates(spec, SOME_ROWS)
+        spec = with_candidates(spec, SOME_ROWS, settings)
         space = cls(tuple(_axis(path, value, f"space.{path}") for path, value in spec.items()))
         known: dict[str, Axis] = {}
         for axis in all_axes(space.axes):
@@ -199,12 +206,25 @@ def check_points(points: Sequence[Mapping[str, Any]], spec: Mapping[str, Any], s
             raise SpaceError(f"{where}.{error.path}", str(error)) from None
 
 
-def with_candidates(spec: Mapping[str, Any], rows: int) -> dict[str, Any]:
-    """``train.batch_size: auto`` as the batch sizes worth trying where the policy part has so many rows."""
+def with_candidates(spec: Mapping[str, Any], rows: int, settings: TrialSettings) -> dict[str, Any]:
+    """``train.batch_size: auto`` as the batch sizes worth trying where the policy part has so many rows.
+
+    They count episodes: under rloo all samples of as many texts. Where it is one of several algorithms, they are
+    rounded up to whole texts.
+    """
     from sweepstack.models.batching import batch_candidates
 
-    auto = spec.get(BATCH_SIZE) == AUTO
-    return {**spec, BATCH_SIZE: list(batch_candidates(rows))} if auto else dict(spec)
+    if spec.get(BATCH_SIZE) != AUTO:
+        return dict(spec)
+    sizes, samples = batch_candidates(rows), settings.train.rloo.samples
+    searched = spec.get(ALGORITHM, settings.train.algorithm)
+    if searched == RLOO:
+        sizes = tuple(size * samples for size in sizes)
+    elif isinstance(searched, list) and any(
+        RLOO in each if isinstance(each, dict) else each == RLOO for each in searched
+    ):
+        sizes = tuple(dict.fromkeys(-(-size // samples) * samples for size in sizes))
+    return {**spec, BATCH_SIZE: list(sizes)}
 
 
 def settings_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -322,9 +342,9 @@ def _interval(path: str, value: dict[Any, Any], where: str) -> Interval:
 
 
 def _check(axis: Axis, space: Space, settings: TrialSettings) -> None:
-    """Tries the values of ``axis`` out on ``settings``; where one of DIVIDES is searched, both are tried together."""
+    """Tries the values of ``axis`` out on ``settings``; where a pair of TOGETHER is searched, both at once."""
     tried = axis.tried()
-    for pair in (pair for pair in DIVIDES if axis.path in pair):
+    for pair in (pair for pair in TOGETHER if axis.path in pair):
         others = [other for other in space.axes if other.path in pair and other is not axis]
         tried = [{**a, **b} for a in tried for other in others for b in other.tried()] or tried
     for values in tried:
@@ -332,7 +352,8 @@ def _check(axis: Axis, space: Space, settings: TrialSettings) -> None:
             _fits(values, axis, space, settings)
         except ValidationError as error:
             first = error.errors()[0]
-            path = ".".join(str(part) for part in first["loc"])
+            problem = first.get("ctx", {}).get("error")
+            path = getattr(problem, "path", None) or ".".join(str(part) for part in first["loc"])
             at = path if path in values else axis.path
             raise SpaceError(f"space.{at}", rule(first)) from None
         except (TypeError, KeyError):  # reading.cost where reading is off

@@ -5,7 +5,7 @@ Every step is one or a few appends in such an order that a kill between any two 
     report    attribute report:<epoch> (all metrics), then the intermediate value, then the verdict of the stopper
     verdict   attribute promoted:<rung>, or attribute rung and then the state PRUNED
     race      attribute raced:<repetition>, true where another seed follows, or false and then the state COMPLETE
-    failure   attribute reason, then the state FAIL
+    failure   attribute kept where a checkpoint stays, attribute reason, then the state FAIL
     cut       attribute cut, which says why, then the state PRUNED: out of time or epochs, or by hand
 """
 
@@ -149,12 +149,13 @@ class Sweep:
                 raise ValueError(f"trial {number} cannot be complete: it has not reported yet")
             self._tell(number, TrialState.COMPLETE, [found[name] for name in self.objectives])
 
-    def fail(self, number: int, reason: str) -> None:
-        """Ends a trial that cannot go on; ``reason`` is one line for the leaderboard."""
+    def fail(self, number: int, reason: str, *, kept: bool = False) -> None:
+        """Ends a trial that cannot go on, see :meth:`TrialRecord.failure`."""
         with self._lock:
             trial = self._frozen(number)
             if not trial.state.is_finished():
-                self._storage.set_trial_user_attr(trial._trial_id, "reason", " ".join(reason.split()))
+                for name, value in self._record_of(trial).failure(reason, kept=kept).items():
+                    self._storage.set_trial_user_attr(trial._trial_id, name, value)
                 self._tell(number, TrialState.FAIL)
 
     def set_trial_attribute(self, number: int, name: str, value: Any) -> None:

@@ -22,7 +22,7 @@ from sweepstack.models.files import write_json
 from sweepstack.models.writer_checkpoint import load_writing_member
 from sweepstack.search.examples import differing
 from sweepstack.search.exporting import export
-from sweepstack.search.library import allowed, singles, to_combine
+from sweepstack.search.library import allowed, singles, to_combine, with_failed
 from sweepstack.search.paying import controls_among
 from sweepstack.search.planning import BUILDERS, text_builders_of
 from sweepstack.search.refitting import refitted
@@ -50,7 +50,7 @@ def build(session: Session) -> None:
     built = BuiltTexts.read(session.ledger, session.folder.root)
     if built is None or built.digest != digest:
         session.display.stage("ensembles")
-        choice = soups.on(refits.on(_choice(session, members, builders, objective)))
+        choice = with_failed(soups.on(refits.on(_choice(session, members, builders, objective))), trials)
         built = BuiltTexts(digest, tuple(members), choice, scored=False)
         built.write(session.ledger, session.folder.root)
         session.display.stage("ensembles", 1, 1)

@@ -28,6 +28,7 @@ CONTROL = "supervised"  # that of the supervised control
 MLFLOW_RUN = "mlflow_run"  # the attribute that holds the id of an MLflow run
 BY_HAND = "by_hand"  # the attribute of a trial that a person asked for
 CUT = "cut"  # the attribute of a trial that was ended for another reason than its values
+KEPT = "kept"  # the attribute of a failed trial whose best epoch stays as a checkpoint: which one
 LATE = "trial:"  # begins the name of a finished trial's attribute in its sweep's study
 REPETITION = "repetition"  # in the reports of a trial with several seeds: which one, from 1
 FOLD = "fold"  # the same under folds
@@ -87,6 +88,21 @@ class TrialRecord:
         """Why it was ended, as budgets.py calls it: by hand, for time, for epochs."""
         reason = self.attributes.get(CUT)
         return None if reason is None else str(reason)
+
+    def may_be_member(self, folds: int) -> bool:
+        """Whether it has predictions of every row: under folds only a trial that came to the end of all. A failed one
+        has them where it had kept an epoch before."""
+        if folds > 1 or self.state == "complete":
+            return self.state == "complete"
+        return self.state == "pruned" or (self.state == "failed" and KEPT in self.attributes)
+
+    def failure(self, reason: str, *, kept: bool) -> dict[str, Any]:
+        """The attributes, in order, of a trial that cannot go on; ``reason`` is one line for the leaderboard. ``kept``:
+        the checkpoint of its best epoch is there with its predictions, and may still be a member."""
+        reason = " ".join(reason.split())
+        if not kept or self.best_epoch is None:
+            return {"reason": reason}
+        return {KEPT: self.best_epoch, "reason": f"{reason}; its checkpoint of epoch {self.best_epoch} is kept"}
 
     @property
     def seeds(self) -> int:

@@ -36,6 +36,11 @@ class TrainerLike(Protocol):
 
     reports: list[dict[str, float]]  # of every finished epoch, also of those before it was interrupted
 
+    @property
+    def kept(self) -> bool:
+        """Whether a trial that fails now has a checkpoint with its predictions all the same."""
+        ...
+
     def step(self) -> dict[str, float]: ...
 
     def close(self, finished: bool) -> None: ...
@@ -96,7 +101,7 @@ class TrialWorker(Trainable):
 
     def step(self) -> dict[str, Any]:
         """``{news, spoilt}``, or ``{halted}`` where the run cannot go on. Of each trial that has news ``{number, first,
-        reports}``, or ``{number, failed}``.
+        reports}``, or ``{number, failed, kept}``.
 
         A trial that was interrupted first hands over what it has, untrained: perhaps it has been judged already.
         """
@@ -139,7 +144,8 @@ class TrialWorker(Trainable):
     def _failed(self, number: int, error: Exception) -> dict[str, Any]:
         traceback.print_exception(error)
         self._spoilt = self._spoilt or spoilt_by(error)
-        return {"number": number, "failed": reason_of(error)}
+        trainer = self._trainers.get(number)
+        return {"number": number, "failed": reason_of(error), "kept": trainer is not None and trainer.kept}
 
     def _release(self, numbers: Sequence[int]) -> None:
         for number in numbers:

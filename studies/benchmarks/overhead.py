@@ -41,6 +41,8 @@ SPACE = {"lr": tune.loguniform(3e-4, 3e-2), "batch": tune.choice([64, 128, 256, 
 class Trivial:
     """A trainer without work."""
 
+    kept = False
+
     def __init__(self) -> None:
         self.reports: list[dict[str, float]] = []
 

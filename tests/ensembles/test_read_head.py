@@ -55,8 +55,8 @@ def test_features_by_hand() -> None:
 
 
 def test_read_logits_by_hand() -> None:
-    said = Predictions(np.float32([[[0.8, 0.2]] * 3]), np.float32([[0.5], [0.01], [1]]), np.array([1, 1, 1]))
-    np.testing.assert_allclose(read_logits(said)[:, 0], [2 * np.log(0.5 / (0.5 * 0.8)), 2, -2], rtol=1e-5)
+    said = Predictions(np.float32([[[0.8, 0.2]] * 3]), np.float32([[0.4], [0.01], [1]]), np.array([1, 1, 1]))
+    np.testing.assert_allclose(read_logits(said)[:, 0], [2 * np.log(0.6 / 0.4), 2, -2], rtol=1e-5)
 
 
 def test_how_a_chunk_is_padded_changes_nothing() -> None:

@@ -31,7 +31,9 @@ def test_cycles_share_the_epochs_of_both_stages_and_only_the_first_warms_up() ->
 @pytest.mark.parametrize(("steps", "cycles"), [(12, 3), (40, 4)])
 def test_the_rate_is_that_of_huang_et_al(steps: int, cycles: int) -> None:
     """α(t) = α₀/2 · (cos(π · mod(t − 1, ⌈T/M⌉) / ⌈T/M⌉) + 1), t from 1."""
-    settings = TrialSettings().with_values({"train.epochs": cycles, "train.lr_schedule": "step"})
+    settings = TrialSettings().with_values(
+        {"train.epochs": cycles, "train.lr_schedule": "step", "train.lr_min_ratio": 0.3}
+    )
     length = -(-steps // cycles)
     wanted = [(np.cos(np.pi * ((t - 1) % length) / length) + 1) / 2 for t in range(1, steps + 1)]
     parts = [cycle(settings, place, cycles, 0).train for place in range(cycles)]

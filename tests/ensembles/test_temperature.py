@@ -32,34 +32,18 @@ def made(temperature: float, rows: int, seed: int = 0) -> tuple[Floats, np.ndarr
 
 
 @settings(deadline=None)
-@given(PROBABILITIES, st.floats(0.2, 5), st.integers(0, 1000))
-def test_any_temperature_keeps_the_order_of_classes_and_where_a_text_is_answered(
-    probabilities: Floats, temperature: float, seed: int
-) -> None:
-    answer = np.random.default_rng(seed).random((6, 3)).astype(np.float32)
-    before = Predictions(probabilities, answer, np.full(6, 3))
-    after = Predictions(*tempered(probabilities, answer, temperature), before.n_segments)
-    np.testing.assert_allclose(after.probabilities.sum(axis=2), 1, atol=1e-5)
-    likeliest = np.take_along_axis(after.probabilities, probabilities.argmax(axis=2)[..., None], axis=2)[..., 0]
-    np.testing.assert_allclose(likeliest, after.probabilities.max(axis=2), rtol=1e-5)
-    margin = np.abs(answer * probabilities.max(axis=2) - (1 - answer)).min(axis=1)
-    clear = margin > 1e-5  # where a rounding decides, either is right
-    np.testing.assert_array_equal(after.stops()[clear], before.stops()[clear])
+@given(PROBABILITIES, st.floats(0.2, 5))
+def test_any_temperature_keeps_the_order_of_classes(probabilities: Floats, temperature: float) -> None:
+    after = tempered(probabilities, temperature)
+    np.testing.assert_allclose(after.sum(axis=2), 1, atol=1e-5)
+    likeliest = np.take_along_axis(after, probabilities.argmax(axis=2)[..., None], axis=2)[..., 0]
+    np.testing.assert_allclose(likeliest, after.max(axis=2), rtol=1e-5)
 
 
 def test_one_changes_nothing_and_a_half_squares_by_hand() -> None:
-    probabilities, answer = np.array([[[0.8, 0.2]]], np.float32), np.array([[0.5]], np.float32)
-    assert tempered(probabilities, answer, 1.0) == (probabilities, answer)
-    sharp, answers = tempered(probabilities, answer, 0.5)
-    np.testing.assert_allclose(sharp, [[[0.64 / 0.68, 0.04 / 0.68]]], rtol=1e-5)
-    # Odds of answering were 1 and p rises by (.64/.68)/.8, so they are its inverse.
-    np.testing.assert_allclose(answers / (1 - answers), [[0.8 * 0.68 / 0.64]], rtol=1e-5)
-
-
-def test_certainty_of_answering_or_reading_stays() -> None:
-    probabilities = np.full((1, 2, 2), 0.5, np.float32)
-    answer = np.array([[0.0, 1.0]], np.float32)
-    np.testing.assert_array_equal(tempered(probabilities, answer, 0.3)[1], answer)
+    probabilities = np.array([[[0.8, 0.2]]], np.float32)
+    assert tempered(probabilities, 1.0) is probabilities
+    np.testing.assert_allclose(tempered(probabilities, 0.5), [[[0.64 / 0.68, 0.04 / 0.68]]], rtol=1e-5)
 
 
 def test_the_best_temperature_is_scipys() -> None:
@@ -115,7 +99,7 @@ def test_one_row_is_no_reason(synthetic: SimpleNamespace) -> None:
 @pytest.mark.parametrize("temperature", [0.0, -1242.0, float("nan"), float("inf")])
 def test_what_is_no_temperature_is_refused(temperature: float) -> None:
     with pytest.raises(ValueError, match=f"temperature must be a number above 0, but got {temperature}"):
-        tempered(np.full((1, 1, 2), 0.5, np.float32), np.ones((1, 1), np.float32), temperature)
+        tempered(np.full((1, 1, 2), 0.5, np.float32), temperature)
 
 
 def test_where_none_is_needed_one_is_seldom_kept_and_then_does_little_harm() -> None:

@@ -12,6 +12,7 @@ from sweepstack.models import actors
 from sweepstack.models.actors import FrozenActor, WholeActor, freeze, frozen_parts
 from sweepstack.models.checkpoints import load_policy, predict
 from sweepstack.models.policy import PolicyOutput, ReadingPolicy
+from sweepstack.models.reading import choices
 from sweepstack.models.supervised import ensure_start
 
 ROWS = torch.tensor([5, 0, 17, 3, 64])
@@ -82,9 +83,10 @@ def test_what_a_loss_reaches(policy: ReadingPolicy, topics: SimpleNamespace, kin
 
 
 def test_predictions_are_those_of_the_policy(policy: ReadingPolicy, topics: SimpleNamespace) -> None:
-    for name in ("valid", "blend", "test"):
-        expected = predict(policy, topics.data.parts[name])
-        for actor in (frozen(policy, topics), WholeActor(policy, topics.data.parts["policy"])):
+    for kind in ("frozen", "whole"):
+        actor = frozen(policy, topics) if kind == "frozen" else WholeActor(policy, topics.data.parts["policy"])
+        for name in ("valid", "blend", "test"):
+            expected = predict(policy, topics.data.parts[name])
             got = actor.predict(topics.data, name)
             np.testing.assert_allclose(
                 got.probabilities[:, : expected.probabilities.shape[1]], expected.probabilities, atol=1e-5
@@ -92,6 +94,27 @@ def test_predictions_are_those_of_the_policy(policy: ReadingPolicy, topics: Simp
             np.testing.assert_allclose(got.answer[:, : expected.answer.shape[1]], expected.answer, atol=1e-5)
             np.testing.assert_array_equal(got.n_segments, expected.n_segments)
             np.testing.assert_array_equal(got.stops(), expected.stops())
+
+
+@pytest.mark.parametrize("kind", ["frozen", "whole"])
+def test_evaluation_reads_on_exactly_where_training_is_likelier_to(
+    policy: ReadingPolicy, topics: SimpleNamespace, kind: str
+) -> None:
+    """Whatever the probability of its label is: READ is chosen against its answer, not against one label of several."""
+    torch.nn.init.normal_(policy.read_head[-1].weight, std=3.0)
+    torch.nn.init.constant_(policy.read_head[-1].bias, -2.5)
+    part = topics.data.parts["policy"]
+    actor = frozen(policy, topics) if kind == "frozen" else WholeActor(policy, part)
+    rows = torch.arange(len(part))
+    with torch.no_grad():
+        output = actor.everywhere(rows, None)
+    free = torch.arange(output.values.shape[1]) < torch.from_numpy(part.n_segments)[:, None] - 1
+    probabilities = choices(output, free, actor.samples_labels).probs  # type: ignore[no-untyped-call]  # (rows, S, …)
+    reads = probabilities[..., -1] > 0.5
+    got = predict(policy, part)
+    np.testing.assert_array_equal(got.stops(), reads.int().argmin(1).numpy())
+    of_label = probabilities[..., :-1].sum(-1) * output.label_logits.softmax(-1).amax(-1)
+    assert bool((~reads & (probabilities[..., -1] > of_label)).any()), "where READ is likelier than any one label"
 
 
 def test_frozen_states_do_not_depend_on_the_rows_beside(policy: ReadingPolicy, topics: SimpleNamespace) -> None:

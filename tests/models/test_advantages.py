@@ -48,6 +48,13 @@ def test_returns_by_hand() -> None:
     assert less_mean.tolist() == near(*(x - mean for x in (0.8, 0.9, 1.0, 0.0, 0.9, 1.0)))
 
 
+@pytest.mark.parametrize("baseline", ["none", "mean"])
+def test_returns_ask_no_value_that_nobody_teaches_what_comes_after_a_cut(baseline: str) -> None:
+    cut = rollout(bootstrap=torch.full((3, 3), 100.0))
+    plain = returns(rollout(), Train(), baseline, whiten=False).advantages
+    assert torch.equal(returns(cut, Train(), baseline, whiten=False).advantages, plain)
+
+
 def test_returns_are_discounted() -> None:
     got = returns(rollout(), Train(gamma=0.5), "none", whiten=False).advantages
     assert got.tolist() == near(-0.1 - 0.05 + 0.25, -0.1 + 0.5, 1.0, 0.0, -0.1 + 0.5, 1.0)

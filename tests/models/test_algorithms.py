@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from players import Learner, player_of, seeded, texts_of
+from players import STEPS, Learner, player_of, seeded, texts_of
 
 from sweepstack.models.algorithms import Algorithm, make_algorithm, needs_reference, planned_steps, train_epoch
 from sweepstack.models.descent import Steps
@@ -95,6 +95,32 @@ def test_a_constant_reward_teaches_no_label(name: str) -> None:
     learner = Learner(samples_labels=True)
     learned(learner, texts_of(256, 0.1, label=2, constant=True), trained_by(name, reward="constant"), epochs=4, lr=0.02)
     assert learner.labels[0].softmax(-1)[2].item() < 0.75
+
+
+WHITENED: dict[str, dict[str, Any]] = {
+    "reinforce, mean": {"algorithm": "reinforce", "reinforce": {"whiten": True}},
+    "reinforce, value": {"algorithm": "reinforce", "reinforce": {"whiten": True, "baseline": "value"}},
+    "rloo": {"algorithm": "rloo", "rloo": {"whiten": True}},
+    "a2c": {"algorithm": "a2c"},
+    "ppo": {"algorithm": "ppo", "ppo": {"minibatch": 32}},
+    "trpo": {"algorithm": "trpo"},
+}
+
+
+@pytest.mark.parametrize("name", WHITENED)
+@pytest.mark.parametrize("segments", [1, STEPS])
+@pytest.mark.parametrize("value", [1.0, 1 - 1e-6])  # of a perfect critic, and of one as near as float32 comes
+def test_a_constant_reward_moves_no_policy_whose_value_knows_it(name: str, segments: int, value: float) -> None:
+    """Whitening must not make advantages out of nothing: Adam would take a whole step in their direction."""
+    learner = Learner(samples_labels=True, seed=0)
+    torch.nn.init.constant_(learner.values, value)
+    learner.values.data[::2] = 1.0
+    before = {name: p.detach().clone() for name, p in learner.named_parameters()}
+    texts = texts_of(65, 0.1, constant=True, n_segments=torch.full((65,), segments))
+    logs = learned(learner, texts, Train.model_validate(WHITENED[name]), epochs=1, batch=65)[0]
+    assert torch.equal(learner.labels, before["labels"])
+    assert torch.equal(learner.read, before["read"])
+    assert "grad_noise" not in logs  # of no gradient nothing is noise
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

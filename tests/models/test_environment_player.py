@@ -14,6 +14,7 @@ from sweepstack.models.environment import Copies, Spaces
 from sweepstack.models.environment_player import EnvironmentPlayer, EnvironmentRollout
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.mlp import ActorCritic, Interface
+from sweepstack.models.reward_scale import RewardScale
 from sweepstack.models.settings import TrialSettings
 
 SETTINGS = TrialSettings(task="gym:Counting", train={"batch_size": 16, "env": {"copies": 2}})
@@ -30,11 +31,17 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def player(steps: int = 16, copies: int = 2, policy: type[ActorCritic] = Telling, **changes: Any) -> EnvironmentPlayer:
+def player(
+    steps: int = 16,
+    copies: int = 2,
+    policy: type[ActorCritic] = Telling,
+    scale: RewardScale | None = None,
+    **changes: Any,
+) -> EnvironmentPlayer:
     made = [Counting(**changes) for _ in range(copies)]
     spaces = Spaces("Counting", made[0].observation_space, made[0].action_space)
     torch.manual_seed(0)
-    return EnvironmentPlayer(policy(spaces.interface, SETTINGS.model), Copies(made, spaces), steps)
+    return EnvironmentPlayer(policy(spaces.interface, SETTINGS.model), Copies(made, spaces), steps, scale)
 
 
 def rollouts(of: EnvironmentPlayer, size: int, seed: int = 0) -> list[EnvironmentRollout]:
@@ -205,3 +212,21 @@ def test_values_depend_on_their_own_parameters_alone() -> None:
     loss.backward()
     own = {id(p) for p in of.value_parameters()}
     assert {id(p) for p in of._policy.parameters() if p.grad is not None} == own
+
+
+def test_rewards_that_are_learned_from_are_scaled_and_those_that_are_scored_are_not() -> None:
+    """The same actions with and without; episodes of three steps, over two rollouts and again in the next epoch."""
+    plain, scaled = player(policy=ActorCritic), player(policy=ActorCritic, scale=RewardScale(2, 0.9))
+    by_hand = RewardScale(2, 0.9)
+    for epoch in range(2):
+        by_hand.begin()
+        pairs = zip(rollouts(plain, 8, seed=epoch), rollouts(scaled, 8, seed=epoch), strict=True)
+        for place, (raw, found) in enumerate(pairs):
+            assert torch.equal(raw.actions, found.actions)
+            for t in range(4):
+                ended = np.full(2, (4 * place + t) % 3 == 2)
+                expected = by_hand.scaled(raw.rewards[:, t].numpy(), ended)
+                assert found.rewards[:, t].tolist() == expected.tolist()
+            assert not torch.equal(raw.rewards, found.rewards)
+        assert plain.returns == scaled.returns, "what is told of episodes is what they brought"
+    assert plain.score(3) == scaled.score(3)

@@ -42,6 +42,17 @@ KINDS: dict[str, dict[str, Any]] = {
     "a noise scale": {"train.batch_size": "noise_scale", "train.batch_range": (16, 64)},
     "a schedule": {"train.lr_schedule": "cosine", "train.optimizer": "schedule_free"},
     "λ by length": {"train.lambda_alpha": 0.5},
+    "scaled rewards": {"train.env.normalize_reward": True},
+    "an average of steps": {"train.average": "ema"},
+    "an average of epochs": {"train.average": "last", "train.average_last": 2},
+    "schedules": {
+        "train.ppo.entropy": 0.1,
+        "train.ppo.entropy_schedule": "linear",
+        "train.ppo.clip_schedule": "linear",
+        "train.ppo.whiten": "minibatch",
+        "train.beta2": 0.99,
+    },
+    "no decay of biases": {"train.weight_decay": 0.1, "train.decay_all": False},
 }
 Report = dict[str, float]
 

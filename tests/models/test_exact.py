@@ -97,14 +97,18 @@ def test_pieces_of_a_batch_add_up() -> None:
         learner = Learner(True, seed=0)
         optimizer = torch.optim.SGD(learner.parameters(), lr=1.0)
         steps = Steps(optimizer, list(learner.parameters()), itertools.repeat(1.0), None)
-        Exact().learn(ReadingPlayer(learner, texts, 1.0), torch.arange(64), steps, seeded(), measure=False)
+        logs = Exact().learn(ReadingPlayer(learner, texts, 1.0), torch.arange(64), steps, seeded(), measure=True)
+        noise.append(float(logs["grad_noise"]))
         return learner
+
+    noise: list[float] = []
 
     whole = texts_of(64, 0.05, width=2)
     cut = dataclasses.replace(whole, token_budget=24)
     assert len(ReadingPlayer(Learner(), cut, 1.0).batch_pieces(torch.arange(64))) == 64 * 4 * 2 / 24 // 1 + 1
     for a, b in zip(moved(whole).parameters(), moved(cut).parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-6)
+    assert noise[0] == pytest.approx(noise[1], rel=1e-4)
 
 
 def test_one_pass_is_the_plain_policy_gradient() -> None:

@@ -303,6 +303,24 @@ def test_pitfall_6_equal_advantages_become_zero_and_not_nan() -> None:
     assert normalised(torch.full((2, 2), 0.5), torch.ones(2, 2, dtype=torch.bool)).tolist() == [[0.0, 0.0]] * 2
 
 
+@pytest.mark.parametrize("value", [0.7, 1 / 3, 1e-20, -123.456, 1e8])
+@pytest.mark.parametrize("count", [2, 1000, 4097, 65_537])
+def test_pitfall_6_equal_advantages_become_zero_however_many_there_are(value: float, count: int) -> None:
+    """In float32 the mean of 4,097 times .7 is not .7, and what is left over that by itself is 1."""
+    assert not normalised(torch.full((1, count), value), torch.ones(1, count, dtype=torch.bool)).any()
+
+
+@given(st.integers(0, 1000), st.sampled_from([1e-6, 1.0, 1e6]))
+def test_pitfall_6_rounding_is_not_blown_up_and_everything_above_it_has_deviation_1(seed: int, scale: float) -> None:
+    random = torch.Generator().manual_seed(seed)
+    noise, mask = torch.randn((3, 50), generator=random), torch.ones(3, 50, dtype=torch.bool)
+    assert not normalised(scale * (1 + 1e-6 * noise), mask).any()
+    assert not normalised(1e-6 * scale * noise, mask, torch.tensor(scale)).any()  # of returns of that size
+    for above in (normalised(scale * noise, mask), normalised(scale * (1 + 1e-3 * noise), mask)):
+        assert float(above.double().std()) == pytest.approx(1, rel=1e-3)
+        torch.testing.assert_close(above, (noise - noise.mean()) / noise.std(), atol=2e-3, rtol=2e-3)
+
+
 def test_pitfall_8_diagnostics_look_past_padding() -> None:
     """γ = 1, r = (0, 4), V = (1, 2): a return of 4 twice, nothing to explain. A(1) = (3, 2), A(0) = (1, 2):
     standard deviations .5 and .5, difference (2, 0) of root mean square √2, correlation −1."""

@@ -21,3 +21,8 @@ def test_parameters_without_a_gradient_are_left_out() -> None:
 
 def test_one_part_says_nothing_of_noise() -> None:
     assert noise_of([(torch.ones(2),)], [8], 8) == {}
+
+
+def test_where_nothing_has_a_gradient_nothing_is_said_of_noise() -> None:
+    """Equal advantages, say: a noise scale of 0 would have the batch shrink."""
+    assert noise_of([[torch.zeros(3), None]] * 4, [1] * 4, 4) == {}

@@ -24,7 +24,11 @@ def test_every_rule_speaks_of_settings_that_there_are() -> None:
 def test_what_is_dead_by_default() -> None:
     dead = dead_settings(BASE)
     assert {path for path in dead if path.startswith("train.warm_start.")} == {
-        f"train.warm_start.{name}" for name in ("step_every", "step_factor", "cycles", "decay")
+        f"train.warm_start.{name}"
+        for name in (
+            *("step_every", "step_factor", "power", "cycles", "cycle_growth", "decay", "lr_reference"),
+            *("momentum", "nesterov", "average_decay", "average_last"),
+        )
     }
     assert dead["train.ppo.kl_target"] == "kl is 0"
     assert dead["train.env.copies"] == "is for environments, task gym:ENV"
@@ -43,10 +47,51 @@ def test_what_is_dead_by_default() -> None:
         ({"train.algorithm": "a2c", "train.a2c.value_coef": 0.0}, "train.value_loss", "no value is learned"),
         ({"train.algorithm": "supervised", "train.optimizer": "lbfgs"}, "train.max_grad_norm", "lbfgs clips no"),
         ({"train.reward": "constant"}, "reading.cost", "all trials are scored by one"),
+        ({"train.optimizer": "sgd"}, "train.beta1", "only Adam and its relatives use them"),
+        ({"train.optimizer": "sgd"}, "train.eps", "only rmsprop, Adam"),
+        ({}, "train.momentum", "only sgd and rmsprop"),
+        ({"train.optimizer": "rmsprop"}, "train.nesterov", "only sgd"),
+        ({"train.optimizer": "sgd", "train.momentum": 0}, "train.nesterov", "momentum is 0"),
+        ({}, "train.power", "only lr_schedule polynomial"),
+        ({"train.lr_schedule": "cyclic"}, "train.cycle_growth", "only lr_schedule cosine_restarts"),
+        ({"train.lr_schedule": "cosine_restarts", "train.cycles": 1}, "train.cycle_growth", "there is one cycle"),
+        ({"train.lr_schedule": "constant"}, "train.lr_min_ratio", "lr is constant"),
+        ({}, "train.lr_reference", "lr_scaling is none"),
+        ({}, "train.decay_all", "no weight decays"),
+        ({"train.warm_start.weight_decay": 0.0}, "train.warm_start.decay_all", "no weight decays"),
+        ({"train.average": "last"}, "train.average_decay", "only average ema"),
+        ({"train.average": "ema"}, "train.average_last", "only average last"),
+        ({}, "train.ppo.entropy_schedule", "entropy is 0"),
+        ({"train.algorithm": "a2c", "train.a2c.entropy": 0.1}, "train.ppo.clip_schedule", "a2c does not use them"),
     ],
 )
 def test_what_other_settings_make_dead(values: dict[str, object], path: str, reason: str) -> None:
     assert reason in dead_settings(BASE.with_values(values))[path]
+
+
+def test_what_other_settings_bring_to_life() -> None:
+    alive = {
+        "train.beta2": {"train.optimizer": "schedule_free"},
+        "train.eps": {"train.optimizer": "rmsprop"},
+        "train.momentum": {"train.optimizer": "rmsprop"},
+        "train.nesterov": {"train.optimizer": "sgd"},
+        "train.power": {"train.lr_schedule": "polynomial"},
+        "train.cycles": {"train.lr_schedule": "cosine_restarts"},
+        "train.cycle_growth": {"train.lr_schedule": "cosine_restarts"},
+        "train.lr_min_ratio": {"train.lr_schedule": "one_cycle"},
+        "train.lr_reference": {"train.lr_scaling": "sqrt"},
+        "train.decay_all": {"train.algorithm": "supervised"},
+        "train.warm_start.decay_all": {},
+        "train.average_decay": {"train.average": "ema"},
+        "train.average_last": {"train.average": "last"},
+        "train.ppo.entropy_schedule": {"train.ppo.entropy": 0.1},
+        "train.ppo.clip_schedule": {},
+        "train.ppo.whiten": {},
+    }
+    for path, values in alive.items():
+        assert path not in dead_settings(BASE.with_values(values)), path
+    playing = TrialSettings(task="gym:CartPole-v1")
+    assert "train.env.normalize_reward" not in dead_settings(playing)
 
 
 def test_a_classifier_that_cannot_read_on_takes_one_decision() -> None:

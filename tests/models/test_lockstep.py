@@ -32,6 +32,17 @@ OWN: list[dict[str, Any]] = [  # what the trials of a pack have of their own
     {"train.seed": 1, "train.lr_schedule": "step", "train.gae_lambda": 0.5, "train.weight_decay": 0.1},
     {"train.seed": 2, "train.max_grad_norm": None, "train.value_lambda": 0.8, "train.ppo.entropy": 0.01},
     {"train.seed": 3, "train.lr_warmup": 0.2, "train.lambda_alpha": 0.5, "train.ppo.whiten": False},
+    {
+        "train.seed": 4,
+        "train.ppo.whiten": "minibatch",
+        "train.ppo.clip_schedule": "linear",
+        "train.ppo.entropy": 0.1,
+        "train.ppo.entropy_schedule": "linear",
+        "train.lr_schedule": "polynomial",
+        "train.lr_min_ratio": 0.2,
+        "train.lr_scaling": "linear",
+        "train.lr_reference": 8,
+    },
 ]
 KINDS: dict[str, dict[str, Any]] = {
     "ppo": {},
@@ -41,6 +52,11 @@ KINDS: dict[str, dict[str, Any]] = {
     "adam": {"train.optimizer": "adam"},
     "value_clip": {"train.ppo.value_clip": 0.1},
     "huber": {"train.value_loss": "huber"},
+    "betas": {"train.beta1": 0.8, "train.beta2": 0.9, "train.eps": 1e-5},
+    "no decay of biases": {"train.decay_all": False, "train.weight_decay": 0.1},
+    "no decay of biases, adam": {"train.decay_all": False, "train.weight_decay": 0.1, "train.optimizer": "adam"},
+    "an average of epochs": {"train.average": "last"},
+    "scaled rewards": {"train.env.normalize_reward": True},
 }
 NOT_PACKED = (
     {"train.algorithm": "trpo"},
@@ -50,6 +66,7 @@ NOT_PACKED = (
     {"train.ppo.kl": 0.1},
     {"train.ppo.target_kl": 0.1},
     {"train.ppo.value_warmup": 1},
+    {"train.average": "ema"},
 )
 
 
@@ -89,7 +106,7 @@ def test_environments_together_come_bit_by_bit_to_what_each_comes_to_alone(tmp_p
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_epoch_in_lockstep_is_that_of_the_optimiser_that_torch_has(kind: str) -> None:
     """The program that K trials share against the plain one, of one trial with torch's own optimiser."""
-    for own in OWN[:3]:
+    for own in (*OWN[:3], OWN[4]):
         settings = ENVIRONMENT.with_values({**KINDS[kind], **own})
         plain, packed = EnvironmentStage(settings, "reward"), EnvironmentStage(settings, "reward")
         for epoch in range(2):
@@ -128,11 +145,11 @@ def test_reading_policies_together_come_to_what_each_comes_to_alone(
 
 
 def test_a_trial_may_leave_its_pack_and_go_on_in_another_or_alone(tmp_path: Path) -> None:
-    alone = [played(tmp_path / f"a{i}", ENVIRONMENT, own) for i, own in enumerate(OWN)]
+    alone = [played(tmp_path / f"a{i}", ENVIRONMENT, own) for i, own in enumerate(OWN[:4])]
     for trainer in alone:
         for _ in range(3):
             trainer.step()
-    packed = [played(tmp_path / f"p{i}", ENVIRONMENT, own) for i, own in enumerate(OWN)]
+    packed = [played(tmp_path / f"p{i}", ENVIRONMENT, own) for i, own in enumerate(OWN[:4])]
     step_together(packed)
     step_together([*packed[:1], *packed[2:]])  # the second is left behind,
     packed[1] = played(tmp_path / "p1", ENVIRONMENT, OWN[1])  # killed, and goes on in a pack of other epochs

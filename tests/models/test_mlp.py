@@ -115,3 +115,15 @@ def test_moments_show_states_at_mean_0_and_deviation_1_and_nothing_farther_than_
     assert torch.allclose(moments(torch.tensor([5.0, 5 + 5**0.5])[:, None]), torch.tensor([[0.0], [1.0]]))
     assert moments(torch.tensor([[1e9], [-1e9]])).tolist() == [[FARTHEST], [-FARTHEST]]
     assert moments(states).dtype == torch.float32
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_moments_divide_by_no_rounding_and_by_every_real_deviation(scale: float) -> None:
+    """A state that is always the same is 0, however many have been seen; a small one has deviation 1 like any other."""
+    moments = Moments(2)
+    for batch in torch.randn((5, 333, 1), generator=torch.Generator().manual_seed(0)):
+        moments.update(scale * torch.cat([torch.full_like(batch, 0.7), 3 + batch], dim=1))
+    seen = scale * torch.tensor([[0.7, 3.0], [0.7, 4.0]])
+    shown = moments(seen)
+    assert shown[:, 0].abs().max() <= 1e-7 * scale
+    assert float(shown[1, 1] - shown[0, 1]) == pytest.approx(1, rel=0.1)

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch.nn import Parameter
 
+from sweepstack.models.mlp import ActorCritic, Interface
 from sweepstack.models.optimizers import (
     WEIGHT_DECAY,
+    decays,
     evaluating,
     make_optimizer,
     make_policy_optimizer,
@@ -15,7 +17,11 @@ from sweepstack.models.optimizers import (
     to_evaluation,
     to_training,
 )
-from sweepstack.models.settings import Descent, Optimizer, Train, WarmStart
+from sweepstack.models.policy import ReadingPolicy
+from sweepstack.models.policy import Shape as PolicyShape
+from sweepstack.models.settings import Descent, Model, Optimizer, Reading, Train, WarmStart
+from sweepstack.models.simultaneous import SimultaneousWriter
+from sweepstack.models.writer import Shape, Writer
 
 NAMES: tuple[Optimizer, ...] = get_args(Optimizer)
 COUPLED: tuple[Optimizer, ...] = ("sgd", "adam", "rmsprop", "lbfgs")  # decay is a part of their gradient
@@ -24,7 +30,8 @@ CURVATURE = torch.tensor([1.0, 2.0, 0.5])
 
 
 def make(name: Optimizer, parameters: list[Parameter], lr: float, decay: float = 0.0) -> torch.optim.Optimizer:
-    return make_optimizer(Descent(optimizer=name, lr=lr, weight_decay=decay), parameters, supervised=True)
+    trained = {str(i): p for i, p in enumerate(parameters)}
+    return make_optimizer(Descent(optimizer=name, lr=lr, weight_decay=decay), trained, supervised=True)
 
 
 def descend(name: Optimizer, lr: float, steps: int, weight_decay: float = 0.0) -> tuple[torch.Tensor, list[float]]:
@@ -109,7 +116,7 @@ def test_others_decay_apart_from_the_gradient(name: Optimizer) -> None:
 )
 def test_the_decay_that_is_meant(name: Optimizer, descent: Descent, supervised: bool, decay: float) -> None:
     chosen = descent.model_copy(update={"optimizer": name, "lr": 0.125})
-    [group] = make_optimizer(chosen, [Parameter(torch.ones(1))], supervised=supervised).param_groups
+    [group] = make_optimizer(chosen, {"w": Parameter(torch.ones(1))}, supervised=supervised).param_groups
     assert (group["weight_decay"], group["lr"]) == (decay, 0.125)
 
 
@@ -179,3 +186,104 @@ def test_the_value_of_a_writer_has_a_rate_of_its_own(name: Any) -> None:
     assert value / policy == pytest.approx(20, rel=1e-3)
     [group] = make_policy_optimizer(train.model_copy(update={"value_lr": None}), trained).param_groups
     assert group["params"] == list(trained.values())
+
+
+def after_two_steps(**settings: Any) -> float:
+    """Of one weight at 1 whose gradients are 1 and 3, by a rate of .1."""
+    x = Parameter(torch.ones(1, dtype=torch.float64))
+    given = Descent.model_validate({"lr": 0.1, "weight_decay": 0.0, **settings})
+    optimizer = make_optimizer(given, {"x": x}, supervised=True)
+    for gradient in (1.0, 3.0):
+        x.grad = torch.full((1,), gradient, dtype=torch.float64)
+        optimizer.step()
+    return x.item()
+
+
+@pytest.mark.parametrize(
+    ("settings", "moved"),
+    [
+        ({"optimizer": "sgd"}, 1 + (0.9 + 3)),
+        ({"optimizer": "sgd", "momentum": 0.5}, 1 + (0.5 + 3)),
+        ({"optimizer": "sgd", "momentum": 0}, 1 + 3),
+        ({"optimizer": "sgd", "momentum": 0, "nesterov": True}, 1 + 3),
+        ({"optimizer": "sgd", "momentum": 0.5, "nesterov": True}, (1 + 0.5) + (3 + 0.5 * (0.5 + 3))),
+        ({"optimizer": "rmsprop"}, 1 / 0.1 + 3 / (0.0099 + 0.09) ** 0.5),  # of squares .01 of the new one
+        ({"optimizer": "rmsprop", "momentum": 0.5}, 1.5 * 1 / 0.1 + 3 / (0.0099 + 0.09) ** 0.5),
+        ({"optimizer": "rmsprop", "eps": 1.0}, 1 / 1.1 + 3 / (1 + 0.0999**0.5)),
+        # m = (1, (β₁ + 3) / (1 + β₁)), v = (1, (β₂ + 9) / (1 + β₂)), both without their bias
+        ({"optimizer": "adam", "beta1": 0.5, "beta2": 0.8}, 1 + (3.5 / 1.5) / (9.8 / 1.8) ** 0.5),
+        ({"optimizer": "adamw", "beta1": 0.0, "beta2": 0.0}, 1 + 1),
+        (
+            {"optimizer": "adamw", "beta1": 0.5, "beta2": 0.8, "eps": 1.0},
+            1 / 2 + (3.5 / 1.5) / ((9.8 / 1.8) ** 0.5 + 1),
+        ),
+    ],
+)
+def test_two_steps_by_hand(settings: dict[str, Any], moved: float) -> None:
+    assert after_two_steps(**settings) == pytest.approx(1 - 0.1 * moved, rel=1e-6)
+
+
+@pytest.mark.parametrize("path", ["beta1", "beta2", "eps"])
+def test_schedule_free_has_them_too(path: str) -> None:
+    [group] = make_optimizer(
+        Descent.model_validate({"optimizer": "schedule_free", path: 0.5}),
+        {"x": Parameter(torch.ones(1))},
+        supervised=True,
+    ).param_groups
+    assert dict(zip(("beta1", "beta2"), group["betas"], strict=True), eps=group["eps"])[path] == 0.5
+
+
+def modules() -> list[torch.nn.Module]:
+    model = Model(d_model=8, heads=2)
+    reading = Reading(unit="characters", segment=2, max_segments=3)
+    return [
+        ReadingPolicy(PolicyShape(vocab_size=11, classes=3), reading, model),
+        Writer(Shape(11, 12, False, 5, 6), model),
+        SimultaneousWriter(Shape(11, 12, False, 5, 6), model, Reading(segment=1, max_segments=4)),
+        ActorCritic(Interface(3, 2, continuous=True), model),
+    ]
+
+
+@pytest.mark.parametrize("module", modules(), ids=lambda module: type(module).__name__)
+def test_only_the_weights_of_linear_layers_decay(module: torch.nn.Module) -> None:
+    linear = {id(each.weight) for each in module.modules() if isinstance(each, torch.nn.Linear)}
+    found = {name for name, p in module.named_parameters() if decays(name, p)} - {"wide.table.weight"}
+    assert found == {name for name, p in module.named_parameters() if id(p) in linear}
+    assert 0 < len(found) < len(dict(module.named_parameters()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_decay_all_biases_and_embeddings_keep_their_size(name: Optimizer) -> None:
+    trained = {
+        "tokens.weight": Parameter(torch.ones(2, 2)),
+        "out.weight": Parameter(torch.ones(2, 2)),
+        "out.bias": Parameter(torch.ones(2)),
+    }
+    descent = Descent(optimizer=name, lr=0.1, weight_decay=0.5, decay_all=False)
+    optimizer = make_optimizer(descent, trained, supervised=True)
+
+    def evaluate() -> torch.Tensor:
+        for p in trained.values():
+            p.grad = torch.zeros_like(p)
+        return torch.zeros(())
+
+    closure: Any = evaluate
+    for _ in range(3):
+        optimizer.step(closure)
+    to_evaluation(optimizer)
+    sizes = {key: float(p.detach().mean()) for key, p in trained.items()}
+    assert sizes["tokens.weight"] == sizes["out.bias"] == 1.0
+    assert sizes["out.weight"] < 1
+
+
+def test_the_value_has_its_rate_also_where_not_everything_decays() -> None:
+    trained = {
+        "out.weight": Parameter(torch.ones(1, 1)),
+        "value_head.0.weight": Parameter(torch.ones(1, 1)),
+        "value_head.0.bias": Parameter(torch.ones(1)),
+    }
+    train = Train(lr=1e-3, value_lr=2e-2, weight_decay=0.5, decay_all=False)
+    groups = make_policy_optimizer(train, trained).param_groups
+    rates = [(group.get("lr_ratio", 1.0), group["weight_decay"]) for group in groups]
+    assert rates == [(1.0, 0.5), (20.0, 0.5), (20.0, 0.0)]
+    assert [group["params"] for group in groups] == [[p] for p in trained.values()]

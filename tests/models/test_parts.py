@@ -27,6 +27,8 @@ class Counting:
         self._path.write_text(json.dumps(self.reports))
         return report
 
+    kept = True
+
     def close(self, finished: bool) -> None:
         self._log.append(f"closed {self._part} {finished}")
         if finished:
@@ -95,3 +97,12 @@ def test_closing_keeps_what_is_needed_to_go_on_until_the_trial_is_finished(tmp_p
     assert sorted(path.name for path in tmp_path.rglob("*.json")) == ["parts.json", "state.json"]
     trainer_in(tmp_path, []).close(True)
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_only_parts_that_came_to_their_end_are_kept(tmp_path: Path) -> None:
+    """Whatever the one at work has."""
+    trainer, found = trainer_in(tmp_path, []), []
+    for _ in ALL:
+        found.append(trainer.kept)
+        trainer.step()
+    assert found == [False, False, True, True, True, True]

@@ -212,3 +212,31 @@ def test_pieces_hold_every_decision_once_within_the_budget(rows: int, budget: in
         played = rollout.texts[rollout.group[rollout.row[piece]].unique()]
         tokens = len(played) * int(lengths[played].max()) * 2
         assert tokens <= budget or len(played) == 1
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_a_rollout_keeps_to_the_budget_and_is_the_same_as_without(samples: int) -> None:
+    """Thirty tokens at a time, of texts of one to four segments of two; a text has eight at most."""
+    random, rows = seeded(3), 40
+    lengths = torch.randint(1, 5, (rows,), generator=random)
+    tables = (torch.randn((rows, 4, *more), generator=random) for more in ((3,), (), ()))
+
+    class Counted(Table):
+        most = 0
+
+        def everywhere(self, rows: Tensor, cost: Tensor | None) -> PolicyOutput:
+            longest = int(lengths[rows].max())
+            self.most = max(self.most, len(rows) * longest * 2)
+            return PolicyOutput(*(table[:, :longest] for table in super().everywhere(rows, cost)))
+
+    actor = Counted(*tables, samples_labels=True)
+    whole = Texts(torch.zeros(rows, dtype=torch.long), lengths, (0.1, 0.1), width=2)
+    batch = torch.randperm(rows, generator=random)
+    expected, without = roll_out(actor, batch, whole, seeded(), samples), actor.most
+    actor.most = 0
+    got = roll_out(actor, batch, dataclasses.replace(whole, token_budget=30), seeded(), samples)
+    assert without == 40 * 4 * 2
+    assert 8 < actor.most <= 30
+    for name in ("rewards", "taken", "actions", "log_probs", "row", "step"):
+        assert torch.equal(getattr(got, name), getattr(expected, name))
+    assert torch.equal(got.values[got.taken], expected.values[got.taken])

@@ -9,19 +9,19 @@ import pytest
 import torch
 from torch.nn import Parameter
 
-from sweepstack.models.optimizers import evaluating, make_optimizer, set_lr
+from sweepstack.models.optimizers import average_of, end_epoch, evaluating, make_optimizer, set_lr
 from sweepstack.models.resume import forget_state, load_state, read_reports, save_state
 from sweepstack.models.settings import Descent, Optimizer
 
 
-def begin(name: Optimizer) -> tuple[dict[str, Parameter], torch.optim.Optimizer]:
+def begin(name: Optimizer, **more: Any) -> tuple[dict[str, Parameter], torch.optim.Optimizer]:
     trained = {
         "head.weight": Parameter(torch.ones(2, 3)),
         "head.bias": Parameter(torch.zeros(3)),
         "idle": Parameter(torch.ones(1)),
     }
-    descent = Descent(optimizer=name, lr=0.1, weight_decay=0.01)
-    return trained, make_optimizer(descent, trained.values(), supervised=True)
+    descent = Descent(optimizer=name, lr=0.1, weight_decay=0.01, **more)
+    return trained, make_optimizer(descent, trained, supervised=True)
 
 
 def epoch(trained: dict[str, Parameter], optimizer: torch.optim.Optimizer, number: int) -> None:
@@ -42,6 +42,7 @@ def epoch(trained: dict[str, Parameter], optimizer: torch.optim.Optimizer, numbe
 
 
 def scores(trained: dict[str, Parameter], optimizer: torch.optim.Optimizer) -> None:
+    end_epoch(optimizer)
     with evaluating(optimizer):
         assert all(bool(p.isfinite().all()) for p in trained.values())
 
@@ -54,20 +55,33 @@ def held(optimizer: torch.optim.Optimizer) -> Any:
 
 
 @pytest.mark.parametrize("inside", [False, True])
-@pytest.mark.parametrize("name", get_args(Optimizer))
-def test_going_on_equals_not_having_stopped(name: Optimizer, inside: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        *((name, {}) for name in get_args(Optimizer)),
+        *((name, {"decay_all": False}) for name in get_args(Optimizer)),
+        *((name, {"average": "ema"}) for name in get_args(Optimizer) if name != "schedule_free"),
+        ("adamw", {"average": "last", "average_last": 2, "decay_all": False}),
+        ("rmsprop", {"momentum": 0.5, "average": "last"}),
+    ],
+)
+def test_going_on_equals_not_having_stopped(
+    name: Optimizer, more: dict[str, Any], inside: bool, tmp_path: Path
+) -> None:
     """Each epoch in a process that knows nothing, saved while it evaluates or after: bit for bit the same."""
-    undisturbed, whole = begin(name)
+    undisturbed, whole = begin(name, **more)
     for number in range(4):
         epoch(undisturbed, whole, number)
         scores(undisturbed, whole)
     for number in range(4):
-        trained, optimizer = begin(name)
+        trained, optimizer = begin(name, **more)
         reports = read_reports(tmp_path)
         assert len(reports) == number
         if reports:
             assert load_state(tmp_path, trained, optimizer, number) == {"best": number / 7}
         epoch(trained, optimizer, number)
+        if inside:
+            end_epoch(optimizer)
         with evaluating(optimizer) if inside else nullcontext():
             if not inside:
                 scores(trained, optimizer)
@@ -75,6 +89,10 @@ def test_going_on_equals_not_having_stopped(name: Optimizer, inside: bool, tmp_p
             save_state(tmp_path, trained, optimizer, [*reports, {"reward": number / 3}], extra)
     assert all(torch.equal(trained[key], undisturbed[key]) for key in trained)
     assert held(optimizer) == held(whole)
+    averages = average_of(optimizer), average_of(whole)
+    for one, other in zip(*(({} if each is None else each.tensors()).items() for each in averages), strict=True):
+        assert one[0] == other[0]
+        assert torch.equal(one[1], other[1])
     assert read_reports(tmp_path)[3] == {"reward": 1.0}  # to the last bit
 
 
@@ -95,7 +113,7 @@ def test_settings_are_the_callers_and_not_those_of_the_file(tmp_path: Path) -> N
     epoch(trained, optimizer, 0)
     save_state(tmp_path, trained, optimizer, [{"reward": 0.5}])
     again, _ = begin("schedule_free")
-    other = make_optimizer(Descent(optimizer="schedule_free", weight_decay=0.3), again.values(), supervised=True)
+    other = make_optimizer(Descent(optimizer="schedule_free", weight_decay=0.3), again, supervised=True)
     load_state(tmp_path, again, other, 1)
     [group] = other.param_groups
     assert (group["weight_decay"], group["k"], group["lr_max"], group["train_mode"]) == (0.3, 3, 0.1, True)

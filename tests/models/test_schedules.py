@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Callable
 from itertools import pairwise
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pytest
@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler as of_torch
 
-from sweepstack.models.schedules import COURSES, END, FLOOR, RISE, START, lr_factors
+from sweepstack.models.schedules import COURSES, END, FLOOR, RISE, START, lr_factors, scaled_lr
 from sweepstack.models.settings import Descent, LRSchedule, Train
 
 NAMES: tuple[LRSchedule, ...] = get_args(LRSchedule)
-FALLING: tuple[LRSchedule, ...] = ("constant", "linear", "exponential", "inverse_time", "step", "cosine", "wsd")
+FALLING: tuple[LRSchedule, ...] = (
+    *("constant", "linear", "polynomial", "exponential", "inverse_time", "inverse_sqrt", "step", "cosine", "wsd"),
+)
 Scheduler = of_torch.LRScheduler
 Make = Callable[[torch.optim.Optimizer], Scheduler]
 
@@ -48,6 +50,7 @@ TORCH: dict[str, Callable[[int], Make]] = {
     "constant": lambda n: lambda o: of_torch.ConstantLR(o, 1.0),
     "linear": lambda n: lambda o: of_torch.LinearLR(o, 1.0, 0.0, total_iters=n),
     "exponential": lambda n: lambda o: of_torch.ExponentialLR(o, FLOOR ** (1 / n)),
+    "polynomial": lambda n: lambda o: of_torch.PolynomialLR(o, n, 2.0),
     "inverse_time": lambda n: lambda o: of_torch.LambdaLR(o, lambda j: 1 / (1 + (1 / FLOOR - 1) * j / n)),
     "step": lambda n: lambda o: of_torch.StepLR(o, 2 * 50, 0.5),
     "cosine": lambda n: lambda o: of_torch.CosineAnnealingLR(o, n),
@@ -127,14 +130,37 @@ def test_those_that_fall_begin_at_one_and_never_rise(name: LRSchedule, total: in
     decay=st.floats(0.001, 0.999),
     cycles=st.integers(1, 400),
     step_every=st.integers(1, 20),
+    growth=st.floats(1, 10),
+    power=st.floats(0.1, 10),
+    lowest=st.none() | st.floats(1e-6, 0.999),
 )
 def test_whatever_the_settings_all_factors_lie_between_zero_and_one(
-    name: LRSchedule, total: int, epochs: int, warm_up: float, decay: float, cycles: int, step_every: int
+    name: LRSchedule,
+    total: int,
+    epochs: int,
+    warm_up: float,
+    decay: float,
+    cycles: int,
+    step_every: int,
+    growth: float,
+    power: float,
+    lowest: float | None,
 ) -> None:
-    descent = Descent(lr_schedule=name, lr_warmup=warm_up, decay=decay, cycles=cycles, step_every=step_every)
+    descent = Descent(
+        lr_schedule=name,
+        lr_warmup=warm_up,
+        decay=decay,
+        cycles=cycles,
+        step_every=step_every,
+        cycle_growth=growth,
+        power=power,
+        lr_min_ratio=lowest,
+    )
     factors = lr_factors(descent, total, epochs)
     assert factors.shape == (total,)
     assert bool(((factors > 0) & (factors <= 1)).all())
+    rising = 0 if name == "one_cycle" else int(warm_up * total + 1e-9)
+    assert lowest is None or factors[rising:].min() >= lowest * (1 - 1e-9)
 
 
 # At a quarter, at half, and at the last step of 1,000 (x = .999).
@@ -145,6 +171,9 @@ def test_whatever_the_settings_all_factors_lie_between_zero_and_one(
         ("linear", 0.75, 0.5, 0.001),
         ("exponential", 0.31622777, 0.1, 0.01004616),  # .01^x
         ("inverse_time", 1 / 25.75, 1 / 50.5, 1 / 99.901),  # 1 / (1 + 99 x)
+        ("polynomial", 0.5625, 0.25, 1e-6),  # (1 − x)²
+        ("inverse_sqrt", 1 / math.sqrt(251), 1 / math.sqrt(501), 1 / math.sqrt(1000)),  # of one step's warm-up
+        ("cosine_restarts", 1.0, 1.0, 3.9478e-5),  # two of four cycles of 250 are over; (π/250)²/4
         ("cosine", 0.85355339, 0.5, 2.4674e-6),  # (1 + cos 45°)/2; π²·10⁻⁶/4
         ("step", 0.5, 0.25, 0.125),  # 8 epochs, halved every other one: two, four and seven are done
         ("wsd", 1.0, 1.0, 0.005),  # 1/200
@@ -225,3 +254,85 @@ def test_what_is_kept_for_the_next_caller_cannot_be_changed() -> None:
 def test_a_training_without_steps_is_refused(total: int, epochs: int) -> None:
     with pytest.raises(ValueError, match=f"must be at least 1, but got total={total}, epochs={epochs}"):
         lr_factors(Descent(), total, epochs)
+
+
+@pytest.mark.parametrize("warm_up", [40, 0])
+def test_inverse_sqrt_as_transformers_has_it(warm_up: int) -> None:
+    """Its get_inverse_sqrt_schedule after the warm-up: 1 / √((step + shift) / timescale), the timescale being that of
+    the warm-up and shift = timescale − warm-up. Without one it takes 10,000 steps, and this schedule a single one."""
+    timescale = warm_up or 1
+    expected = [1 / math.sqrt((step + timescale - warm_up) / timescale) for step in range(warm_up, 400)]
+    factors = lr_factors(Descent(lr_schedule="inverse_sqrt", lr_warmup=warm_up / 400), 400, 8)
+    assert factors[warm_up:] == pytest.approx(expected, rel=1e-12)
+    assert factors[warm_up] == 1.0
+    if warm_up:
+        assert factors[:warm_up] == pytest.approx(stepped(lambda o: of_torch.ConstantLR(o, 1.0), warm_up, warm_up))
+        assert factors[4 * warm_up] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("cycles", "growth", "first"), [(4, 1, 100), (3, 2, 50), (1, 2, 400), (2, 3, 100)])
+@pytest.mark.parametrize("lowest", [None, 0.1])
+def test_cosine_restarts_as_torch_steps_it(cycles: int, growth: int, first: int, lowest: float | None) -> None:
+    """CosineAnnealingWarmRestarts of whole cycles: 50 + 100 + 200 steps, say, of which 350 of 400 are shown."""
+    total = first * sum(growth**k for k in range(cycles))
+
+    def make(optimizer: torch.optim.Optimizer) -> Scheduler:
+        return of_torch.CosineAnnealingWarmRestarts(optimizer, first, growth, eta_min=lowest or 0.0)
+
+    descent = Descent(lr_schedule="cosine_restarts", cycles=cycles, cycle_growth=growth, lr_min_ratio=lowest)
+    assert lr_factors(descent, total, 1) == pytest.approx(stepped(make, total), rel=1e-9, abs=1e-12)
+    late = lr_factors(descent.model_copy(update={"lr_warmup": 10 / (total + 10)}), total + 10, 1)
+    assert late[10:] == pytest.approx(lr_factors(descent, total, 1)), "the cycles begin after the warm-up"
+
+
+def test_restarts_are_fewer_where_a_cycle_would_have_no_two_steps() -> None:
+    descent = Descent(lr_schedule="cosine_restarts", cycles=400)
+    assert lr_factors(descent, 6, 1) == pytest.approx([1.0, 0.5] * 3)
+    growing = Descent(lr_schedule="cosine_restarts", cycles=9, cycle_growth=2.0)
+    assert (lr_factors(growing, 14, 1) == 1.0).nonzero()[0].tolist() == [0, 2, 6]  # 2 + 4 + 8 steps
+
+
+LOWEST: dict[LRSchedule, Callable[[float], float]] = {  # halfway, of a lowest rate r, written out anew
+    "linear": lambda r: (1 + r) / 2,
+    "polynomial": lambda r: r + (1 - r) / 4,
+    "exponential": lambda r: math.sqrt(r),
+    "inverse_time": lambda r: 2 / (1 + 1 / r),
+    "cosine": lambda r: (1 + r) / 2,
+    "cyclic": lambda r: r,
+    "inverse_sqrt": lambda r: max(r, 1 / math.sqrt(201)),
+    "step": lambda r: max(r, 0.25),
+    "wsd": lambda r: 1.0,
+}
+
+
+@pytest.mark.parametrize("lowest", [0.05, 0.4])
+@pytest.mark.parametrize("name", LOWEST)
+def test_the_lowest_rate_is_a_share_of_lr(name: LRSchedule, lowest: float) -> None:
+    factors = lr_factors(Descent(lr_schedule=name, lr_min_ratio=lowest, cycles=2), 400, 8)
+    assert factors[200] == pytest.approx(LOWEST[name](lowest))
+    assert lowest <= factors[399] <= max(lowest, 0.125) + 0.02  # a step before the end
+
+
+@pytest.mark.parametrize("lowest", [0.01, 0.3])
+def test_one_cycle_with_a_lowest_rate_as_torch_steps_it(lowest: float) -> None:
+    def make(optimizer: torch.optim.Optimizer) -> Scheduler:
+        begin = max(START, lowest)
+        return of_torch.OneCycleLR(
+            optimizer,
+            1.0,
+            100,
+            pct_start=0.3,
+            div_factor=1 / begin,
+            final_div_factor=begin / lowest,
+            cycle_momentum=False,
+        )
+
+    factors = lr_factors(Descent(lr_schedule="one_cycle", lr_min_ratio=lowest), 100, 8)
+    assert factors == pytest.approx(stepped(make, 100), rel=1e-9)
+
+
+@pytest.mark.parametrize(("scaling", "expected"), [("none", 0.1), ("sqrt", 0.2), ("linear", 0.4)])
+def test_the_rate_follows_the_batch(scaling: Literal["none", "sqrt", "linear"], expected: float) -> None:
+    """Of four times the reference: twice the rate, or four times."""
+    assert scaled_lr(Descent(lr=0.1, lr_scaling=scaling, lr_reference=32), 128) == pytest.approx(expected)
+    assert scaled_lr(Descent(lr=0.1, lr_scaling=scaling, lr_reference=32), 32) == 0.1

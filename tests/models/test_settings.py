@@ -50,7 +50,23 @@ def test_a_whole_number_is_a_float_and_nothing_else_is_converted() -> None:
         ("reading.segment", [1], [0]),
         ("train.optimizer", ["sgd", "rmsprop"], ["SGD", "lion"]),
         ("train.lr_schedule", ["step"], ["poly"]),
-        ("train.momentum", [], [0.9]),
+        ("train.momentum", [None, 0, 0.9], [1, -0.1]),
+        ("train.beta1", [0, 0.99], [1]),
+        ("train.warm_start.beta2", [0, 0.9999], [1]),
+        ("train.eps", [1e-12, 1e-5], [0]),
+        ("train.lr_min_ratio", [None, 1e-6, 0.5], [0, 1]),
+        ("train.lr_schedule", ["inverse_sqrt", "polynomial", "cosine_restarts"], ["cosine_restart"]),
+        ("train.power", [0.5, 10], [0, 11]),
+        ("train.cycle_growth", [1, 2.5], [0.5, 11]),
+        ("train.average", ["none", "ema", "last"], ["swa"]),
+        ("train.warm_start.average_decay", [0.5, 0.9999], [0, 1]),
+        ("train.average_last", [1], [0]),
+        ("train.lr_scaling", ["none", "sqrt", "linear"], ["cubic"]),
+        ("train.lr_reference", [1, 2048], [0]),
+        ("train.ppo.whiten", [True, False, "batch", "minibatch", "none"], ["rollout", 2, None]),
+        ("train.ppo.clip_schedule", ["constant", "linear"], ["cosine"]),
+        ("train.rloo.entropy_schedule", ["constant", "linear"], ["cosine"]),
+        ("train.seconds", [], [0.9]),
     ],
 )
 def test_bounds(path: str, inside: list[Any], outside: list[Any]) -> None:
@@ -136,3 +152,45 @@ def test_what_would_change_nothing_is_refused(train: dict[str, Any], path: str) 
     assert caught.value.errors()[0]["ctx"]["error"].path == path
     TrialSettings.model_validate({"train": {**train, "freeze": "none"}})
     TrialSettings.model_validate({"train": {**train, "algorithm": "supervised"}})
+
+
+@pytest.mark.parametrize(
+    ("train", "path", "line"),
+    [
+        ({"batch_size": 30}, "train.batch_size", "must be a multiple of train.rloo.samples, 4, but got 30; take 32"),
+        ({"batch_size": 2}, "train.batch_size", "4, but got 2; take 4"),
+        ({"batch_size": "noise_scale", "batch_range": [10, 64]}, "train.batch_range", "but got 10; take 8"),
+        ({"batch_size": "adaptive", "batch_range": [8, 63]}, "train.batch_range", "but got 63; take 64"),
+    ],
+)
+def test_a_batch_of_rloo_holds_whole_texts(train: dict[str, Any], path: str, line: str) -> None:
+    with pytest.raises(ValidationError, match=line) as caught:
+        TrialSettings.model_validate({"train": {"algorithm": "rloo", **train}})
+    assert caught.value.errors()[0]["ctx"]["error"].path == path
+    TrialSettings.model_validate({"train": {"algorithm": "reinforce", **train}})
+    TrialSettings.model_validate({"train": {"algorithm": "rloo", "batch_size": 32, "batch_range": [10, 63]}})
+
+
+@pytest.mark.parametrize("average", ["ema", "last"])
+def test_what_averages_by_itself_is_not_averaged_again(average: str) -> None:
+    line = f"average must be none with optimizer schedule_free, which averages by itself, but got {average}"
+    with pytest.raises(ValidationError, match=line) as caught:
+        TrialSettings.model_validate({"train": {"warm_start": {"optimizer": "schedule_free", "average": average}}})
+    assert caught.value.errors()[0]["loc"] == ("train", "warm_start")
+
+
+def test_a_writers_start_has_a_shorter_memory_and_counts_tokens() -> None:
+    start = TrialSettings(task="translation").train.warm_start
+    assert (start.beta1, start.beta2, start.lr_reference) == (0.9, 0.98, 1500)
+    assert TrialSettings().train.warm_start.beta2 == 0.999
+
+
+def test_an_adaptive_weight_of_the_divergence_begins_above_0() -> None:
+    """A weight of 0 stays 0 whatever it is multiplied by."""
+    target = {"train.ppo.kl_target": 0.05}
+    with pytest.raises(
+        ValidationError, match=r"must be above 0 where kl_target adapts it, but got kl=0, kl_target=0\.05"
+    ):
+        TrialSettings().with_values(target)
+    assert TrialSettings().with_values({**target, "train.ppo.kl": 0.1}).train.ppo.kl_target == 0.05
+    TrialSettings().with_values({**target, "train.algorithm": "a2c"})  # which has no such weight

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.distributions import Categorical
@@ -15,7 +16,7 @@ from sweepstack.models.rewards import make_reward
 from sweepstack.models.settings import TrialSettings
 from sweepstack.models.simultaneous import SHARP, SimultaneousWriter, read_and_written, waits
 from sweepstack.models.simultaneous_player import SimultaneousPlayer
-from sweepstack.models.simultaneous_stage import LEADS, SimultaneousPolicyStage
+from sweepstack.models.simultaneous_stage import LEADS, SimultaneousControlStage, SimultaneousPolicyStage
 from sweepstack.models.text_metrics import corpus_scores
 from sweepstack.models.trainer import Trainer
 from sweepstack.models.writer_checkpoint import SimultaneousMember, load_writer, load_writing_member
@@ -141,6 +142,47 @@ def test_learning_starts_from_the_lead_that_earns_most(
             assert (earned >= before) == (k != LEADS[chosen[cost] + 1])
             before = earned
     assert [LEADS[place] for place in chosen.values()] == [1.0, 1.0], "its words are signs one for one"
+
+
+@pytest.mark.parametrize(
+    ("best", "lead"), [(0.1, 0.0), (0.3, 0.25), (0.5, 0.5), (8.0, 8.0), (25.0, 20.0), (90.0, 80.0)]
+)
+def test_leads_go_on_where_the_best_is_the_least_or_the_last(
+    writing: SimpleNamespace,
+    settings: TrialSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    best: float,
+    lead: float,
+) -> None:
+    """What a lead earns is its distance from ``best`` here; everything is read first from max_segments on, 48."""
+    monkeypatch.setattr(SimultaneousPolicyStage, "_earned", lambda self, k: np.array([-abs(k - best)]))
+    stage = trial(writing, settings, tmp_path, reading__max_segments=48).another()
+    assert isinstance(stage, SimultaneousPolicyStage)
+    assert float(stage.reader.rule.bias.detach()) / SHARP == pytest.approx(lead)
+
+
+@pytest.mark.parametrize(("best", "tried"), [(2, [1, 2, 3, 5]), (6, [1, 2, 3, 5, 6])])
+def test_waits_go_on_to_where_everything_is_read(
+    writing: SimpleNamespace,
+    settings: TrialSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    best: int,
+    tried: list[int],
+) -> None:
+    stage = trial(writing, settings, tmp_path, train__algorithm="supervised").another()
+    assert isinstance(stage, SimultaneousControlStage)
+    waits: list[int] = []
+
+    def scored() -> Any:
+        assert stage.reader.wait is not None
+        waits.append(stage.reader.wait)
+        return None, {"reward": -abs(stage.reader.wait - best)}
+
+    monkeypatch.setattr(stage, "_scored", scored)
+    assert stage.score()["wait"] == stage.reader.wait == best
+    assert waits == tried, "of at most six segments"
 
 
 def test_an_episode_is_what_was_decided_and_is_worth_more_or_less_than_usual(

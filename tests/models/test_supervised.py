@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from sweepstack.models.costs import Costs
 from sweepstack.models.encoding import TaskData, resample
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.files import read_json
-from sweepstack.models.optimizers import make_optimizer, to_training
+from sweepstack.models.optimizers import average_of, make_optimizer, to_training
 from sweepstack.models.policy import PolicyOutput, ReadingPolicy
 from sweepstack.models.predictions import metrics
 from sweepstack.models.settings import PRECISION_FILE, Descent, LRSchedule, Optimizer
@@ -334,7 +334,7 @@ def one_step(topics: SimpleNamespace, descent: Descent, batch_size: int, **model
     values = {"model.dropout": 0.0, "model.word_dropout": 0.0, **{f"model.{k}": v for k, v in model.items()}}
     policy = new_policy(topics.settings.with_values(values), topics.data, 0)
     part = topics.data.parts["warm"].rows(np.arange(10))
-    optimizer = make_optimizer(descent, policy.parameters(), supervised=True)
+    optimizer = make_optimizer(descent, dict(policy.named_parameters()), supervised=True)
     train_epoch(policy, part, optimizer, descent, batch_size, 0, iter([descent.lr] * 99))
     return policy.state_dict()
 
@@ -394,7 +394,7 @@ def test_lbfgs_lowers_the_loss_of_one_batch_further_than_a_step_of_adamw(topics:
 
     def losses(descent: Descent) -> list[float]:
         policy = new_policy(topics.settings, topics.data, 0)
-        optimizer = make_optimizer(descent, policy.parameters(), supervised=True)
+        optimizer = make_optimizer(descent, dict(policy.named_parameters()), supervised=True)
         return [train_epoch(policy, part, optimizer, descent, 120, 0, iter([descent.lr])) for _ in range(3)]
 
     second_order, first_order = losses(Descent(optimizer="lbfgs", lr=1.0, weight_decay=0.0)), losses(Descent(lr=1e-2))
@@ -414,6 +414,33 @@ def test_a_start_without_a_schedule_is_its_average(topics: SimpleNamespace, monk
     average = policy.label_head.weight.detach().clone()
     to_training(made[0])
     assert not torch.allclose(policy.label_head.weight, average, atol=1e-4)
+
+
+@pytest.mark.parametrize("average", ["ema", "last"])
+def test_a_start_may_be_an_average(
+    topics: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, average: Literal["ema", "last"]
+) -> None:
+    """Of the weights that it would have without one, at the ends of its last two epochs, or after each step."""
+    made: list[torch.optim.Optimizer] = []
+
+    def make(*given: Any, **named: Any) -> torch.optim.Optimizer:
+        made.append(make_optimizer(*given, **named))
+        return made[-1]
+
+    plain = [started(topics, epochs=4, lr_schedule="constant")]
+    monkeypatch.setattr(supervised, "make_optimizer", make)
+    policy = started(topics, epochs=4, lr_schedule="constant", average=average, average_last=2)
+    kept, name = average_of(made[0]), "label_head.weight"
+    assert kept is not None
+    assert torch.equal(kept.weights()[name], plain[0].label_head.weight), "training is the same"
+    if average == "last":
+        assert len(kept.kept) == 2
+        assert torch.equal(kept.kept[1][name], plain[0].label_head.weight)
+        assert torch.equal(policy.label_head.weight, (kept.kept[0][name] + kept.kept[1][name]) / 2)
+    else:
+        assert kept.steps == 4 * steps_in(len(topics.data.parts["warm"]), topics.settings.train.warm_start.batch_size)
+        assert torch.equal(policy.label_head.weight, kept.kept[0][name])
+    assert not torch.equal(policy.label_head.weight, plain[0].label_head.weight)
 
 
 def test_noise_of_the_gradient_is_measured_and_leaves_no_trace(topics: SimpleNamespace) -> None:

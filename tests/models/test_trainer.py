@@ -1,5 +1,6 @@
 """A trial goes on exactly where it was killed, keeps its best epoch, and depends on nothing but what it was given."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from sweepstack.models.checkpoints import load_member
+from sweepstack.models.classification import PolicyStage
 from sweepstack.models.costs import Costs
 from sweepstack.models.encoding import TaskData, encode, resample
 from sweepstack.models.errors import TrainingError
@@ -52,6 +54,24 @@ OTHERS: dict[str, dict[str, Any]] = {  # that have to go on exactly, too
         "train.batch_range": (16, 64),
     },
     "a constant reward": {"train.reward": "constant"},
+    "an average of steps": {"train.average": "ema", "train.average_decay": 0.9, "train.lr": 1e-2},
+    "an average of epochs": {"train.average": "last", "train.average_last": 2, "train.freeze": "none"},
+    "an average, supervised": {"train.algorithm": "supervised", "train.average": "ema", "train.batch_size": 32},
+    "schedules": {
+        "train.ppo.entropy": 0.1,
+        "train.ppo.entropy_schedule": "linear",
+        "train.ppo.clip_schedule": "linear",
+        "train.ppo.whiten": "minibatch",
+        "train.lr_schedule": "cosine_restarts",
+    },
+    "no decay of biases": {"train.freeze": "none", "train.weight_decay": 0.1, "train.decay_all": False},
+    "a rate by the batch": {
+        "train.batch_size": "noise_scale",
+        "train.batch_range": (16, 128),
+        "train.algorithm": "rloo",
+        "train.lr_scaling": "sqrt",
+    },
+    "momentum": {"train.optimizer": "rmsprop", "train.momentum": 0.9, "train.eps": 1e-5},
 }
 Report = dict[str, float]
 
@@ -331,6 +351,49 @@ def test_a_learning_rate_that_blows_up_is_said(topics: Topics, tmp_path: Path, k
     assert reports == trainer.reports
 
 
+@pytest.mark.parametrize("kind", ["ppo", "supervised", "freeze none"])
+def test_what_is_not_a_number_leaves_the_best_epoch_before_it(topics: Topics, tmp_path: Path, kind: str) -> None:
+    """The trial fails, and its checkpoint and predictions are those of an epoch before."""
+    values = {"train.freeze": "none", "train.lr": 1e-3} if kind == "freeze none" else KINDS[kind]
+    trainer = trial(topics, tmp_path, {**values, "train.epochs": 4})
+    assert not trainer.kept
+    trainer.step()
+    trainer.step()
+    assert trainer.kept
+    before = kept(tmp_path)
+    with torch.no_grad():
+        next(iter(trainer.stage().trained.values())).fill_(float("nan"))
+    with pytest.raises(TrainingError):
+        trainer.step()
+    assert trainer.kept
+    assert kept(tmp_path) == before
+    best = max(report["reward"] for report in trainer.reports)
+    said, _ = Predictions.load(tmp_path / "predictions" / "valid.safetensors")
+    labels = topics.data.parts["valid"].labels
+    assert metrics(said, labels, Costs(topics.settings.read_cost))["reward"] == pytest.approx(best)
+    assert all(p.isfinite().all() for p in load_file(tmp_path / "checkpoint" / "weights.safetensors").values())
+    trainer.close(True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "predictions"]
+
+
+def test_a_prediction_that_is_not_a_number_is_never_kept(
+    topics: Topics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of rows that no metric is of: valid is as it was, and the checkpoint stays that of the epoch before."""
+    trainer = trial(topics, tmp_path, {"train.epochs": 3})
+    trainer.step()
+    before = kept(tmp_path)
+    stage = trainer.stage()
+    assert isinstance(stage, PolicyStage)
+    parts = stage._actor._parts  # type: ignore[union-attr]
+    logits = parts["test"].label_logits.clone()  # trials of a process share them
+    logits[0] = float("nan")
+    monkeypatch.setitem(parts, "test", dataclasses.replace(parts["test"], label_logits=logits))
+    with pytest.raises(TrainingError, match=r"a prediction of test is not a number; lower train\.lr"):
+        stage.keep(tmp_path)
+    assert kept(tmp_path) == before
+
+
 def test_trials_of_one_process_do_not_touch_each_other(topics: Topics, tmp_path: Path) -> None:
     """Whatever ran before or runs in between: other kinds, another sample of the rows, a start that is shared."""
     sampled = resample(topics.data, 1)
@@ -463,3 +526,36 @@ def test_a_trial_may_end_before_its_schedule_does_and_keep_what_it_came_to(topic
     labels = topics.data.parts["valid"].labels
     costs = Costs(topics.settings.read_cost)
     assert metrics(said, labels, costs)["reward"] == pytest.approx(reports[1]["reward"])
+
+
+@pytest.mark.parametrize("average", ["ema", "last"])
+@pytest.mark.parametrize("kind", ["ppo", "supervised"])
+def test_what_is_scored_and_kept_is_the_average_and_training_goes_on_from_the_weights(
+    topics: Topics, tmp_path: Path, kind: str, average: str
+) -> None:
+    """Training ends with the weights that it ends with alone; a checkpoint has only the average of what is trained."""
+    values = {**KINDS[kind], "train.epochs": 3}
+    plain = trial(topics, tmp_path / "plain", values, chosen=False)
+    averaged = trial(topics, tmp_path / "averaged", {**values, "train.average": average}, chosen=False)
+    finish(plain)
+    said = finish(averaged)[-1]
+    [state], [other] = ((tmp_path / name).glob("resume-*.safetensors") for name in ("plain", "averaged"))
+    weights, of_average = load_file(state), load_file(other)
+    checkpoint = load_file(tmp_path / "averaged" / "checkpoint" / "weights.safetensors")
+    before = load_file(tmp_path / "plain" / "checkpoint" / "weights.safetensors")
+    trained = [name.removeprefix("weight/") for name in weights if name.startswith("weight/")]
+    places = {name.split("/")[1] for name in of_average if name.startswith("average/")}
+    assert places == ({"0"} if average == "ema" else {"0", "1", "2"})
+    for name in trained:
+        assert torch.equal(of_average[f"weight/{name}"], weights[f"weight/{name}"]), name
+        mean = torch.stack([of_average[f"average/{place}/{name}"] for place in sorted(places)]).mean(0)
+        assert torch.equal(checkpoint[name], mean), name
+    moved = [name for name in trained if not torch.equal(checkpoint[name], before[name])]
+    assert len(moved) > 2
+    for name in set(checkpoint) - set(trained):
+        assert torch.equal(checkpoint[name], before[name]), "what is frozen stays"
+    predictions, _ = Predictions.load(tmp_path / "averaged" / "predictions" / "valid.safetensors")
+    found = metrics(predictions, topics.data.parts["valid"].labels, Costs(topics.settings.read_cost))
+    assert found["log_loss"] == pytest.approx(said["log_loss"])
+    member = load_member(tmp_path / "averaged" / "checkpoint").read(topics.dataset.parts["valid"].inputs)
+    np.testing.assert_allclose(member.probabilities, predictions.probabilities, atol=1e-5)

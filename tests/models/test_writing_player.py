@@ -1,6 +1,7 @@
 """Episodes of writing: where rewards stand, what probabilities are of, and that nothing is learned from padding."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from sweepstack.models.bpe import END, PADDING, Tokenizers
 from sweepstack.models.decoding import WriterTokens, sample
 from sweepstack.models.descent import Steps
 from sweepstack.models.errors import TrainingError
-from sweepstack.models.policy_gradient import surrogate_of
+from sweepstack.models.policy_gradient import Learned, surrogate_of
 from sweepstack.models.settings import Train
 from sweepstack.models.token_loss import states_before, token_losses
 from sweepstack.models.writer import Writer
@@ -318,3 +319,63 @@ def test_every_algorithm_learns_what_pays(writing: SimpleNamespace, algorithm: s
     worth = train_some(player, player._writer, algorithm, epochs=10, lr=1e-2)
     assert before < 0.4
     assert worth[-1] > before + 0.3, worth
+
+
+@pytest.mark.parametrize("how", [Sample(top_k=3), Sample(top_p=0.5, temperature=0.3)])
+def test_a_token_that_leaves_the_cut_makes_no_divergence(writing: SimpleNamespace, how: Sample) -> None:
+    """Its log-probability is near −10,000: one of a hundred would make the divergence 100. Of the others it is that of
+    the distributions that tokens are drawn from."""
+    player = player_of(writing, how=how)
+    rollout = rolled_out(player)
+    with torch.no_grad():
+        for parameter in player._writer.parameters():
+            parameter += 0.2 * torch.randn(parameter.shape, generator=generator(1))
+        evaluation = player.evaluate(rollout, everything(rollout))
+    n = len(rollout.row)
+    learned = Learned(rollout, torch.ones(n), torch.zeros(n), torch.zeros(n))
+    surrogate, ratio, log_ratio = surrogate_of(evaluation, learned, everything(rollout), None)
+    log_probs = evaluation.distribution.log_prob(rollout.actions)
+    gone = log_probs < -1e3
+    assert 0 < int(gone.sum()) < n
+    assert torch.equal(evaluation.possible, ~gone)
+    assert not surrogate[gone].any()
+    assert torch.equal(log_ratio[gone], torch.zeros(int(gone.sum())))
+    assert torch.equal(log_ratio[~gone], (log_probs - rollout.log_probs)[~gone])
+    assert float((ratio - 1 - log_ratio).mean()) < 10 < 10_000 * int(gone.sum()) / n
+
+
+@pytest.mark.parametrize("algorithm", ["rloo", "a2c", "ppo"])
+def test_cuts_leave_every_logged_divergence_small(writing: SimpleNamespace, algorithm: str) -> None:
+    player = player_of(writing, share_of_one, how=Sample(top_k=3))
+    train = Train.model_validate(
+        {"algorithm": algorithm, "ppo": {"minibatch": 8, "target_kl": 0.05}, "rloo": {"samples": 2}}
+    )
+    parameters = [p for p in player._writer.parameters() if p.requires_grad]
+    steps = Steps(torch.optim.Adam(parameters, lr=3e-3), parameters, itertools.repeat(3e-3), 1.0)
+    logs = train_epoch(make_algorithm(train), player, 32, steps, generator())
+    assert logs["kl"] < 0.5
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_a_rollout_keeps_to_the_budget(writing: SimpleNamespace, samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of tokens that go through the encoder, and of what is written beside them, in one forward pass."""
+    player = player_of(writing, token_budget=30)
+    passed: list[int] = []
+    encode, states = player._writer.encode, player._writer.states
+
+    def encoding(sources: Tensor) -> Any:
+        passed.append(sources.numel())
+        return encode(sources)
+
+    def judging(memory: Any, inputs: Tensor) -> Tensor:
+        passed.append(inputs.numel())
+        return states(memory, inputs)
+
+    monkeypatch.setattr(player._writer, "encode", encoding)
+    monkeypatch.setattr(player._writer, "states", judging)
+    rollout = rolled_out(player, samples=samples)
+    assert 15 < max(passed) <= 30
+    assert torch.equal(rollout.group, torch.arange(40).repeat_interleave(samples))
+    evaluation = player.evaluate(rollout, everything(rollout))
+    assert torch.allclose(evaluation.distribution.log_prob(rollout.actions), rollout.log_probs, atol=1e-5)
+    assert torch.allclose(evaluation.values, rollout.at(rollout.values), atol=1e-5)

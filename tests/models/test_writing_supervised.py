@@ -15,14 +15,13 @@ from torch import Tensor
 from sweepstack.models import writing_supervised
 from sweepstack.models.bpe import PADDING
 from sweepstack.models.errors import TrainingError
-from sweepstack.models.optimizers import make_optimizer
+from sweepstack.models.optimizers import average_of, make_optimizer
 from sweepstack.models.settings import PRECISION_FILE, Descent
 from sweepstack.models.starts import START_FILE
 from sweepstack.models.token_loss import states_before
 from sweepstack.models.writer import Writer
 from sweepstack.models.writer_checkpoint import load_writer
 from sweepstack.models.writing_supervised import (
-    BETAS,
     batches_of_texts,
     ensure_writing_start,
     lengths_of,
@@ -170,8 +169,31 @@ def test_a_start_has_betas_of_its_own(writing: SimpleNamespace, monkeypatch: pyt
     for optimizer in ("adamw", "sgd"):
         values = {"train.warm_start.epochs": 1, "train.warm_start.optimizer": optimizer}
         train_writing_start(writing.settings.with_values(values), writing.data)
-    assert made[0].param_groups[0]["betas"] == BETAS
+    assert made[0].param_groups[0]["betas"] == (0.9, 0.98)
     assert "betas" not in made[1].param_groups[0]
+
+
+def test_a_start_of_a_writer_may_be_an_average_and_its_rate_follows_the_tokens(
+    writing: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[torch.optim.Optimizer] = []
+
+    def make(*given: Any, **named: Any) -> torch.optim.Optimizer:
+        made.append(make_optimizer(*given, **named))
+        return made[-1]
+
+    monkeypatch.setattr(writing_supervised, "make_optimizer", make)
+    values = {"average": "last", "epochs": 2, "lr_schedule": "constant", "lr_warmup": 0.0, "token_budget": 375}
+    values |= {"lr": 1e-3, "lr_scaling": "sqrt", "lr_reference": 1500}
+    settings = writing.settings.with_values({f"train.warm_start.{name}": value for name, value in values.items()})
+    writer = train_writing_start(settings, writing.data)
+    assert made[0].param_groups[0]["lr"] == pytest.approx(0.5e-3)
+    average = average_of(made[0])
+    assert average is not None
+    assert len(average.kept) == 2
+    for name, p in writer.named_parameters():
+        assert torch.equal(p, (average.kept[0][name] + average.kept[1][name]) / 2), name
+    assert not torch.equal(writer.norm.weight, average.kept[1]["norm.weight"])
 
 
 def test_a_loss_that_is_not_a_number_is_said(writing: SimpleNamespace) -> None:

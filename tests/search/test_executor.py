@@ -53,6 +53,10 @@ class Notes:
         write_json(self.state, self.reports)
         return self.reports[-1]
 
+    @property
+    def kept(self) -> bool:
+        return bool(self.reports)
+
     def close(self, finished: bool) -> None:
         if finished:
             self.state.unlink(missing_ok=True)
@@ -190,7 +194,8 @@ def test_a_trial_that_diverges_is_a_failed_row_and_the_sweep_goes_on(run: Run) -
     sweep = run.sweep(3)
     run(sweep, behaviours={1: "diverges"})
     assert [r.state for r in sweep.trials()] == ["complete", "failed", "complete"]
-    assert sweep.record(1).reason == "the loss is not a number"
+    assert sweep.record(1).reason == "the loss is not a number; its checkpoint of epoch 1 is kept"
+    assert sweep.record(1).may_be_member(folds=1)
     assert [len(r.reports) for r in sweep.trials()] == [3, 1, 3]
     assert run.changes[-1].state != "running"
     assert run.left_to_go_on() == []
@@ -224,6 +229,7 @@ def test_a_trial_that_kills_its_workers_fails(run: Run) -> None:
     run(sweep, behaviours={1: "dies"})
     assert [r.state for r in sweep.trials()] == ["complete", "failed"]
     assert "died 3 times" in str(sweep.record(1).reason)
+    assert not sweep.record(1).may_be_member(folds=1), "what its last worker left may be half of one epoch"
     assert len(run.steps(1)) == 3
 
 
@@ -424,7 +430,7 @@ def test_a_trial_that_diverges_fails_alone_in_its_pack(run: Run) -> None:
     sweep = run.sweep(4)
     run(sweep, behaviours={1: "diverges"}, packing=packed(2))
     assert [r.state for r in sweep.trials()] == ["complete", "failed", "complete", "complete"]
-    assert sweep.record(1).reason == "the loss is not a number"
+    assert sweep.record(1).reason == "the loss is not a number; its checkpoint of epoch 1 is kept"
 
 
 def test_a_pack_whose_worker_is_killed_goes_on_one_by_one(run: Run) -> None:

@@ -19,6 +19,8 @@ from sweepstack.search.result import Result
 from sweepstack.search.runtime import Cluster
 from sweepstack.search.session import Session
 from sweepstack.search.study import Study
+from sweepstack.search.sweep import Sweep
+from sweepstack.search.trial_record import MAIN
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:mlflow")  # its warnings are not ours to mend
 ALL = "ensembles.library=[trials, linear, supervised, naive_bayes, char_linear]"
@@ -104,3 +106,41 @@ def test_a_pipeline_has_predictions_of_every_held_out_part(
 def test_every_name_of_a_library_stands_for_a_kind() -> None:
     assert set(KINDS) == {"trials", "linear", "memory", "supervised", *PIPELINES}
     assert allowed(["trials", "naive_bayes"]) == {"trial", "pipeline", "refit", "soup"}
+
+
+def test_what_a_failed_trial_had_kept_is_a_member_and_is_said(
+    tmp_path: Path,
+    study_file: Any,
+    train_by_hand: Any,
+    begun: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The trial fails after its second epoch. It never stands as the best trial, and the table and a note name it."""
+    complete = Sweep.complete
+
+    def ends(self: Sweep, number: int) -> None:
+        if self.name == MAIN and number == 1:
+            self.fail(number, "the loss is not a number; lower train.lr", kept=True)
+        else:
+            complete(self, number)
+
+    monkeypatch.setattr(Sweep, "complete", ends)
+    session = Session.open(Study.load(study_file(tmp_path)), tmp_path / "run")
+    train_by_hand(session)
+    session.ledger.close()
+    result = build(tmp_path / "run")
+    assert "trial-1" in {member.name for member in result.built.members}
+    assert "trial-1" in result.built.row("average").members
+    (note,) = [note for note in result.built.choice.notes if "failed" in note]
+    assert note == "checkpoints of trials that failed later may be members, too: trial-1 (epoch 2)"
+    board = result.leaderboard()
+    row = board[board.name == "trial 1"].iloc[0]
+    assert (row.state, row.reason) == (
+        "failed",
+        "the loss is not a number; lower train.lr; its checkpoint of epoch 2 is kept",
+    )
+    assert result.best is not None
+    assert result.best.number != 1
+    assert row.name == board[board.role == "trial"].index[-1], "failed trials stand last"
+    result.ensemble("average").export(tmp_path / "bundle")
+    assert {"name": "trial-1", "kind": "trial"} in load(tmp_path / "bundle").metadata["members"]

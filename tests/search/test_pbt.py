@@ -123,6 +123,9 @@ def test_what_may_change_in_the_middle_of_training() -> None:
     assert all(map(may_change, (*changes, "train.step_every", "train.weight_decay", "train.ppo.kl")))
     lasting = ("model.d_model", "model.dropout", "train.warm_start.lr", "train.warm_start.seed", "reading.cost")
     assert not any(map(may_change, (*lasting, "train.epochs", "train.freeze", "train.optimizer", "train.algorithm")))
+    states = ("train.momentum", "train.decay_all", "train.average", "train.average_decay", "train.env.normalize_reward")
+    assert not any(map(may_change, states)), "an optimizer that goes on holds what they decide on"
+    assert all(map(may_change, ("train.beta1", "train.eps", "train.lr_min_ratio", "train.ppo.entropy_schedule")))
 
 
 def explored(parameters: dict[str, Any], generation: int, resample: float = 0.0) -> dict[str, Any]:

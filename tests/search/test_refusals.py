@@ -70,8 +70,8 @@ def test_an_unknown_key_is_told_before_what_it_caused() -> None:
         ({"train": {"epochs": None}}, "train.epochs", "must be an integer, but got null"),
         ({"train": 3}, "train", "must be a mapping of keys to values, but got 3"),
         ({"train": {"lr_schedule": "cosin"}}, "train.lr_schedule",
-         "must be constant, linear, exponential, inverse_time, step, cosine, one_cycle, wsd or cyclic, "
-         "but got 'cosin'; did you mean cosine?"),
+         "must be constant, linear, polynomial, exponential, inverse_time, inverse_sqrt, step, cosine, "
+         "cosine_restarts, one_cycle, wsd or cyclic, but got 'cosin'; did you mean cosine?"),
         ({"model": {"dropout": 1}}, "model.dropout", "must be below 1, but got 1"),
         ({"search": {"trials": "many"}}, "search.trials", "must be an integer, but got 'many'"),
         ({"search": {"trials": 0}}, "search.trials", "must be at least 1, but got 0"),

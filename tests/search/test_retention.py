@@ -12,7 +12,7 @@ from sweepstack.search.retention import REMOVED, Keeper, needed, removable, remo
 from sweepstack.search.search_settings import Keep, Search
 from sweepstack.search.space import Space
 from sweepstack.search.sweep import Sweep
-from sweepstack.search.trial_record import TrialRecord
+from sweepstack.search.trial_record import KEPT, TrialRecord
 
 Make = Callable[..., TrialRecord]
 KB = 1000
@@ -31,6 +31,9 @@ def test_what_may_go_goes_failed_first_then_pruned_then_complete_the_worst_of_ea
         make_record(7, [0.7]),
     ]
     assert [r.number for r in removable(records, {7}, "reward")] == [4, 3, 2, 1, 0]
+    records[4] = make_record(4, [0.9], "failed", attributes={KEPT: 1})  # it may be a member, as pruned ones may
+    records.append(make_record(8, [], "failed"))
+    assert [r.number for r in removable(records, {7}, "reward")] == [8, 4, 3, 2, 1, 0]
 
 
 def test_the_best_and_what_others_need_stay(make_record: Make) -> None:

@@ -261,12 +261,53 @@ def test_what_an_algorithm_does_not_use_is_left_out_and_said(algorithm: str, voi
 
 def test_batch_sizes_can_be_derived_from_the_data() -> None:
     spec = {"train.batch_size": "auto", "train.lr": [1e-3]}
-    few, many = (Space.of(with_candidates(spec, rows), BASE)[0].grid() for rows in (300, 30_000))
+    few, many = (Space.of(with_candidates(spec, rows, BASE), BASE)[0].grid() for rows in (300, 30_000))
     assert [point["train.batch_size"] for point in few] == [8, 16, 32, 64]
     assert max(point["train.batch_size"] for point in many) > 64
     assert "train.batch_size" in parse(spec).paths(), "valid before the data is known"
     with pytest.raises(SpaceError, match="must be a number, but got 'auto'"):
         parse({"train.lr": "auto"})
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "samples", "sizes"),
+    [
+        ("rloo", 4, [32, 64, 128, 256]),  # episodes of 8 to 64 texts, which leave four steps of an epoch of 300
+        ("rloo", 3, [24, 48, 96, 192]),
+        (["ppo", "rloo"], 3, [9, 18, 33, 66]),
+        (["ppo", {"rloo": {"train.rloo.whiten": [True, False]}}], 4, [8, 16, 32, 64]),
+        ("ppo", 3, [8, 16, 32, 64]),
+    ],
+)
+def test_derived_batch_sizes_count_episodes_of_whole_texts(algorithm: Any, samples: int, sizes: list[int]) -> None:
+    searched = {"train.algorithm": algorithm} if isinstance(algorithm, list) else {}
+    values = {} if searched else {"train.algorithm": algorithm, "train.batch_size": samples * 8}
+    base = BASE.with_values({**values, "train.rloo.samples": samples})
+    spec = with_candidates({"train.batch_size": "auto", **searched}, 300, base)
+    assert spec["train.batch_size"] == sizes
+    Space.of(spec, base)
+
+
+@pytest.mark.parametrize(
+    ("spec", "line"),
+    [
+        (
+            {"train.algorithm": ["ppo", "rloo"], "train.batch_size": [64, 66]},
+            "counts episodes and must be a multiple of train.rloo.samples, 4, but got 66; take 64",
+        ),
+        (
+            {"train.algorithm": ["ppo", {"rloo": {"train.rloo.samples": [4, 5]}}], "train.batch_size": [64]},
+            "multiple of train.rloo.samples, 5, but got 64; take 65",
+        ),
+        (
+            {"train.optimizer": ["adamw", "schedule_free"], "train.average": ["none", "last"]},
+            "average must be none with optimizer schedule_free, which averages by itself, but got last",
+        ),
+    ],
+)
+def test_values_that_do_not_fit_each_other_are_refused(spec: dict[str, Any], line: str) -> None:
+    with pytest.raises(SpaceError, match=line):
+        parse(spec)
 
 
 def test_an_environments_episodes_have_many_decisions() -> None:

@@ -284,3 +284,26 @@ def test_a_population_may_have_more_members_than_points(ledger: Ledger) -> None:
     assert sweep.budget == 8
     assert [sweep.ask() is not None for _ in range(4)] == [True] * 4
     assert sweep.ended() is None
+
+
+def test_a_failed_trial_keeps_its_best_epoch_as_a_member_and_tells_the_sampler_nothing(ledger: Ledger) -> None:
+    """Its state is FAIL, its value no sampler's; where nothing was kept, or under folds, it is no member."""
+    sweep = ledger.sweep(MAIN, space=SPACE, search=Search(sampler="random", stopper="none"), epochs=3, trials=3)
+    for kept in (True, False):
+        record = sweep.ask()
+        assert record is not None
+        for epoch, reward in enumerate((0.5, 0.8), start=1):
+            sweep.report(record.number, epoch, metrics(reward))
+        sweep.fail(record.number, "the loss\nis not a number", kept=kept)
+    early = sweep.ask()
+    assert early is not None
+    sweep.fail(early.number, "the loss is not a number", kept=True)  # before its first report
+    with_it, without, nothing = ledger.records(MAIN)
+    assert with_it.reason == "the loss is not a number; its checkpoint of epoch 2 is kept"
+    assert without.reason == nothing.reason == "the loss is not a number"
+    assert [r.may_be_member(1) for r in (with_it, without, nothing)] == [True, False, False]
+    assert not with_it.may_be_member(3)
+    study = optuna.load_study(study_name=MAIN, storage=ledger.storage)
+    assert {trial.state for trial in study.trials} == {optuna.trial.TrialState.FAIL}
+    assert {trial.value for trial in study.trials} == {None}
+    assert best(ledger.records(MAIN), "reward") is None

@@ -21,6 +21,10 @@ class Counts:
         self.number, self.reports, self.fault = number, reports, fault
         self.closed: list[bool] = []
 
+    @property
+    def kept(self) -> bool:
+        return bool(self.reports)
+
     def step(self) -> dict[str, float]:
         if self.fault is not None:
             raise self.fault
@@ -89,8 +93,16 @@ def test_a_fault_is_a_reason_in_one_line(
     fault: Exception, reason: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "torch", raising=False)
-    assert worker_of(Counts(0, [], fault)).step() == heard({"number": 0, "failed": reason})
+    assert worker_of(Counts(0, [], fault)).step() == heard({"number": 0, "failed": reason, "kept": False})
     assert "Traceback" in capsys.readouterr().err, "the log must have it whole"
+
+
+def test_a_fault_leaves_what_was_kept_before_and_says_so() -> None:
+    trainer = Counts(0, [])
+    worker = worker_of(trainer)
+    worker.step()
+    trainer.fault = TrainingError("the loss is not a number")
+    assert worker.step() == heard({"number": 0, "failed": "the loss is not a number", "kept": True})
 
 
 def test_a_full_disk_is_no_fault_of_the_trial() -> None:
