@@ -94,9 +94,9 @@ def _descent(stage: str) -> tuple[Rule, ...]:
         return " ".join(f"{stage}.{name}" for name in names)
 
     return (
-        Rule(steps, lambda of: of(schedule) != "step", "only lr_schedule step uses them"),
+        Rule(own("step_every", "step_factor"), lambda of: of(schedule) != "step", "only lr_schedule step uses them"),
         Rule(
-            steps,
+            own("step_every", "step_factor"),
             lambda of: of(f"{stage}.step_every") >= of(f"{stage}.epochs"),
             "lr never drops where step_every is not below epochs",
         ),

@@ -184,3 +184,16 @@ def test_a_large_space_of_rules_upon_rules() -> None:
     grid = list(map(key, space.grid()))
     assert len(grid) == len(set(grid))
     assert len(grid) == len(expected)
+
+
+def test_a_target_of_the_divergence_is_searched_beside_weights_above_nought() -> None:
+    """It is refused beside a weight of 0, which the study has, but it never stands there."""
+    targets = {"train.ppo.kl_target": [0.01, 0.02]}
+    with pytest.raises(SpaceError, match="kl"):
+        Space.parse(targets, BASE)
+    space, notes = of({**targets, "train.ppo.kl": [0.0, 0.1]})
+    assert notes == ("searched only with train.ppo.kl: 0.1: train.ppo.kl_target",)
+    assert len(space.grid()) == 1 + 2
+    for point in space.grid():
+        BASE.with_values(point)
+    assert of({**targets, "train.ppo.kl": {"log": [1e-2, 1.0]}})[1] == ()
