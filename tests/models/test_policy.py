@@ -80,7 +80,7 @@ def test_one_pass_equals_reading_raw_text_step_by_step(
             assert step.values.shape == (1, n)
             assert_close(PolicyOutput(*(x[0, -1] for x in step)), PolicyOutput(*(x[row, n - 1] for x in whole)))
             compared += 1
-    assert compared > 2 * len(phrases)
+    assert compared > 1.5 * len(phrases)
 
 
 def test_what_is_said_does_depend_on_the_text_so_far(case: tuple[TextReader, Reading], phrases: list[str]) -> None:

@@ -33,7 +33,7 @@ def other_run(
         folder,
         name="other",
         train={"epochs": 2, "lr": 1e-2},
-        space={"train.batch_size": [64, 128]},
+        space={"train.batch_size": [64, 128, 256]},
         search={"sampler": "random", "stopper": "none", "trials": 3, "seed": 7},
     )
     session = Session.open(Study.load(file), folder / "run")

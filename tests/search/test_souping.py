@@ -61,7 +61,7 @@ def soup_of(file: Path, run: Path, kind: str = "greedy") -> tuple[Souped, list[t
 def file_of(study_file: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
     def write(seeds: list[int], **search: Any) -> Path:
         space = {"train.lr": {"log": [1e-3, 3e-2]}, "train.warm_start.seed": [0, 1, 2]}
-        start = [{"train.lr": 1e-2, "train.warm_start.seed": seed} for seed in seeds]
+        start = [{"train.lr": 1e-2 + 1e-3 * n, "train.warm_start.seed": seed} for n, seed in enumerate(seeds)]
         settings = {"sampler": "random", "stopper": "none", "trials": len(seeds), "start": start, **search}
         return study_file(tmp_path, **TINY, precision="float32", space=space, search=settings)
 
