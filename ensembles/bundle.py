@@ -29,7 +29,7 @@ from sweepstack.ensembles.ensemble import Ensemble
 from sweepstack.ensembles.store import Member
 from sweepstack.models.costs import Costs, read_matrix
 from sweepstack.models.errors import BundleError, StorageError
-from sweepstack.models.files import read_json, write_json
+from sweepstack.models.files import read_json, write_atomic, write_json
 from sweepstack.models.predictions import Floats
 
 FORMAT = 1
@@ -199,7 +199,7 @@ def _fill(
         "data": dict(card.data),
     }
     write_json(folder / "bundle.json", content)
-    (folder / "README.md").write_text(markdown(card, row, installed), encoding="utf-8")
+    write_atomic(folder / "README.md", markdown(card, row, installed))
     checksums.write(folder)
 
 

@@ -28,7 +28,7 @@ from sweepstack.ensembles.text_combination import TextCombination, WritingMember
 from sweepstack.models.candidates import Candidates
 from sweepstack.models.cleaning import clean
 from sweepstack.models.errors import BundleError, DataError
-from sweepstack.models.files import write_json
+from sweepstack.models.files import write_atomic, write_json
 from sweepstack.models.writing_settings import LAGGING
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _fill(folder: Path, row: Row, combination: TextCombination, members: Sequenc
         "data": dict(card.data),
     }
     write_json(folder / "bundle.json", content)
-    (folder / "README.md").write_text(markdown_of_texts(card, row, installed, combination.kind), encoding="utf-8")
+    write_atomic(folder / "README.md", markdown_of_texts(card, row, installed, combination.kind))
     checksums.write(folder)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sweepstack.models.cleaning import name_of
 from sweepstack.models.errors import DataError
 
 LONGEST_FIELD = 1 << 30  # characters in a field of a CSV file; Python's own limit, 131,072, is a long document
@@ -189,9 +190,9 @@ def text_of(value: Any, path: Path, column: str, row: int) -> str:
 
 
 def label_of(value: Any, path: Path, column: str, row: int) -> str:
-    """A class is a name: whole numbers and booleans are taken by how they are written."""
-    if isinstance(value, str | int | bool) and str(value).strip():
-        return str(value)
+    """A class is a name, clean as cleaning.py has it: whole numbers and booleans are taken by how they are written."""
+    if isinstance(value, str | int | bool) and (name := name_of(str(value))):
+        return name
     if isinstance(value, float) and value.is_integer():  # a column of whole numbers in which one is missing
         return str(int(value))
     raise DataError(f"{path} row {row}: {column!r} must be a label, but got {_shown(value)}; mend or remove the row")

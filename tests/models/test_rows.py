@@ -117,6 +117,12 @@ def test_labels_of_other_types_are_taken_by_how_they_are_written(write: Write) -
     assert read_rows(path, "text", "label", None).targets == ("10", "2")
 
 
+def test_labels_that_look_alike_are_one_clean_class(tmp_path: Path) -> None:
+    labels = ["é", "e\u0301", "é ", "\té\n", "\u202eé\x00", "a\ud83d", "a?"]
+    path = jsonl(tmp_path / "a.jsonl", {"text": list("abcdefg"), "label": labels})
+    assert read_rows(path, "text", "label", None).targets == ("é",) * 5 + ("a?",) * 2
+
+
 @pytest.mark.parametrize(
     ("label", "shown"), [(None, "nothing"), ("", "nothing"), (" ", "' '"), (1.5, "1.5"), ([1], "[1]"), ({}, "{}")]
 )
