@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sweepstack.models.cleaning import clean
 from sweepstack.models.errors import DataError
 from sweepstack.models.rows import Rows, read_inputs, read_rows
 
@@ -20,7 +21,7 @@ TARGETS = ["x", "y", "x", "3"]
 
 def jsonl(path: Path, columns: dict[str, list[Any]]) -> Path:
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    path.write_text("\n".join(json.dumps(row) for row in rows) + "\n\n", encoding="utf-8")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
 
@@ -100,7 +101,7 @@ def test_a_missing_column_is_named_with_those_that_there_are(write: Write) -> No
 
 def test_an_empty_text_is_refused_to_train_on_and_read_to_predict(write: Write) -> None:
     path = write({"text": ["a", "", "b"], "label": ["x", "y", "x"]})
-    assert f"{path} row 2: 'text' must be a text, but got nothing" in refusal(
+    assert "1 of 3 rows cannot be used: 1 with no text in 'text' (" in refusal(
         lambda: read_rows(path, "text", "label", None)
     )
     assert read_inputs(path, "text") == ["a", "", "b"]
@@ -124,18 +125,30 @@ def test_labels_that_look_alike_are_one_clean_class(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "shown"), [(None, "nothing"), ("", "nothing"), (" ", "' '"), (1.5, "1.5"), ([1], "[1]"), ({}, "{}")]
+    ("label", "shown"),
+    [
+        (None, "no label in 'label'"),
+        ("", "no label in 'label'"),
+        (" ", "no label in 'label'"),
+        ("\u200b\x00", "no label in 'label'"),
+        (float("nan"), "no label in 'label'"),
+        (1.5, "1.5 in 'label', which is no label"),
+        ([1], "[1] in 'label', which is no label"),
+        ({}, "{} in 'label', which is no label"),
+        ("x" * 1001, "a label of more than 1,000 characters in 'label'"),
+    ],
 )
 def test_what_is_no_label(tmp_path: Path, label: object, shown: str) -> None:
     path = jsonl(tmp_path / "a.jsonl", {"text": ["a", "b"], "label": ["x", label]})
     assert refusal(lambda: read_rows(path, "text", "label", None)) == (
-        f"{path} row 2: 'label' must be a label, but got {shown}; mend or remove the row"
+        f"{path}: 1 of 2 rows cannot be used: 1 with {shown} (line 2); mend or remove them, or leave them out with "
+        "data.read.on_bad_rows: drop"
     )
 
 
 def test_nan_is_nothing(tmp_path: Path) -> None:
     path = parquet(tmp_path / "a.parquet", {"text": ["a", "b"], "label": np.array([1.0, np.nan])})  # type: ignore[dict-item]
-    assert "row 2: 'label' must be a label, but got nothing" in refusal(lambda: read_rows(path, "text", "label", None))
+    assert "1 with no label in 'label' (row 2)" in refusal(lambda: read_rows(path, "text", "label", None))
 
 
 @pytest.mark.parametrize("value", [True, 0, 12])
@@ -149,24 +162,28 @@ def test_class_labels_of_a_saved_data_set_are_looked_up(tmp_path: Path) -> None:
     path = arrow_folder(tmp_path / "d", {"text": ["a", "b", "c"], "label": [1, 0, 1]}, names)
     assert read_rows(path, "text", "label", None).targets == ("pos", "neg", "pos")
     unlabelled = arrow_folder(tmp_path / "e", {"text": ["a", "b"], "label": [1, -1]}, names)
-    assert "row 2: 'label' must be a label" in refusal(lambda: read_rows(unlabelled, "text", "label", None))
+    assert "1 with no label in 'label' (row 2)" in refusal(lambda: read_rows(unlabelled, "text", "label", None))
 
 
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.jsonl", '{"text": "a", "label": "x"}\n\n{"text": ', "a.jsonl line 3 is not JSON"),
-        ("a.jsonl", '{"text": "a", "label": "x"}\n["b"]', "a.jsonl line 2 is not a JSON object but '[\"b\"]'"),
-        ("a.jsonl", '{"text": "a", "label": "x"}\n{"text": "b"}', "a.jsonl line 2 has no 'label'"),
+        (
+            "a.jsonl",
+            '{"text": "a", "label": "x"}\n\n{"text": ',
+            "1 of 2 rows cannot be used: 1 with no JSON (Expecting value) (line 3)",
+        ),
+        ("a.jsonl", '{"text": "a", "label": "x"}\n["b"]', "1 with JSON that is no object (line 2)"),
+        ("a.jsonl", '{"text": "a", "label": "x"}\n{"text": "b"}', "1 with no label in 'label' (line 2)"),
         ("a.jsonl", "", "a.jsonl is empty"),
         ("a.jsonl", " \n\n", "a.jsonl is empty"),
-        ("a.csv", "text,label\na,x\nb", "a.csv line 3 has 1 values for 2 columns"),
-        ("a.csv", "text,label\na, b,x\n", "a.csv line 2 has 3 values for 2 columns"),
-        ("a.csv", 'text,label\na,x\n"b,y\n', "a.csv line 3 cannot be read"),
+        ("a.csv", "text,label\na,x\nb", "1 with 1 value for 2 columns (line 3)"),
+        ("a.csv", "text,label\na, b,x\n", "1 with 3 values for 2 columns (line 2)"),
+        ("a.csv", 'text,label\na,x\n"b,y\n', "1 with a quotation mark that is never closed (line 3)"),
         ("a.csv", "text,label\n", "a.csv is empty"),
         ("a.csv", "", "a.csv is empty"),
         ("a.parquet", "no parquet at all", "a.parquet is not a Parquet file"),
-        ("a.txt", "text", "a.txt: a file of type .txt is not known; use .jsonl .csv"),
+        ("a.txt", "text", "a.txt: a file of type .txt is not known; use .jsonl .json .csv"),
         ("noending", "text", "a file of type no name is not known"),
     ],
 )
@@ -181,19 +198,19 @@ def test_line_17_is_named(tmp_path: Path) -> None:
     lines[16] = lines[16][:-1]
     (tmp_path / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
     message = refusal(lambda: read_rows(tmp_path / "a.jsonl", "text", "label", None))
-    assert message.startswith(f"{tmp_path}/a.jsonl line 17 is not JSON")
-    assert message.endswith("mend or remove it")
+    assert "1 of 30 rows cannot be used: 1 with no JSON" in message
+    assert "(line 17)" in message
 
 
-def test_other_encodings_are_told_from_text(tmp_path: Path) -> None:
+def test_a_file_in_another_encoding_is_read_and_that_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes('{"text": "é", "label": "x"}'.encode("latin-1"))
-    assert "a.jsonl is not UTF-8 text (byte 10); save it as UTF-8" in refusal(
-        lambda: read_rows(tmp_path / "a.jsonl", "text", "label", None)
-    )
+    found = read_rows(tmp_path / "a.jsonl", "text", "label", None)
+    assert found.inputs == ("é",)
+    assert found.notes == ("a.jsonl is read as cp1252, as it is not UTF-8",)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    assert "gone.jsonl: no such file; data.train and data.test take .jsonl .csv" in refusal(
+    assert "gone.jsonl: no such file; data.train and data.test take .jsonl .json .csv" in refusal(
         lambda: read_rows(tmp_path / "gone.jsonl", "text", "label", None)
     )
 
@@ -226,7 +243,7 @@ def test_a_field_of_a_csv_may_be_a_long_document(tmp_path: Path) -> None:
     texts=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1), min_size=1)
 )
 def test_texts_come_back_as_they_were(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
-    texts = [text if text.strip() else text + "x" for text in texts]
+    texts = [text if clean(text).strip() else text + "x" for text in texts]
     folder = tmp_path_factory.mktemp("r")
     columns = {"text": texts, "label": ["x"] * len(texts)}
     for name, format_ in FORMATS.items():
