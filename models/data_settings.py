@@ -102,8 +102,8 @@ class Read(Settings):
     def _is_an_encoding(cls, encoding: str | None) -> str | None:
         try:
             if encoding is not None:
-                b"".decode(encoding)
-        except (LookupError, ValueError):
+                "a".encode(encoding)
+        except LookupError:
             raise ValueError(f"must be an encoding of text, such as utf-8 or cp1252, but got {encoding!r}") from None
         return encoding
 

@@ -9,7 +9,7 @@ from sweepstack.models.data_settings import Folds, Splits
 from sweepstack.models.errors import DataError
 
 TEST_SHARE = 0.15  # where the data brings no test part and the study names no share
-SCORED = ("valid", "blend", "test")
+ESTIMATED = ("blend", "test")  # what is said of these rows has an interval, by resampling their units
 LEAST = 0.5  # of its planned rows that a part must have
 
 
@@ -60,20 +60,19 @@ def _check_sizes(sizes: Mapping[str, int], rows: int) -> None:
 
 def check_sizes(planned: Mapping[str, int], folds: Sequence[HasParts], source: str, *, carved_test: bool) -> None:
     """Raises DataError where a part is far from the size that data.splits plans, as rows that stay together are too
-    many, or where what is scored there would have no interval."""
+    many, or where what is estimated there would have no interval."""
     for number, fold in enumerate(folds, 1):
         for name, part in fold.parts.items():
-            units, where = (
-                len(np.unique(part.units)),
-                name if len(folds) == 1 or name == "test" else f"{name} of fold {number}",
-            )
-            rows, wanted = len(part.inputs), planned.get(name, 0)
-            if rows >= LEAST * wanted and (units > 1 or name not in SCORED or (name == "test" and not carved_test)):
+            rows, units, wanted = len(part.inputs), len(np.unique(part.units)), planned.get(name, 0)
+            estimated = name in ESTIMATED and (name != "test" or carved_test)
+            if rows >= LEAST * wanted and (units > 1 or not estimated):
                 continue
+            where = name if len(folds) == 1 or name == "test" else f"{name} of fold {number}"
             largest = max(int(np.unique(each.units, return_counts=True)[1].max()) for each in fold.parts.values())
+            total = sum(len(each.inputs) for each in fold.parts.values())
             raise DataError(
-                f"{source}: {where} gets {rows:,} rows in {units:,} {'unit' if units == 1 else 'units'}, and "
-                f"data.splits plans {wanted:,} rows: rows of one group, or that are read the same, stay together, and "
-                f"the largest unit has {largest:,} of {sum(planned.values()):,}; give more and smaller groups, other "
-                "shares (data.splits), or a data.group that is finer"
+                f"{source}: {where} gets {rows:,} rows in {units:,} unit{'s' * (units != 1)}, and data.splits plans "
+                f"{wanted:,} rows in 2 units at least: rows of one group, or that are read the same, are a unit and "
+                f"stay together, and the largest has {largest:,} of {total:,}; give more and smaller groups, a finer "
+                "data.group, or other shares (data.splits)"
             )
