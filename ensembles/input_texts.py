@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Union
 import numpy as np
 
 from sweepstack.models.errors import DataError
-from sweepstack.models.rows import is_missing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,8 +14,11 @@ Texts = Union["pd.DataFrame", Mapping[str, Any], Iterable[Any]]
 
 
 def texts_of(model_input: Texts, wanted: str) -> list[str]:
-    """The column ``wanted`` of a table, or its only one. A cell with nothing in it (None, nan, NA) is an empty text, as
-    it is in a file. Raises DataError where there is no such column, or a cell is something else than a text."""
+    """The column ``wanted`` of a table, or its only one.
+
+    Raises DataError where there is no such column, or a cell is no text. None, nan and NA are none: only the caller
+    knows what is missing there.
+    """
     import pandas as pd  # half a second
 
     if isinstance(model_input, str | bytes):
@@ -32,8 +34,10 @@ def texts_of(model_input: Texts, wanted: str) -> list[str]:
             raise DataError(f"the input has {model_input.shape[1]} columns named {wanted!r}; leave one of them")
     if not isinstance(model_input, Iterable):
         raise DataError(f"the input must be a list, an array or a table of texts, but got {model_input!r}")
-    cells = ["" if is_missing(cell) else cell for cell in np.ravel(np.asarray([*model_input], dtype=object))]
+    cells = list(np.ravel(np.asarray([*model_input], dtype=object)))
     for row, cell in enumerate(cells):
         if not isinstance(cell, str):
-            raise DataError(f"row {row} of the input must be a text, but got {cell!r}; mend or leave out the row")
+            raise DataError(
+                f"row {row} of the input must be a text, but got {cell!r}; mend it, leave it out, or give ''"
+            )
     return [str(cell) for cell in cells]

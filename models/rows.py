@@ -190,7 +190,7 @@ def _labels(values: Sequence[Any], table: Table, notes: list[str]) -> tuple[list
     if table.untyped:
         if there and all(map(WHOLE.fullmatch, there)):
             return [name and name.partition(".")[0] for name in names], "int"
-        kinds = {"bool" if there and set(there) <= {"True", "False"} else "text"}
+        kinds: set[LabelType] = {"bool" if there and set(there) <= {"True", "False"} else "text"}
     else:
         kinds = {_kind(value) for value, name in zip(values, names, strict=True) if name is not None}
     _note_alike(values, names, table, notes)

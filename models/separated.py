@@ -9,9 +9,13 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from sweepstack.models.cleaning import name_of
 from sweepstack.models.text_files import is_broken
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 LONGEST_FIELD = 1 << 30  # characters; Python's own limit, 131,072, is a long document
 DELIMITERS = (",", ";", "\t", "|")
@@ -107,7 +111,7 @@ def _quoted(text: str, delimiter: str, blank: bool) -> Records:
     return found
 
 
-def _each(reader: "csv._reader") -> Iterator[tuple[int, list[str], str]]:
+def _each(reader: "Reader") -> Iterator[tuple[int, list[str], str]]:
     """The line in which a row begins, the row, and what is wrong with it."""
     while True:
         number = reader.line_num + 1

@@ -103,7 +103,7 @@ def _writer(bundle: "WritingBundle", cost: float | None, coverage: float | None,
 
     def say(texts: Sequence[str]) -> list[dict[str, Any]]:
         written = iter(bundle.write([text for text in texts if text.strip()], candidates or 1))
-        nothing = {"text": "", "score": None} | ({} if candidates is None else {"candidates": []})
+        nothing: dict[str, Any] = {"text": "", "score": None} | ({} if candidates is None else {"candidates": []})
         return [_text_record(next(written), candidates) if text.strip() else nothing for text in texts]
 
     return say

@@ -24,7 +24,9 @@ def unlabelled(study: Study, dataset: Dataset, data: TaskData) -> tuple[str, ...
     path = Path(distill.text)
     try:
         texts = list(lines_of(path)) if suffix_of(path) == ".txt" else read_inputs(path, study.data.input)
-    except (OSError, DataError) as error:
+    except OSError as error:
+        raise DataError(f"ensembles.distill.text: {path} cannot be read ({error.strerror or error})") from error
+    except DataError as error:
         raise DataError(f"ensembles.distill.text: {error}") from error
     scored = [text for name in SCORED if name in dataset.parts for text in dataset.parts[name].inputs]
     readers = [TextReader.from_json(each.reader) for each in data.folds or (data,)]

@@ -32,6 +32,7 @@ def test_texts_are_found_in_any_shape(given: Any) -> None:
     ("given", "words"),
     [
         (pd.DataFrame({"a": ["x"], "b": ["y"]}), r"no column 'text', only \['a', 'b'\]"),
+        (["a", None], "row 1 of the input must be a text, but got None"),
         (["a", 3], "row 1 of the input must be a text, but got 3"),
         (["a", b"b"], "row 1 of the input must be a text, but got b'b'"),
         (pd.DataFrame([["a", "b"]], columns=["text", "text"]), "2 columns named 'text'"),
@@ -43,7 +44,8 @@ def test_what_is_no_text_is_refused(given: Any, words: str) -> None:
         texts_of(given, "text")
 
 
-@pytest.mark.parametrize("nothing", [None, float("nan"), np.nan, pd.NA, pd.NaT, ""])
-def test_nothing_is_an_empty_text_as_it_is_in_a_file(nothing: Any) -> None:
-    assert texts_of(["a", nothing], "text") == ["a", ""]
-    assert texts_of(pd.DataFrame({"id": [1, 2], "text": ["a", nothing]}), "text") == ["a", ""]
+@pytest.mark.parametrize("nothing", [None, float("nan"), np.nan, pd.NA, pd.NaT])
+def test_nothing_is_no_text_in_any_shape(nothing: Any) -> None:
+    for given in (["a", nothing], pd.Series(["a", nothing]), pd.DataFrame({"id": [1, 2], "text": ["a", nothing]})):
+        with pytest.raises(DataError, match=r"row 1 of the input must be a text, but got .*; mend it, leave it out"):
+            texts_of(given, "text")
