@@ -9,15 +9,13 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from sweepstack.models.cleaning import name_of
 from sweepstack.models.text_files import is_broken
 
-if TYPE_CHECKING:
-    from _csv import Reader
-
 LONGEST_FIELD = 1 << 30  # characters; Python's own limit, 131,072, is a long document
+LONGEST_HEADING = 1 << 20
+MOST_RESTARTS = 100
 DELIMITERS = (",", ";", "\t", "|")
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
@@ -37,7 +35,7 @@ def delimiter_of(text: str, usual: str, wanted: Sequence[str]) -> str:
     """The delimiter by which the heading has the wanted columns, first of all the usual one; where none does, the one
     by which it has most."""
     candidates = list(dict.fromkeys((usual, *DELIMITERS)))
-    headings = {each: set(_heading(text, each)) for each in candidates}
+    headings = {each: set(_heading(text[:LONGEST_HEADING], each)) for each in candidates}
     found = next((each for each in candidates if headings[each].issuperset(wanted)), None)
     return found or max(candidates, key=lambda each: len(headings[each]))
 
@@ -99,9 +97,8 @@ def _plain(text: str, blank: bool) -> Records:
 def _quoted(text: str, delimiter: str, blank: bool) -> Records:
     # A heading such as `text, label` is followed by rows such as `"a, b", "x"`.
     spaced = any(name.startswith(" ") for name in text[: text.find("\n")].split(delimiter)[1:])
-    reader = csv.reader(_lines(text), delimiter=delimiter, strict=True, skipinitialspace=spaced)
     found = Records([])
-    for number, row, problem in _each(reader):
+    for number, row, problem in _each(list(_lines(text)), delimiter, spaced):
         if problem:
             found.bad[number] = problem
         elif number == 1:
@@ -111,17 +108,27 @@ def _quoted(text: str, delimiter: str, blank: bool) -> Records:
     return found
 
 
-def _each(reader: "Reader") -> Iterator[tuple[int, list[str], str]]:
-    """The line in which a row begins, the row, and what is wrong with it."""
-    while True:
-        number = reader.line_num + 1
-        try:
-            yield number, next(reader), ""
-        except StopIteration:
-            return
-        except csv.Error as error:
-            ended = "unexpected end" in str(error)
-            yield number, [], "a quotation mark that is never closed" if ended else f"values that are not CSV ({error})"
+def _each(lines: Sequence[str], delimiter: str, spaced: bool) -> Iterator[tuple[int, list[str], str]]:
+    """The line in which a row begins, the row, and what is wrong with it. After a mark that is never closed the next
+    line is read anew, where there are not many of them."""
+    begin, restarts = 0, 0
+    while begin < len(lines):
+        reader = csv.reader(lines[begin:], delimiter=delimiter, strict=True, skipinitialspace=spaced)
+        offset, begin = begin, len(lines)
+        while True:
+            number = offset + reader.line_num + 1
+            try:
+                yield number, next(reader), ""
+            except StopIteration:
+                break
+            except csv.Error as error:
+                if "unexpected end" not in str(error):
+                    yield number, [], f"values that are not CSV ({error})"
+                    continue
+                yield number, [], "a quotation mark that is never closed"
+                restarts += 1
+                begin = number if restarts < MOST_RESTARTS else begin
+                break
 
 
 def _put(found: Records, number: int, row: list[str], blank: bool) -> None:

@@ -22,7 +22,8 @@ UNDEFINED = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")  # in Windows-1252
 BEYOND = re.compile(rb"[\x80-\xff]+")
 WESTERN = 0.3  # the largest share of bytes beyond ASCII that stand three or more together
 MOST_NUL = 0.1  # share of the bytes: more of them are UTF-16 without a mark, or no text
-HOW = "save it as UTF-8, or name its encoding (data.read.encoding)"
+HOW = "save it as UTF-8, or, in a study, name its encoding (data.read.encoding)"
+PACKED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # gzip, zip, bzip2, xz, zstandard
 
 
 def encoding_of(path: Path) -> str:
@@ -37,6 +38,8 @@ def encoding_of(path: Path) -> str:
         for number, line in enumerate(file):
             if number == 0 and (mark := next((mark for mark in MARKS if line.startswith(mark)), None)):
                 return MARKS[mark]
+            if number == 0 and line.startswith(PACKED):
+                raise DataError(f"{path} is packed, as by gzip or zip (so are the files of spreadsheets); unpack it")
             nul, size = nul + line.count(0), size + len(line)
             if line.isascii():
                 continue

@@ -63,8 +63,8 @@ def test_a_program_that_quotes_is_known_by_it(values: list[str], how: int) -> No
 def test_what_is_wrong_with_a_row_is_said_by_its_line_and_the_others_are_read() -> None:
     text = 'text,label\n"two\nlines",x\nb\n"c" d,x\n\ne,x,y\nf,x\n"g,x\nh,y\n'
     found = records_of(text, ",")
-    assert found.rows == [["two\nlines", "x"], ["f", "x"]]
-    assert found.lines == [2, 8]
+    assert found.rows == [["two\nlines", "x"], ["f", "x"], ["h", "y"]]
+    assert found.lines == [2, 8, 10]
     assert found.bad == {
         4: "1 value for 2 columns",
         5: "values that are not CSV (',' expected after '\"')",

@@ -1,5 +1,6 @@
 """In which encoding a file is: those that can be told, and those that must be named."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,9 @@ def test_scripts_that_are_not_western_are_never_taken_for_it(encoding: str, tmp_
     path.write_bytes(
         "".join(f"{i},some id,{line}\n" for i, line in enumerate(OTHERS[encoding].split())).encode(encoding)
     )
-    with pytest.raises(DataError, match="not UTF-8, nor in a Western encoding; save it as UTF-8, or name its encoding"):
+    with pytest.raises(
+        DataError, match="not UTF-8, nor in a Western encoding; save it as UTF-8, or, in a study, name its encoding"
+    ):
         encoding_of(path)
     assert OTHERS[encoding].split()[0] in read_text(path, encoding)
 
@@ -81,3 +84,10 @@ def test_an_encoding_that_is_named_is_held_to(tmp_path: Path) -> None:
 def test_nul_in_utf8_is_a_character_like_any_other(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"some words and a nul \x00 among them, far from a tenth")
     assert encoding_of(tmp_path / "a.txt") == "utf-8"
+
+
+def test_what_is_packed_is_no_text(tmp_path: Path) -> None:
+    for content in (gzip.compress(b"text,label"), b"PK\x03\x04\x14\x00"):
+        (tmp_path / "a.csv").write_bytes(content)
+        with pytest.raises(DataError, match="is packed, as by gzip or zip"):
+            encoding_of(tmp_path / "a.csv")
