@@ -27,11 +27,13 @@ from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.conformal import Calibration, in_sets, packed, unpacked
 from sweepstack.ensembles.ensemble import Ensemble
+from sweepstack.ensembles.input_texts import Texts, texts_of
 from sweepstack.ensembles.store import Member
 from sweepstack.models.costs import Costs, read_matrix
 from sweepstack.models.errors import BundleError, StorageError
-from sweepstack.models.files import read_json, write_json
+from sweepstack.models.files import read_json, write_atomic, write_json
 from sweepstack.models.predictions import Floats
+from sweepstack.models.rows import Label, typed
 
 FORMAT = 1
 SETS = "sets.safetensors"
@@ -43,32 +45,32 @@ MEMBER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 class Reading:
     """What the ensemble says of one text."""
 
-    label: str
+    label: Label
     probability: float  # of the label
-    probabilities: dict[str, float]  # by class; sums to 1
+    probabilities: dict[Label, float]  # by class; sums to 1
     segments: int  # how many it read before it answered
-    labels: tuple[str, ...] | None = None  # the set of the coverage that was asked for, likeliest first
+    labels: tuple[Label, ...] | None = None  # the set of the coverage that was asked for, likeliest first
 
 
 @dataclass(frozen=True)
 class Bundle:
     folder: Path
-    classes: tuple[str, ...]
+    classes: tuple[Label, ...]  # as the data has them: texts, whole numbers or truth values
     input_column: str
     metadata: dict[str, Any]  # bundle.json
     ensemble: Ensemble
     costs: Costs = field(default_factory=Costs)  # of wrong answers: the label given costs least in expectation
     calibration: Calibration | None = None  # of its sets of labels
 
-    def predict(self, texts: Sequence[str], cost: float | None = None) -> list[str]:
-        """The label of each text; ``cost`` as in :meth:`read`."""
+    def predict(self, texts: Texts, cost: float | None = None) -> list[Label]:
+        """The label of each text; ``texts`` and ``cost`` as in :meth:`read`."""
         return [reading.label for reading in self.read(texts, cost)]
 
-    def predict_proba(self, texts: Sequence[str], cost: float | None = None) -> Floats:
+    def predict_proba(self, texts: Texts, cost: float | None = None) -> Floats:
         """(rows, classes): the probabilities where the ensemble stopped reading; columns as in ``classes``."""
         return self._answers(texts, cost)[0]
 
-    def predict_set(self, texts: Sequence[str], coverage: float) -> list[tuple[str, ...]]:
+    def predict_set(self, texts: Texts, coverage: float) -> list[tuple[Label, ...]]:
         """For each text the labels that may be right, likeliest first.
 
         On texts like those of the study a share ``coverage`` of such sets, or more, is to hold the right one;
@@ -77,10 +79,13 @@ class Bundle:
         """
         return [reading.labels or () for reading in self.read(texts, coverage=coverage)]
 
-    def read(self, texts: Sequence[str], cost: float | None = None, coverage: float | None = None) -> list[Reading]:
-        """What it says of each text. ``cost`` of a READ, where the study trained for an interval of costs: the higher,
-        the less it reads. ``coverage``: with sets of labels, see :meth:`predict_set`. Raises BundleError where it was
-        trained for one cost, or for others, and InputError where it has too few rows for the coverage."""
+    def read(self, texts: Texts, cost: float | None = None, coverage: float | None = None) -> list[Reading]:
+        """What it says of each text of a list, or of a table's column, see input_texts.py.
+
+        ``cost`` of a READ, where the study trained for an interval of costs: the higher, the less it reads.
+        ``coverage``: with sets of labels, see :meth:`predict_set`. Raises BundleError where it was trained for one
+        cost, or for others, and InputError where it has too few rows for the coverage, or a text is none.
+        """
         largest = None if coverage is None else self._limit(coverage, cost)
         probabilities, segments = self._answers(texts, cost)
         readings = []
@@ -101,13 +106,11 @@ class Bundle:
             raise BundleError(f"{self.folder} has nothing that sets are calibrated by; export the ensemble again")
         return self.calibration.limit(coverage)
 
-    def _answers(self, texts: Sequence[str], cost: float | None) -> tuple[Floats, list[int]]:
-        if isinstance(texts, str):
-            raise TypeError(f"texts must be a sequence of strings, but got one string: [{texts[:40]!r}] may be meant")
+    def _answers(self, texts: Texts, cost: float | None) -> tuple[Floats, list[int]]:
         probabilities = [np.empty((0, len(self.classes)), dtype=np.float32)]
         segments: list[int] = []
         self._check(cost)
-        for predictions in self.ensemble.read(list(texts), cost):
+        for predictions in self.ensemble.read(texts_of(texts, self.input_column), cost):
             stops = predictions.stops()
             probabilities.append(predictions.at(stops))
             segments += (stops + 1).tolist()
@@ -189,6 +192,7 @@ def _fill(
         "name": card.name,
         "task": card.task,
         "classes": list(card.classes),
+        "label_type": card.label_type,
         "input_column": card.input_column,
         "reading": None if card.reading is None else dict(card.reading),
         "costs": None if card.costs is None else [list(row) for row in card.costs],
@@ -201,7 +205,7 @@ def _fill(
         "data": dict(card.data),
     }
     write_json(folder / "bundle.json", content)
-    (folder / "README.md").write_text(markdown(card, row, installed, calibration), encoding="utf-8")
+    write_atomic(folder / "README.md", markdown(card, row, installed, calibration))
     checksums.write(folder)
 
 
@@ -248,6 +252,7 @@ def load(folder: Path) -> Bundle:
         costs = Costs(matrix=read_matrix(metadata["costs"], len(classes)))
         combination.pool.check(len(combination.members), len(classes))
         calibration = _calibration(folder / SETS)
+        labels = tuple(typed(name, metadata.get("label_type", "text")) for name in classes)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise BundleError(f"{folder} cannot be read ({error!r}); copy or export the bundle again") from error
     members = tuple(load_member(folder / "members" / name) for name in names)
@@ -256,7 +261,7 @@ def load(folder: Path) -> Bundle:
             raise BundleError(f"{folder}: member {name} has other classes than bundle.json; export the bundle again")
     if len(members) != len(combination.members):
         raise BundleError(f"{folder}: {len(members)} members but {len(combination.members)} weights; export it again")
-    return Bundle(folder, classes, column, metadata, Ensemble(members, combination), costs, calibration)
+    return Bundle(folder, labels, column, metadata, Ensemble(members, combination), costs, calibration)
 
 
 def _calibration(path: Path) -> Calibration | None:

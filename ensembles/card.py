@@ -9,6 +9,7 @@ from typing import Any
 from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.conformal import Calibration
 from sweepstack.models.number_format import score
+from sweepstack.models.rows import LabelType
 
 PACKAGES = ("sweepstack", "torch", "numpy", "safetensors", "tokenizers", "snowballstemmer", "scikit-learn")
 PARTS = ("valid", "blend", "test")
@@ -58,6 +59,7 @@ class Card:
     data: Mapping[str, str]  # content hashes, by part
     costs: Sequence[Sequence[float]] | None = None  # [right][answered], in the order of classes
     digest: str = ""  # of all that the ensemble was built from, by which a run knows its own export again
+    label_type: LabelType = "text"  # what a class is in the data: see rows.py
     folds: int = 1  # policies in a member, each trained with other rows held out
 
 

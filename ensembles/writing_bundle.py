@@ -23,12 +23,13 @@ from sweepstack.ensembles import checksums
 from sweepstack.ensembles.bundle import checked_name, put, read_metadata
 from sweepstack.ensembles.card import PACKAGES, Card, markdown_of_texts, versions
 from sweepstack.ensembles.choose import Row
+from sweepstack.ensembles.input_texts import Texts, texts_of
 from sweepstack.ensembles.store import Member
 from sweepstack.ensembles.text_combination import TextCombination, WritingMember
 from sweepstack.models.candidates import Candidates
 from sweepstack.models.cleaning import clean
 from sweepstack.models.errors import BundleError, DataError
-from sweepstack.models.files import write_json
+from sweepstack.models.files import write_atomic, write_json
 from sweepstack.models.writing_settings import LAGGING
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ FORMAT = 1
 KIND = "writing"
 SUFFIXES = (".json", ".safetensors")  # of a member's files
 CHUNK = 256  # texts written at a time
-SHOWN = 40  # characters of a text in a message
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,13 @@ class WritingBundle:
     members: tuple[WritingMember, ...]  # in the combination's order
     combination: TextCombination
 
-    def write(self, texts: Sequence[str], n: int = 1) -> list[Written]:
+    def write(self, texts: Texts, n: int = 1) -> list[Written]:
         """What it writes for each text, with at most ``n`` candidates, of which there may be fewer.
 
         Raises DataError, which names the row, where a text is empty. One that is longer than a member reads is cut,
         and the record says so.
         """
-        if isinstance(texts, str):
-            raise TypeError(
-                f"texts must be a sequence of strings, but got one string: [{texts[:SHOWN]!r}] may be meant"
-            )
+        texts = texts_of(texts, self.input_column)
         if n < 1:
             raise ValueError(f"n must be at least 1, but got {n}")
         for row, text in enumerate(texts):
@@ -154,7 +151,7 @@ def _fill(folder: Path, row: Row, combination: TextCombination, members: Sequenc
         "data": dict(card.data),
     }
     write_json(folder / "bundle.json", content)
-    (folder / "README.md").write_text(markdown_of_texts(card, row, installed, combination.kind), encoding="utf-8")
+    write_atomic(folder / "README.md", markdown_of_texts(card, row, installed, combination.kind))
     checksums.write(folder)
 
 

@@ -50,6 +50,22 @@ def clean(text: str) -> str:
     return (text if text.isascii() else unicodedata.normalize("NFC", text)).lstrip()
 
 
+CONTROLS = (code for code in range(0xA0) if unicodedata.category(chr(code)) == "Cc" and chr(code) not in "\t\n\r")
+TURNS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))  # the direction of all that follows
+_UNSHOWABLE = {**dict.fromkeys((*CONTROLS, *TURNS), ""), **dict.fromkeys(range(0xD800, 0xE000), "?")}
+
+
+def printable(text: str) -> str:
+    """``text`` as a terminal or a page may show it, otherwise as it is: without control characters but tabs and line
+    ends, without what turns the direction of writing, and with ``?`` for half of a surrogate pair."""
+    return text.translate(_UNSHOWABLE)
+
+
+def name_of(text: str) -> str:
+    """A label or a column's name: clean, and every gap in it one plain space."""
+    return " ".join(clean(text).split())
+
+
 def window(text: str, size: int) -> str:
     """The first ``size`` characters and the marks behind them, which could still compose with one of those."""
     while size < len(text) and (unicodedata.combining(text[size]) or not _TABLE[ord(text[size])]):

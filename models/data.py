@@ -11,7 +11,7 @@ all folds' valid parts, one fold after the other: every row but those of test.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -20,10 +20,12 @@ import numpy as np
 
 from sweepstack.models.builtin import PREFIX, builtin
 from sweepstack.models.costs import Matrix, cost_matrix
-from sweepstack.models.data_settings import Data, Folds, Splits, Text
+from sweepstack.models.data_settings import Data, Splits, Text
 from sweepstack.models.errors import DataError
+from sweepstack.models.part_sizes import check_sizes, fold_sizes, part_sizes, planned
 from sweepstack.models.predictions import Ints
-from sweepstack.models.rows import Rows, read_rows
+from sweepstack.models.rare_classes import counted, named, without_rare
+from sweepstack.models.rows import LabelType, Rows, read_rows
 from sweepstack.models.same_input import by_text, inputs_of, notes_of, settled_by_reader, without_test
 from sweepstack.models.settings import Reading
 from sweepstack.models.splits import split, split_folds
@@ -32,7 +34,6 @@ from sweepstack.models.text import TextReader
 OUT_OF_FOLD = "out_of_fold"
 PARTS = ("warm", "policy", "valid", "blend", "test")
 FITTED = ("warm", "policy")  # the parts that training may look at
-TEST_SHARE = 0.15  # where the data brings no test part and the study names no share
 
 
 def none_given() -> Ints:
@@ -59,6 +60,7 @@ class Dataset:
     text: Text = field(default_factory=Text)  # what is done to a text before it is read
     costs: Matrix | None = None  # [right, answered]: of wrong answers, where they differ
     folds: "tuple[Dataset, ...]" = ()  # each with warm, policy, valid and test, where there are folds
+    label_type: LabelType = "text"  # what a class is in the file: see rows.py
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -83,6 +85,7 @@ def load_dataset(data: Data, reading: Reading | Literal["off"]) -> Dataset:
     ValueError where the data's ``text`` asks for what the reading's unit does not have.
     """
     train, test = _rows(data)
+    train, test, found_rare = without_rare(train, test, _parts_of(data, test), data.rare_classes)
     inputs, groups = inputs_of(train, test)
     targets = train.targets if test is None else (*train.targets, *test.targets)
     strata = np.unique(np.array(train.targets, dtype=object), return_inverse=True)[1]
@@ -102,11 +105,13 @@ def load_dataset(data: Data, reading: Reading | Literal["off"]) -> Dataset:
             f"{train.source}: every row has the class {classes[0]!r} (column {data.target!r}); "
             "classification needs at least two classes"
         )
-    notes = notes_of(kept, train, found, f"{cutter.segment * cutter.max_segments} {cutter.unit}")
+    notes = [*train.notes, *([] if test is None else test.notes), *found_rare]
+    notes += notes_of(kept, train, found, f"{cutter.segment * cutter.max_segments} {cutter.unit}")
     if test is not None:
         if data.splits.test is not None:
             notes.insert(0, f"data.splits.test ({data.splits.test:g}) is not used: {test.source} brings the test part")
         _check_labels(test, classes, train.source)
+    label_type: LabelType = train.label_type if test is None or test.label_type == train.label_type else "text"
     place = {label: i for i, label in enumerate(classes)}
     costs = cost_matrix(data.costs, classes, train.source)
 
@@ -118,20 +123,46 @@ def load_dataset(data: Data, reading: Reading | Literal["off"]) -> Dataset:
     made = []
     for fold in folds:
         parts = {name: part(fold[name]) for name in PARTS if name in fold}
-        _check_parts(parts, classes, train.source, notes)
-        made.append(Dataset(classes, parts, _hashes(parts, classes), (), data.text, costs))
+        _check_parts(parts, train.source)
+        made.append(Dataset(classes, parts, _hashes(parts, classes), (), data.text, costs, label_type=label_type))
+    check_sizes(planned(len(kept), data.splits, carve_test=test is None), made, train.source, carved_test=test is None)
+    _note_rare(made, classes, notes)
     return replace(made[0], notes=tuple(notes)) if isinstance(data.splits, Splits) else _together(tuple(made), notes)
 
 
 def _carved(labels: Ints, units: Ints, rows: Ints, data: Data, *, carve_test: bool) -> list[dict[str, Ints]]:
-    """Row indices of each part, for each fold where there are folds."""
+    """Row indices of each part, for each fold where there are folds.
+
+    Where a fold's warm part would have no row of a class, the class is kept out of the deal: its units are in warm, in
+    that of each fold.
+    """
+    own = np.zeros(len(labels), dtype=bool)  # in warm, whatever the deal
+    everything = set(labels.tolist())
+    while True:
+        dealt = np.flatnonzero(~own)
+        folds = _dealt(labels[dealt], units[dealt], rows[dealt], data, carve_test=carve_test)
+        folds = [{name: dealt[part] for name, part in fold.items()} for fold in folds]
+        for fold in folds:
+            fold["warm"] = np.sort(np.concatenate([fold["warm"], np.flatnonzero(own)]))
+        lacking = {label for fold in folds for label in everything - set(labels[fold["warm"]].tolist())}
+        if not lacking:
+            return folds
+        own |= np.isin(units, units[np.isin(labels, list(lacking))])
+
+
+def _dealt(labels: Ints, units: Ints, rows: Ints, data: Data, *, carve_test: bool) -> list[dict[str, Ints]]:
     if isinstance(data.splits, Splits):
         sizes = part_sizes(len(labels), data.splits, carve_test=carve_test)
         return [split(labels, units, sizes, data.seed, rows)]
-    test = _fold_sizes(len(labels), data.splits, carve_test=carve_test)
+    test = fold_sizes(len(labels), data.splits, carve_test=carve_test).get("test", 0)
     folds, tested = split_folds(labels, units, data.splits.folds, data.splits.policy, test, data.seed, rows)
     carved = {"test": tested} if carve_test else {}
     return [{"warm": each.warm, "policy": each.policy, "valid": each.held_out, **carved} for each in folds]
+
+
+def _parts_of(data: Data, test: Rows | None) -> int:
+    """How many parts need a row of each class."""
+    return (len(FITTED) + 2 if isinstance(data.splits, Splits) else data.splits.folds) + (test is None)
 
 
 def _together(folds: tuple[Dataset, ...], notes: list[str]) -> Dataset:
@@ -153,11 +184,11 @@ def _rows(data: Data) -> tuple[Rows, Rows | None]:
         if data.group is not None:
             raise DataError(f"data.group is {data.group!r}, but {data.train} has no groups; leave data.group out")
     else:
-        train, test = read_rows(Path(data.train), data.input, data.target, data.group), None
+        train, test = read_rows(Path(data.train), data.input, data.target, data.group, data.read), None
     if data.test is not None:
         if data.test.startswith(PREFIX):
             raise DataError(f"data.test must be a file, but got {data.test}; a builtin brings its own test part")
-        test = read_rows(Path(data.test), data.input, data.target, data.group)
+        test = read_rows(Path(data.test), data.input, data.target, data.group, data.read)
     return train, test
 
 
@@ -166,44 +197,13 @@ def _check_labels(test: Rows, classes: tuple[str, ...], source: str) -> None:
     known = set(classes)
     unknown = Counter(label for label in test.targets if label not in known)
     if unknown:
-        label, count = unknown.most_common(1)[0]
         raise DataError(
-            f"{test.source}: the label {label!r} ({count} rows) never stands in {source}; "
-            "remove these rows, or add such rows to train"
+            f"{test.source}: {counted(unknown.total(), 'row')} of {counted(len(unknown), 'label')} that never stand in "
+            f"{source} ({named(set(unknown))}); remove these rows, or add such rows to train"
         )
 
 
-def part_sizes(rows: int, splits: Splits, *, carve_test: bool) -> dict[str, int]:
-    """Rows of each part: test first, then shares of what is left; warm is the rest."""
-    test = round(rows * (splits.test or TEST_SHARE)) if carve_test else 0
-    left = rows - test
-    sizes = {name: round(left * getattr(splits, name)) for name in ("policy", "valid", "blend")}
-    sizes = {"warm": left - sum(sizes.values()), **sizes, **({"test": test} if carve_test else {})}
-    _check_sizes(sizes, rows)
-    return sizes
-
-
-def _fold_sizes(rows: int, splits: Folds, *, carve_test: bool) -> int:
-    """Rows of test; raises DataError where those of a fold would be too few."""
-    test = round(rows * (splits.test or TEST_SHARE)) if carve_test else 0
-    held_out = (rows - test) // splits.folds
-    trained_on = rows - test - held_out - 1
-    policy = round(trained_on * splits.policy)
-    sizes = {"warm": trained_on - policy, "policy": policy, "each fold": held_out}
-    _check_sizes({**sizes, **({"test": test} if carve_test else {})}, rows)
-    return test
-
-
-def _check_sizes(sizes: Mapping[str, int], rows: int) -> None:
-    for name, size in sizes.items():
-        if size < 2:
-            raise DataError(
-                f"data.splits leaves {size} of {rows} rows for {name}, and each part needs at least 2; "
-                "give more data or another share"
-            )
-
-
-def _check_parts(parts: dict[str, Part], classes: tuple[str, ...], source: str, notes: list[str]) -> None:
+def _check_parts(parts: dict[str, Part], source: str) -> None:
     for name, part in parts.items():
         if not part.inputs:
             raise DataError(
@@ -211,15 +211,13 @@ def _check_parts(parts: dict[str, Part], classes: tuple[str, ...], source: str, 
                 "same, where rare words are all unknown; give more rows that differ, or read more of each, or smaller "
                 "units (reading.unit: characters)"
             )
-    missing = sorted(set(range(len(classes))) - set(parts["warm"].labels.tolist()))
-    if missing:
-        raise DataError(
-            f"{source}: the class {classes[missing[0]]!r} has too few rows to stand in every part; "
-            "remove it or give more rows of it"
-        )
-    rare = [classes[c] for c in range(len(classes)) if any(c not in part.labels for part in parts.values())]
+
+
+def _note_rare(folds: Sequence[Dataset], classes: tuple[str, ...], notes: list[str]) -> None:
+    parts = [part for fold in folds for part in fold.parts.values()]
+    rare = {classes[c] for c in range(len(classes)) if any(c not in part.labels for part in parts)}
     if rare:
-        notes.append(f"not every part has rows of {', '.join(map(repr, rare[:5]))}")
+        notes.append(f"not every part has rows of {named(rare)}")
 
 
 def _hashes(

@@ -90,12 +90,42 @@ class Text(Settings):
                     )
 
 
+class Read(Settings):
+    """How data files are read. What is not given is found out, and said where it is not UTF-8 or not the usual one."""
+
+    encoding: str | None = None  # of files of text: utf-8, utf-16, cp1252, gb18030, …
+    delimiter: str | None = None  # of .csv and .tsv: one character, or the word tab
+    on_bad_rows: Literal["refuse", "drop"] = "refuse"  # without text, label or group, or that cannot be read
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_an_encoding(cls, encoding: str | None) -> str | None:
+        try:
+            if encoding is not None:
+                "a".encode(encoding)
+        except LookupError:
+            raise ValueError(f"must be an encoding of text, such as utf-8 or cp1252, but got {encoding!r}") from None
+        return encoding
+
+    @field_validator("delimiter")
+    @classmethod
+    def _is_a_character(cls, delimiter: str | None) -> str | None:
+        delimiter = "\t" if delimiter in ("tab", "\\t") else delimiter
+        if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+            raise ValueError(f"must be one character, or the word tab, but got {delimiter!r}")
+        return delimiter
+
+
 class Data(Settings):
     train: str  # a path (.jsonl .csv .tsv .parquet or a folder saved by Hugging Face datasets) or builtin:NAME
     test: str | None = None  # without it, splits.test is carved from train first
     input: str = "text"  # column names
     target: str = "label"
     group: str | None = None  # rows of one group never straddle two parts
+    read: Read = Read()
+    rare_classes: Literal["keep", "drop", "merge"] = (
+        "keep"  # fewer rows than parts: in warm alone, left out, or "other"
+    )
     text: Text = Text()
     costs: dict[str, dict[str, NonNegative]] | None = None  # {right: {answered: cost}}: 1 for a wrong answer not named
     splits: Annotated[

@@ -88,7 +88,6 @@ def _decays_nothing(of: Of, stage: str) -> bool:
 def _descent(stage: str) -> tuple[Rule, ...]:
     """Of a stage of training, whose settings begin with ``stage``."""
     schedule, optimizer = f"{stage}.lr_schedule", f"{stage}.optimizer"
-    steps = f"{stage}.step_every {stage}.step_factor"
 
     def own(*names: str) -> str:
         return " ".join(f"{stage}.{name}" for name in names)

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from sweepstack.models.bpe import Bpe, Tokenizers
 from sweepstack.models.builtin import PREFIX, builtin
 from sweepstack.models.cleaning import clean
-from sweepstack.models.data import FITTED, PARTS, none_given, part_sizes
+from sweepstack.models.data import FITTED, PARTS, none_given
 from sweepstack.models.data_settings import Data, Splits
 from sweepstack.models.errors import DataError
+from sweepstack.models.part_sizes import check_sizes, part_sizes
 from sweepstack.models.predictions import Ints
 from sweepstack.models.rows import Rows, read_pairs
 from sweepstack.models.same_input import by_text, inputs_of, notes_of, plain, settled, without_test
@@ -114,8 +115,6 @@ def load_pairs(data: Data, task: str, writing: Writing, reading: Reading | Liter
     if not isinstance(data.splits, Splits):
         raise DataError(f"data.splits has folds, which task {task} does not know yet; take shares, valid and blend")
     train, test = _rows(data, task)
-    for rows in (train, *([] if test is None else [test])):
-        _check_texts(rows)
     sources, groups = inputs_of(train, test)
     targets = [_cleaned(text) for text in (train.targets if test is None else (*train.targets, *test.targets))]
     shares = data.splits
@@ -135,7 +134,9 @@ def load_pairs(data: Data, task: str, writing: Writing, reading: Reading | Liter
         return [_read_of(tokenizers, sources, writing, reading)]
 
     units, chosen, found = settled(units_of([plain(text) for text in sources], groups), carve, reads)
-    notes = notes_of(without_test(units, train, test), train, found, _bound(writing, reading))
+    kept = without_test(units, train, test)
+    notes = [*train.notes, *([] if test is None else test.notes)]
+    notes += notes_of(kept, train, found, _bound(writing, reading))
     if test is not None and shares.test is not None:
         notes.insert(0, f"data.splits.test ({shares.test:g}) is not used: {test.source} brings the test part")
     parts = {}
@@ -149,7 +150,10 @@ def load_pairs(data: Data, task: str, writing: Writing, reading: Reading | Liter
         parts[name] = PairPart(tuple(sources[i] for i in own), tuple(targets[i] for i in own), units[chosen[name]])
     hashes = {name: _hash(part) for name, part in parts.items()}
     hashes["content"] = hashlib.sha256("".join(hashes.values()).encode()).hexdigest()[:16]
-    return PairDataset(parts, hashes, tuple(notes))
+    dataset = PairDataset(parts, hashes, tuple(notes))
+    sizes = part_sizes(len(kept), shares, carve_test=test is None)
+    check_sizes(sizes, [dataset], train.source, carved_test=test is None)
+    return dataset
 
 
 def _fitted(sources: Sequence[str], references: Sequence[str], writing: Writing) -> Tokenizers:
@@ -182,20 +186,12 @@ def _rows(data: Data, task: str) -> tuple[Rows, Rows | None]:
             )
         train, test = builtin(data.train.removeprefix(PREFIX), task)
     else:
-        train, test = read_pairs(Path(data.train), data.input, data.target, data.group), None
+        train, test = read_pairs(Path(data.train), data.input, data.target, data.group, data.read), None
     if data.test is not None:
         if data.test.startswith(PREFIX):
             raise DataError(f"data.test must be a file, but got {data.test}; a builtin is split like any other file")
-        test = read_pairs(Path(data.test), data.input, data.target, data.group)
+        test = read_pairs(Path(data.test), data.input, data.target, data.group, data.read)
     return train, test
-
-
-def _check_texts(rows: Rows) -> None:
-    """Characters that are not shown make no text."""
-    for row, pair in enumerate(zip(rows.inputs, rows.targets, strict=True), 1):
-        for what, text in zip(("source", "target"), pair, strict=True):
-            if not clean(text).strip():
-                raise DataError(f"{rows.source} row {row}: the {what} shows nothing, {text[:20]!r}; mend or remove it")
 
 
 def _cleaned(target: str) -> str:

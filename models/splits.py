@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 
 from sweepstack.models.seeds import derive_seed
 
+LEAST = 0.5  # of its size that a part must have, or the units are dealt out by their sizes first
+ALONE = 0.4  # what a part of one unit counts
+WEIGHT = 0.25  # of classes beside sizes, then
+
 
 def units_of(*columns: Sequence[Hashable] | None) -> NDArray[np.int64]:
     """(rows,): the unit of each row, which is the number of its first row. Rows with the same value in one of
@@ -77,7 +81,43 @@ def split(
         pure = [of_unit for of_unit in found if classes[of_unit[0]].keys() == {label}]
         for of_unit, part in zip(pure, _dealt(list(map(len, pure)), wanted[label], sizes), strict=True):
             chosen[part] += of_unit
+    if _worst(chosen, sizes, units) < LEAST:
+        by_size = _by_size(found, classes, _quotas(Counter(labels.tolist()), sizes), sizes)
+        chosen = max(chosen, by_size, key=lambda parts: _worst(parts, sizes, units))
     return {name: np.array(sorted(of_part), dtype=np.int64) for name, of_part in chosen.items()}
+
+
+def _worst(parts: Mapping[str, Sequence[int]], sizes: Mapping[str, int], units: NDArray[np.int64]) -> float:
+    """The smallest share of its size that a part has; one unit of several rows, which has no interval, counts less."""
+    shares = [len(parts[name]) / size for name, size in sizes.items() if size]
+    alone = [len(own) > 1 and len(set(units[own].tolist())) == 1 for own in (parts[n] for n in sizes if sizes[n])]
+    return min((share * (ALONE if one else 1) for share, one in zip(shares, alone, strict=True)), default=1.0)
+
+
+def _by_size(
+    found: Sequence[list[int]],
+    classes: Mapping[int, Mapping[int, int]],
+    wanted: Mapping[int, Mapping[str, int]],
+    sizes: Mapping[str, int],
+) -> dict[str, list[int]]:
+    """The units, the largest first, each where there is room and most is lacking, of its rows' number and classes
+    alike: for few large units of one class, of which no class can be dealt out by itself."""
+    parts: dict[str, list[int]] = {name: [] for name in sizes}
+    left = {label: dict(quota) for label, quota in wanted.items()}
+    for of_unit in found:
+        own = classes[of_unit[0]]
+
+        def lack(name: str, size: int = len(of_unit), own: Mapping[int, int] = own) -> tuple[bool, float]:
+            there = sizes[name] - len(parts[name])
+            room = size <= (there if parts[name] else there / 2)  # one unit alone would be a part without an interval
+            of_classes = sum(n * left[label][name] / max(wanted[label][name], 1) for label, n in own.items()) / size
+            return room, there / max(sizes[name], 1) + WEIGHT * of_classes
+
+        part = max(sizes, key=lack)
+        for label, n in own.items():
+            left[label][part] -= n
+        parts[part] += of_unit
+    return parts
 
 
 def _lacking(wanted: Mapping[int, Mapping[str, int]], classes: Mapping[int, int], sizes: Mapping[str, int]) -> str:

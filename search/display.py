@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import IO, TYPE_CHECKING, TextIO, cast
 
+from sweepstack.models.cleaning import printable
 from sweepstack.search import format as fmt
 from sweepstack.search.leaderboard import best, ranked
 from sweepstack.search.progress import Progress, Stage, Standing
@@ -148,6 +149,7 @@ class Display:
     def _print(self, text: str, style: str = "") -> None:
         if self._silent:
             return
+        text = printable(text)  # a reason or a note may hold what a data file or a library brought
         if self._live:
             self._live.console.print(_text(text, style), soft_wrap=True)
         elif style and self._stream.live:

@@ -13,8 +13,10 @@ def export(session: Session, built: Built[Any]) -> None:
     """The table and the bundle of what was chosen; and every ensemble's own, for MLflow, which go when it has taken
     them. What was exported before stays as it is."""
     write_atomic(session.folder.ensembles, built.table().to_csv(index=False))
-    classes = () if session.study.writes else session.dataset.classes
-    about = card(session.study, classes, session.hashes)
+    if session.study.writes:
+        about = card(session.study, (), session.hashes)
+    else:
+        about = card(session.study, session.dataset.classes, session.hashes, session.dataset.label_type)
     exported = session.folder.bundle / "bundle.json"
     if not exported.exists() or read_json(exported).get("digest") != built.digest:
         built.export(built.choice.chosen, session.folder.bundle, about)

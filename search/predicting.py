@@ -3,26 +3,30 @@
 import io
 import itertools
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweepstack.ensembles import load
+from sweepstack.models.cleaning import printable
 from sweepstack.models.errors import DataError, InputError
+from sweepstack.models.file_formats import is_table, refuse_no_text
 from sweepstack.models.files import write_atomic
 from sweepstack.models.rows import read_inputs
+from sweepstack.models.text_files import lines_of
 
 if TYPE_CHECKING:
     from sweepstack.ensembles.bundle import Bundle, Reading
     from sweepstack.ensembles.writing_bundle import WritingBundle, Written
 
 BATCH = 256
-TABLES = {".jsonl", ".csv", ".tsv", ".parquet"}
+JSON_OBJECT = re.compile(r'\s*\{\s*("(?:[^"\\]|\\.)*"\s*:|\}\s*$)')  # how one begins: `{hello}` is a text
 
 
-Say = Callable[[Sequence[str], int], Iterable[dict[str, Any]]]
-"""A record for each text of a batch; also given is how many came before."""
+Say = Callable[[Sequence[str]], Iterable[dict[str, Any]]]
+"""A record for each text of a batch."""
 
 
 def predict(
@@ -37,13 +41,15 @@ def predict(
     probabilities, segments}``, of a writer ``{text, score}``, and of one that writes while it reads ``lagging``, too:
     the words by which it stayed behind.
 
-    A table is read by the bundle's input column. Standard input is JSON lines if it begins with ``{``, else plain text,
-    a text a line. With ``out`` the file appears when it is whole. ``cost`` and ``coverage``: see Bundle.read; with a
-    coverage a line also has ``set``, its labels, and ``abstain`` where that is not a single one, and standard error
-    says so where no coverage is guaranteed. ``candidates``: how many texts of a writer a line also has, best first.
-    ``cut`` is true where a source is longer than the writer reads.
-    Returns how many texts were read and where they went. Raises InputError where the bundle has no use for what is
-    asked, and DataError where a writer is given nothing to read.
+    A table is read by the bundle's input column. Standard input is JSON lines if it begins with a JSON object, else
+    plain text, a text a line. A line, a row or a cell without anything is an empty text, so that there are as many
+    predictions as lines or rows; a writer writes nothing for it, with the score null.
+
+    With ``out`` the file appears when it is whole. ``cost`` and ``coverage``: see Bundle.read; with a coverage a line
+    also has ``set``, its labels, and ``abstain`` where that is not a single one, and standard error says so where no
+    coverage is guaranteed. ``candidates``: how many texts of a writer a line also has, best first. ``cut`` is true
+    where a source is longer than the writer reads. Returns how many texts were read and where they went. Raises
+    InputError where the bundle has no use for what is asked, and DataError where a writer is given nothing to read.
     """
     from sweepstack.ensembles.bundle import Bundle
 
@@ -51,12 +57,12 @@ def predict(
     if isinstance(bundle, Bundle):
         say = _classifier(bundle, cost, coverage, candidates)
     else:
-        say = _writer(bundle, source, cost, coverage, candidates)
+        say = _writer(bundle, cost, coverage, candidates)
     texts = iter(inputs(source, bundle.input_column))
     count = 0
     written: list[str] = []
     while batch := list(itertools.islice(texts, BATCH)):
-        records = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in say(batch, count))
+        records = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in say(batch))
         if out:
             written.append(records)
         else:
@@ -75,7 +81,7 @@ def _classifier(bundle: "Bundle", cost: float | None, coverage: float | None, ca
         raise InputError(f"--candidates is for bundles that write, and {bundle.folder} gives labels; leave it out")
     if coverage is not None and bundle.calibration is not None and bundle.calibration.caveat:
         print(f"--coverage: {bundle.calibration.caveat}", file=sys.stderr)
-    return lambda texts, _: map(_record, bundle.read(texts, cost, coverage))
+    return lambda texts: map(_record, bundle.read(texts, cost, coverage))
 
 
 def _record(reading: "Reading") -> dict[str, Any]:
@@ -90,20 +96,17 @@ def _record(reading: "Reading") -> dict[str, Any]:
     return record
 
 
-def _writer(
-    bundle: "WritingBundle", source: str, cost: float | None, coverage: float | None, candidates: int | None
-) -> Say:
+def _writer(bundle: "WritingBundle", cost: float | None, coverage: float | None, candidates: int | None) -> Say:
     for flag, value in (("--cost", cost), ("--coverage", coverage)):
         if value is not None:
             raise InputError(f"{flag} is for bundles that answer with labels, but {bundle.folder} writes; leave it out")
     if candidates is not None and candidates < 1:
         raise InputError(f"--candidates must be at least 1, but got {candidates}")
 
-    def say(texts: Sequence[str], before: int) -> list[dict[str, Any]]:
-        for place, text in enumerate(texts, start=before + 1):
-            if not text.strip():
-                raise DataError(f"{_named(source)}: text {place} is empty: nothing can be written for it; take it out")
-        return [_text_record(each, candidates) for each in bundle.write(texts, candidates or 1)]
+    def say(texts: Sequence[str]) -> list[dict[str, Any]]:
+        written = iter(bundle.write([text for text in texts if text.strip()], candidates or 1))
+        nothing: dict[str, Any] = {"text": "", "score": None} | ({} if candidates is None else {"candidates": []})
+        return [_text_record(next(written), candidates) if text.strip() else nothing for text in texts]
 
     return say
 
@@ -121,44 +124,47 @@ def _named(source: str) -> str:
     return "standard input" if source == "-" else source
 
 
+def _say(note: str) -> None:
+    print(f"sweepstack: {printable(note)}", file=sys.stderr)
+
+
 def inputs(source: str, column: str) -> Iterable[str]:
     """The texts of a file or of standard input (``-``); raises DataError with the line that cannot be read."""
     if source == "-":
         if isinstance(sys.stdin, io.TextIOWrapper):
-            sys.stdin.reconfigure(encoding="utf-8-sig", errors="strict")  # whatever the locale is
+            sys.stdin.reconfigure(encoding="utf-8-sig", errors="strict", newline="\n")  # whatever the locale is
         return texts_of_lines(sys.stdin, "standard input", column)
     path = Path(source)
-    if path.suffix in TABLES:
-        return read_inputs(path, column)
+    if is_table(path):
+        return read_inputs(path, column, _say)
     if not path.is_file():
         raise DataError(f"{path}: no such file; give a file of texts, or - for standard input")
-    return _texts_of_file(path, column)
-
-
-def _texts_of_file(path: Path, column: str) -> Iterator[str]:
-    with path.open(encoding="utf-8-sig") as lines:
-        yield from texts_of_lines(lines, str(path), column)
+    refuse_no_text(path)
+    return texts_of_lines(lines_of(path, _say), str(path), column)
 
 
 def texts_of_lines(lines: Iterable[str], name: str, column: str) -> Iterator[str]:
-    """A text a line; or, where the first line begins with ``{``, the value of ``column`` in each JSON line."""
+    """A text for each line, also for one without anything; or, where the first that has something is a JSON object, the
+    value of ``column`` in each JSON line."""
     as_json: bool | None = None
     for number, line in enumerate(_decoded(lines, name), start=1):
-        text = line.rstrip("\n")
+        text = line.rstrip("\r\n")
         if not text.strip():
+            yield ""
             continue
         if as_json is None:
-            as_json = text.lstrip().startswith("{")
+            as_json = JSON_OBJECT.match(text) is not None
         if as_json:
             try:
-                text = json.loads(text)[column]
-            except (ValueError, KeyError, TypeError) as error:
+                value = json.loads(text)[column]
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise DataError(
                     f'{name} line {number} is not a JSON object with "{column}" ({type(error).__name__}); '
                     "mend or remove it"
                 ) from error
-            if not isinstance(text, str):
-                raise DataError(f'{name} line {number}: "{column}" must be a text, but got {text!r}')
+            if not isinstance(value, str | None):
+                raise DataError(f'{name} line {number}: "{column}" must be a text, but got {value!r}')
+            text = value or ""
         yield text
 
 

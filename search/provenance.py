@@ -26,6 +26,8 @@ def provenance(
             "classes": list(dataset.classes),
             "notes": list(dataset.notes),
         }
+        if isinstance(dataset, Dataset):
+            found["data"]["label_type"] = dataset.label_type
     if played is not None:
         found["environment"] = played
     found |= {name: known[name] for name in ("precision", "packing") if name in known}

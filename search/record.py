@@ -29,6 +29,7 @@ from sweepstack.models.costs import cost_matrix
 from sweepstack.models.errors import InputError
 from sweepstack.models.files import write_atomic
 from sweepstack.models.predictions import DIRECTION
+from sweepstack.models.rows import LabelType
 from sweepstack.models.writing_settings import LAGGING, WRITING_METRICS
 from sweepstack.search.folder import RunFolder
 
@@ -204,12 +205,22 @@ def read_calibration(path: Path, digest: str) -> dict[str, Calibration]:
         return {}
 
 
-def card(study: "Study", classes: tuple[str, ...], hashes: Mapping[str, str]) -> Card:
+def card(study: "Study", classes: tuple[str, ...], hashes: Mapping[str, str], label_type: LabelType = "text") -> Card:
     assert study.data is not None
     reading = None if study.reading == "off" else study.reading.model_dump()
     matrix = cost_matrix(study.data.costs, classes, study.data.train)
     costs = None if matrix is None else matrix.tolist()
-    return Card(study.name, study.task, classes, study.data.input, reading, dict(hashes), costs, folds=study.folds)
+    return Card(
+        study.name,
+        study.task,
+        classes,
+        study.data.input,
+        reading,
+        dict(hashes),
+        costs,
+        label_type=label_type,
+        folds=study.folds,
+    )
 
 
 def _state(combination: Any) -> dict[str, Any]:

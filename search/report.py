@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweepstack.ensembles.comparison import NORMAL_95
+from sweepstack.models.cleaning import printable
 from sweepstack.models.data import OUT_OF_FOLD
 from sweepstack.models.files import write_atomic
 from sweepstack.models.metric_directions import direction
@@ -84,7 +85,7 @@ def render(contents: Contents, now: datetime) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(count=fmt.count, score=fmt.score, words=fmt.metric_name, begins=begins)
-    return environment.get_template(TEMPLATE).render(**page(contents, now))
+    return printable(environment.get_template(TEMPLATE).render(**page(contents, now)))
 
 
 def page(contents: Contents, now: datetime) -> dict[str, Any]:

@@ -45,7 +45,8 @@ class Ensemble:
         """Writes the bundle and returns its folder; raises StorageError where the disk refuses."""
         target = Path(folder).absolute()
         data = self._result.provenance["data"]
-        self._result.built.export(self.name, target, card(self._result.study, tuple(data["classes"]), data["hashes"]))
+        about = card(self._result.study, tuple(data["classes"]), data["hashes"], data.get("label_type", "text"))
+        self._result.built.export(self.name, target, about)
         return target
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 TAG = "sweepstack.bundle"
+LABELS = {"text": "string", "int": "long", "bool": "boolean"}  # MLflow's types
 
 
 def bundle_digest(bundle: Path) -> str:
@@ -70,7 +71,10 @@ def _save(folder: Path, bundle: Path, model_id: str, run_id: str, location: str)
         params = ParamSchema([ParamSpec("candidates", DataType.long, 1)])
     else:
         numbers = ["probability", *(f"probability_{name}" for name in card["classes"])]
-        script, types = "pyfunc", {"label": "string", "segments": "long", **dict.fromkeys(numbers, "double")}
+        script, types = (
+            "pyfunc",
+            {"label": LABELS[card.get("label_type", "text")], "segments": "long", **dict.fromkeys(numbers, "double")},
+        )
     outputs: list[Any] = [ColSpec(kind, name) for name, kind in types.items()]
     spec = importlib.util.find_spec(f"sweepstack.ensembles.{script}")
     assert spec is not None

@@ -5,9 +5,11 @@ from pathlib import Path
 from sweepstack.models.data import OUT_OF_FOLD, Dataset
 from sweepstack.models.encoding import TaskData
 from sweepstack.models.errors import DataError
+from sweepstack.models.file_formats import suffix_of
 from sweepstack.models.rows import read_inputs
 from sweepstack.models.same_input import unlike
 from sweepstack.models.text import TextReader
+from sweepstack.models.text_files import lines_of
 from sweepstack.search.study import Study
 
 SCORED = ("valid", "blend", OUT_OF_FOLD, "test")
@@ -20,13 +22,12 @@ def unlabelled(study: Study, dataset: Dataset, data: TaskData) -> tuple[str, ...
     if distill is None or distill.text is None or study.data is None:
         return ()
     path = Path(distill.text)
-    if path.suffix == ".txt":
-        try:
-            texts = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"ensembles.distill.text: {path} cannot be read as UTF-8 text ({error})") from error
-    else:
-        texts = read_inputs(path, study.data.input)
+    try:
+        texts = list(lines_of(path)) if suffix_of(path) == ".txt" else read_inputs(path, study.data.input)
+    except OSError as error:
+        raise DataError(f"ensembles.distill.text: {path} cannot be read ({error.strerror or error})") from error
+    except DataError as error:
+        raise DataError(f"ensembles.distill.text: {error}") from error
     scored = [text for name in SCORED if name in dataset.parts for text in dataset.parts[name].inputs]
     readers = [TextReader.from_json(each.reader) for each in data.folds or (data,)]
     return tuple(unlike([text for text in dict.fromkeys(texts) if text.strip()], scored, readers))

@@ -49,14 +49,17 @@ class Probability:
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """(texts,)"""
         bundle = _bundle(self.folder)
-        return np.asarray(bundle.predict_proba(list(texts))[:, bundle.classes.index(self.label)], dtype=np.float64)
+        return np.asarray(
+            bundle.predict_proba(list(texts))[:, list(map(str, bundle.classes)).index(self.label)], dtype=np.float64
+        )
 
 
 def classifier(folder: str, label: str) -> Probability:
     """What the bundle in ``folder`` gives ``label``; raises StudyError where it cannot."""
     bundle = _bundle(folder)
-    if label not in bundle.classes:
-        known = ", ".join(bundle.classes)
+    names = list(map(str, bundle.classes))
+    if label not in names:
+        known = ", ".join(names)
         raise StudyError(f"{PATH}.classifier.label: {folder} has the labels {known}, but got {label!r}")
     return Probability(folder, label)
 

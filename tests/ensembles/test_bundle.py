@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
@@ -23,8 +24,9 @@ from sweepstack.ensembles.read_head import SHAPES, ReadHead
 from sweepstack.ensembles.stop import Stop
 from sweepstack.ensembles.store import Member
 from sweepstack.models.costs import Costs
-from sweepstack.models.errors import BundleError, InputError, StorageError
-from sweepstack.models.files import read_json
+from sweepstack.models.errors import BundleError, DataError, InputError, StorageError
+from sweepstack.models.files import read_json, write_json
+from sweepstack.models.rows import Label, LabelType
 
 CARD = Card(
     "keywords",
@@ -80,6 +82,41 @@ def test_nothing_in_is_nothing_out_and_one_string_is_a_mistake(exported: Path) -
     assert bundle.predict([""]) == bundle.predict([""])
     with pytest.raises(TypeError, match="sequence of strings"):
         bundle.predict("apple")
+
+
+def test_a_table_is_read_by_its_column_and_what_is_no_text_is_refused_by_its_row(exported: Path) -> None:
+    bundle = load(exported)
+    table = pd.DataFrame({"id": range(len(TEXTS)), "text": TEXTS})
+    assert bundle.predict(table) == bundle.predict(TEXTS)
+    for nothing in (None, float("nan"), pd.NA):
+        with pytest.raises(DataError, match=f"row 1 of the input must be a text, but got {nothing}"):
+            bundle.predict(["apple", nothing])
+    with pytest.raises(DataError, match="no column 'text'"):
+        bundle.predict(table.rename(columns={"text": "phrase"}))
+    with pytest.raises(DataError, match="row 1 of the input must be a text, but got 3"):
+        bundle.predict_proba(["apple", 3])
+
+
+@pytest.mark.parametrize(
+    ("names", "label_type", "classes"),
+    [(("-1", "0", "10"), "int", (-1, 0, 10)), (("1", "2", "x"), "text", ("1", "2", "x"))],
+)
+def test_labels_keep_their_type(
+    names: tuple[str, ...],
+    label_type: LabelType,
+    classes: tuple[Label, ...],
+    tmp_path: Path,
+    keyword_members: list[Member],
+) -> None:
+    for member in keyword_members:
+        write_json(member.checkpoint / "config.json", {"classes": list(names)})
+    export(tmp_path / "b", ROW, COMBINATION, keyword_members, replace(CARD, classes=names, label_type=label_type))
+    bundle = load(tmp_path / "b")
+    assert bundle.classes == classes
+    assert bundle.predict(["apple", "bee"]) == list(classes[:2])
+    reading = bundle.read(["bee"])[0]
+    assert reading.probabilities[reading.label] == reading.probability
+    assert type(reading.label) is type(classes[0])
 
 
 def test_a_pool_its_temperature_and_its_stop_survive_the_export(tmp_path: Path, keyword_members: list[Member]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweepstack.models.cleaning import clean, window
+from sweepstack.models.cleaning import clean, name_of, printable, window
 
 ANY = st.text(st.characters() | st.sampled_from("\u200d\u0301\u0323\u0310\ufe0f\xad \xa0aeé\u1100\u1161\u11a8"))
 
@@ -30,6 +30,33 @@ ANY = st.text(st.characters() | st.sampled_from("\u200d\u0301\u0323\u0310\ufe0f\
 )
 def test_by_hand(text: str, expected: str) -> None:
     assert clean(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a\ud83d", "a?"),
+        ("\ud83d\ude00", "??"),  # two halves are no character either: Python joins them nowhere
+        ("a\x00b\x1b[2Jc\x9bd\x7f", "ab[2Jcd"),
+        ("tab\there\r\nand there", "tab\there\r\nand there"),
+        ("\u202eabc\u202c \u2066d\u2069", "abc d"),
+        (
+            "👩\u200d💻 e\u0301 \u2764\ufe0f \u200eא",
+            "👩\u200d💻 e\u0301 \u2764\ufe0f \u200eא",
+        ),  # is shown as it is meant
+    ],
+)
+def test_what_is_printed_by_hand(text: str, expected: str) -> None:
+    assert printable(text) == expected
+
+
+@given(ANY)
+def test_what_is_printed_can_be_encoded(text: str) -> None:
+    printable(text + "\udcff").encode()
+
+
+def test_names_that_look_alike_are_one() -> None:
+    assert {name_of(each) for each in ("é t", " e\u0301  t ", "é\xa0t\n", "\u202eé\x00 t\u200b")} == {"é t"}
 
 
 @given(ANY)

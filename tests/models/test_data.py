@@ -129,7 +129,7 @@ def test_a_class_of_one_row_can_be_learned(tmp_path: Path) -> None:
         (ROWS, {"input": "body"}, ("rows.jsonl", "'body'", "text, label")),
         (ROWS, {"group": "speaker"}, ("rows.jsonl", "'speaker'", "text, label")),
         ([*ROWS, {"text": " ", "label": "a"}], {}, ("rows.jsonl", "101", "'text'")),
-        ([*ROWS, {"text": "x", "label": None}], {}, ("rows.jsonl", "101", "'label'", "nothing")),
+        ([*ROWS, {"text": "x", "label": None}], {}, ("rows.jsonl", "no label in 'label'", "line 101")),
         (ROWS[:6], {}, ("data.splits", "6 rows", "valid")),
         ([{**row, "text": "same"} for row in ROWS], {}, ("rows.jsonl", "no rows are left for policy")),
     ],
@@ -145,7 +145,9 @@ def test_data_that_cannot_be_used_is_refused(
 def test_a_label_that_train_never_had_is_refused(tmp_path: Path) -> None:
     test = written(tmp_path, [{"text": "q", "label": "c"}], "test.jsonl")
     message = refusal(tmp_path, ROWS, test=test)
-    assert "test.jsonl: the label 'c' (1 rows) never stands in" in message
+    assert "test.jsonl: 1 row of 1 label that never stand in" in message
+    test = written(tmp_path, [{"text": f"q{i}", "label": "cda"[i % 3]} for i in range(9)], "test.jsonl")
+    assert "6 rows of 2 labels that never stand in" in refusal(tmp_path, ROWS, test=test), "all at once"
 
 
 def test_a_train_file_that_is_the_test_file_leaves_nothing_to_learn(tmp_path: Path) -> None:
@@ -237,8 +239,6 @@ def test_folds_are_known_again_by_their_hashes(tmp_path: Path) -> None:
 def test_folds_that_would_be_too_small_are_refused(tmp_path: Path) -> None:
     said = refusal(tmp_path, ROWS[:20], splits=Folds(folds=12))
     assert "data.splits leaves 1 of 20 rows for each fold" in said
-    rare = [*ROWS, {"text": "the only one", "label": "c"}]
-    assert "'c' has too few rows to stand in every part" in refusal(tmp_path, rare, splits=Folds(folds=3, test=0.05))
 
 
 def test_a_test_file_that_leaves_one_class_to_learn_is_refused(tmp_path: Path) -> None:
@@ -246,3 +246,91 @@ def test_a_test_file_that_leaves_one_class_to_learn_is_refused(tmp_path: Path) -
     test = [{"text": "Only one  of its class", "label": "b"}, {"text": "new", "label": "a"}]
     message = refusal(tmp_path, rows, test=written(tmp_path, test, "test.jsonl"))
     assert "every row has the class 'a'" in message
+
+
+RARE = [
+    *ROWS,
+    {"text": "the only one", "label": "c"},
+    {"text": "one of two", "label": "d"},
+    {"text": "two", "label": "d"},
+]
+
+
+def test_a_class_of_one_row_is_in_warm_of_every_fold_and_that_is_said(tmp_path: Path) -> None:
+    dataset = loaded(tmp_path, RARE, splits=Folds(folds=3, test=0.2))
+    assert dataset.classes == ("a", "b", "c", "d")
+    assert all("the only one" in fold.parts["warm"].inputs for fold in dataset.folds)
+    assert "the only one" not in dataset.parts["out_of_fold"].inputs, "no fold can hold it out"
+    for fold in dataset.folds:
+        assert set(fold.parts["warm"].labels.tolist()) == {0, 1, 2, 3}
+        assert not set(fold.parts["warm"].inputs) & set(fold.parts["valid"].inputs)
+        assert len(set(fold.parts["warm"].inputs)) == len(fold.parts["warm"].inputs)
+    everything = set(dataset.parts["out_of_fold"].inputs + dataset.parts["test"].inputs) | {"the only one"}
+    assert everything == {row["text"] for row in RARE}
+    assert "not every part has rows of 'c', 'd'" in dataset.notes
+
+
+@pytest.mark.parametrize("splits", [Splits(), Folds(folds=4)])
+def test_a_class_that_stands_in_one_group_is_in_warm(splits: Splits | Folds, tmp_path: Path) -> None:
+    rows = [{**row, "group": f"g{i // 2}"} for i, row in enumerate(ROWS)]
+    rows += [{"text": f"c{i}", "label": "c", "group": "g7"} for i in range(4)]
+    dataset = loaded(tmp_path, rows, group="group", splits=splits)
+    group_of = {row["text"]: row["group"] for row in rows}
+    for fold in dataset.folds or (dataset,):
+        groups = {name: {group_of[text] for text in part.inputs} for name, part in fold.parts.items()}
+        assert "g7" in groups["warm"]
+        assert all(not groups["warm"] & groups[name] for name in groups if name != "warm")
+
+
+def test_rare_classes_may_be_left_out_or_made_one(tmp_path: Path) -> None:
+    test = written(tmp_path, [{"text": f"q{i}", "label": "abcd"[i % 4]} for i in range(8)], "test.jsonl")
+    left = loaded(tmp_path, RARE, rare_classes="drop", splits=Folds(folds=3), test=test)
+    assert (left.classes, len(left.parts["out_of_fold"].labels), len(left.parts["test"].labels)) == (("a", "b"), 100, 4)
+    assert left.notes[0] == "3 rows of 2 classes with fewer than 3 rows ('c', 'd') left out"
+    merged = loaded(tmp_path, RARE, rare_classes="merge", test=test)
+    assert merged.classes == ("a", "b", "other")
+    assert merged.notes[0] == "3 rows of 2 classes with fewer than 4 rows ('c', 'd') made one class, 'other'"
+    labels = np.concatenate([part.labels for part in merged.parts.values()])
+    assert np.bincount(labels).tolist() == [52, 52, 7]
+    kept = loaded(tmp_path, ROWS, rare_classes="merge")
+    assert kept.classes == ("a", "b"), "where none is rare nothing changes"
+
+
+def of_groups(*sizes: int, by_group: bool = False) -> list[dict[str, Any]]:
+    rows = []
+    for group, size in enumerate(sizes):
+        for i in range(size):
+            label = "ab"[group % 2] if by_group else "ab"[i % 2]
+            rows.append({"text": f"group {group} text {i}", "label": label, "group": f"g{group}"})
+    return rows
+
+
+@pytest.mark.parametrize("splits", [Splits(), Folds(folds=5)])
+@pytest.mark.parametrize("by_group", [False, True])
+def test_parts_far_from_their_planned_size_are_refused(by_group: bool, splits: Splits | Folds, tmp_path: Path) -> None:
+    rows = of_groups(*[140] * 4, *[1] * 10, by_group=by_group)
+    message = refusal(tmp_path, rows, group="group", splits=splits)
+    assert "data.splits plans" in message
+    assert "the largest has 140 of 570; give more and smaller groups" in message
+
+
+def test_a_part_of_one_unit_has_no_interval_and_is_refused(tmp_path: Path) -> None:
+    message = refusal(
+        tmp_path, of_groups(*[100] * 5), group="group", splits=Splits(policy=0.25, valid=0.25, blend=0.25, test=0.2)
+    )
+    assert "gets 100 rows in 1 unit, and data.splits plans " in message
+
+
+@pytest.mark.parametrize("by_group", [False, True])
+@pytest.mark.parametrize(
+    "sizes",
+    [[25] * 24, [10] * 60, [5] * 40 + [100], [1] * 300 + [60, 50, 40], [2**k for k in range(6)] * 8, [30] * 20],
+)
+def test_groups_that_can_be_dealt_out_are(sizes: list[int], by_group: bool, tmp_path: Path) -> None:
+    """Each part is within a quarter of its plan, or within the rows of one group."""
+    dataset = loaded(tmp_path, of_groups(*sizes, by_group=by_group), group="group")
+    rows = sum(sizes)
+    left = rows - round(0.15 * rows)
+    wanted = {"warm": 0.5 * left, "policy": 0.3 * left, "valid": 0.1 * left, "blend": 0.1 * left, "test": 0.15 * rows}
+    for name, size in dataset.sizes.items():
+        assert abs(size - wanted[name]) <= max(0.25 * wanted[name], max(sizes))

@@ -21,6 +21,14 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert (tmp_path / "b").stat().st_mode & 0o777 == 0o644  # for others to read, which mkstemp's files are not
 
 
+def test_half_of_a_surrogate_pair_becomes_a_question_mark_in_every_kind_of_file(tmp_path: Path) -> None:
+    text = "a\ud83d b\udc00 \U0001f600"
+    write_atomic(tmp_path / "a.csv", text)
+    write_json(tmp_path / "a.json", {text: [text]})
+    assert (tmp_path / "a.csv").read_text(encoding="utf-8") == "a? b? \U0001f600"
+    assert read_json(tmp_path / "a.json") == {"a? b? \U0001f600": ["a? b? \U0001f600"]}
+
+
 def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
     for content in ("old", "new"):
         write_atomic(tmp_path / "a", content)

@@ -91,9 +91,9 @@ def test_references_are_cleaned(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "values", "line"),
     [
-        ([*ROWS[:3], ("a", ""), *ROWS[3:]], {}, r"train\.jsonl row 4: 'target' must be a text, but got nothing; mend"),
-        ([*ROWS, ("a", "\u200d")], {}, r"train\.jsonl row 101: the target shows nothing, '\\u200d'; mend or remove it"),
-        ([*ROWS, ("\u200d", "a")], {}, "row 101: the source shows nothing"),
+        ([*ROWS[:3], ("a", ""), *ROWS[3:]], {}, r"1 of 101 rows cannot be used: 1 with no text in 'target' \(line 4\)"),
+        ([*ROWS, ("a", "\u200d")], {}, r"1 with no text in 'target' \(line 101\)"),
+        ([*ROWS, ("\u200d", "a")], {}, r"1 with no text in 'source' \(line 101\)"),
         (
             [("same", f"target {i}") for i in range(50)],
             {},
@@ -112,6 +112,13 @@ def test_what_cannot_be_is_one_line(tmp_path: Path, rows: Pairs, values: dict[st
     with pytest.raises(DataError, match=line) as caught:
         load_pairs(data(**{"train": written(tmp_path / "train.jsonl", rows), **values}), "translation", SMALL)
     assert "\n" not in str(caught.value)
+
+
+def test_parts_far_from_their_planned_size_are_refused(tmp_path: Path) -> None:
+    rows = [(f"source {i}", f"target {i}") for i in range(300)]
+    train = written(tmp_path / "train.jsonl", rows, group=[str(i // 140 if i < 280 else i) for i in range(300)])
+    with pytest.raises(DataError, match=r"data\.splits plans .* the largest has 140 of 300"):
+        load_pairs(data(train, group="group"), "translation", SMALL)
 
 
 def test_every_row_in_test_too_is_one_line(tmp_path: Path) -> None:

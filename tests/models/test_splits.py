@@ -162,3 +162,21 @@ def test_few_others_change_their_part_where_little_changes(change: str) -> None:
         after = split(labels, units, {"warm": 1500, "policy": 900, "valid": 300, "test": 300}, seed=1)
     stayed = sum(len(np.intersect1d(before[name], after[name])) for name in before)
     assert stayed > 2950
+
+
+@pytest.mark.parametrize(
+    ("sizes", "classes"), [([2] * 23, 7), ([16] * 27, 7), ([1, 2, 3] * 8 + [60, 50, 40], 5), ([7, 8, 9, 10, 11] * 6, 6)]
+)
+def test_large_units_of_one_class_are_dealt_out_by_their_size(sizes: list[int], classes: int) -> None:
+    """No class has as many units as there are parts, so that classes alone would leave parts empty, or nearly so."""
+    units = np.repeat(np.arange(len(sizes)), sizes)
+    rows = len(units)
+    left = rows - round(0.15 * rows)
+    plan = {"policy": round(0.3 * left), "valid": round(0.1 * left), "blend": round(0.1 * left)}
+    plan = {"warm": left - sum(plan.values()), **plan, "test": rows - left}
+    parts = split(units % classes, units, plan, seed=0)
+    assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(rows))
+    for name, part in parts.items():
+        assert len(part) >= plan[name] / 2, name
+        assert set(units[part]).isdisjoint(np.delete(units, part)), "a unit is never divided"
+    assert len(set((units % classes)[parts["warm"]])) == classes

@@ -62,14 +62,65 @@ def test_each_row_of_a_table_has_a_line_even_an_empty_text(
 def test_any_other_file_is_plain_text_a_text_a_line(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_text("cat dog\n\n  \nred, blue\tgreen\nseven", encoding="utf-8")
-    assert list(inputs(str(path), "text")) == ["cat dog", "red, blue\tgreen", "seven"]
+    assert list(inputs(str(path), "text")) == ["cat dog", "", "", "red, blue\tgreen", "seven"]
+
+
+LINES = ["cat dog", "", "red", "", "", "one", ""]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("lines.txt", "cat dog\n\nred\n\n\none\n\n"),
+        ("one.csv", "text\ncat dog\n\nred\n\n\none\n\n"),
+        ("quoted.csv", 'text\ncat dog\n""\nred\n""\n""\none\n""\n'),
+        ("two.csv", "id,text\n1,cat dog\n2,\n3,red\n\n5,\n6,one\n7,\n"),
+        ("two.tsv", "id\ttext\n1\tcat dog\n2\t\n3\tred\n\n5\t\n6\tone\n7\t\n"),
+        ("UPPER.CSV", "ID,Text,text\n1,x,cat dog\n2,x,\n3,x,red\n4,x,\n5,x,\n6,x,one\n7,x,\n"),
+        ("excel.csv", "id;text\r\n1;cat dog\r\n2;\r\n3;red\r\n4;\r\n5;\r\n6;one\r\n7;\r\n"),
+        ("rows.jsonl", '{"text": "cat dog"}\n\n{"text": "red"}\n{"text": null}\n{}\n{"text": "one"}\n{"text": ""}\n'),
+        ("rows.json", '["cat dog", "", "red", null, "", "one", null]'),
+        ("objects.JSON", json.dumps([{"text": text or None} for text in LINES])),
+    ],
+)
+def test_there_are_as_many_predictions_as_lines(
+    name: str, content: str, folder: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content.encode())
+    predict(folder, str(path), tmp_path / "out")
+    found = records((tmp_path / "out").read_text(encoding="utf-8"))
+    assert [record["label"] for record in found] == bundle.predict(LINES)
+
+
+@pytest.mark.parametrize("suffix", [".xlsx", ".XLS", ".gz", ".feather", ".pdf"])
+def test_what_is_neither_table_nor_text_is_refused(suffix: str, tmp_path: Path) -> None:
+    (tmp_path / f"a{suffix}").write_bytes(b"PK text")
+    with pytest.raises(DataError, match=f"files of type {suffix} are not read; "):
+        inputs(str(tmp_path / f"a{suffix}"), "text")
+
+
+def test_encoding_and_delimiter_are_said(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.csv").write_bytes("id;text\n1;grün\n".encode("latin-1"))
+    (tmp_path / "a.txt").write_bytes("grün\nschön".encode("utf-16"))
+    assert list(inputs(str(tmp_path / "a.csv"), "text")) == ["grün"]
+    assert list(inputs(str(tmp_path / "a.txt"), "text")) == ["grün", "schön"]
+    assert capsys.readouterr().err.splitlines() == [
+        "sweepstack: a.csv is read as cp1252, as it is not UTF-8",
+        "sweepstack: the columns of a.csv are separated by semicolons",
+        "sweepstack: a.txt is read as utf-16, as it is not UTF-8",
+    ]
 
 
 def test_standard_input_is_json_lines_or_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = "".join(json.dumps({"id": 1, "text": text}) + "\n" for text in TEXTS)
     for given, wanted in (
         (rows, TEXTS),
-        ("\n" + rows, TEXTS),
+        ("\n" + rows, ["", *TEXTS]),
+        ('{"text": "a"}\n\n{"text": null}\n{"text": "b"}\n', ["a", "", "", "b"]),
+        ("a\r\n\r\nb\n\n", ["a", "", "b", ""]),
+        ("{hello}\n{'text': 'b'}\n", ["{hello}", "{'text': 'b'}"]),
+        ('{"a", "b"} is a set\n', ['{"a", "b"} is a set']),
         ("cat\ndog\n", ["cat", "dog"]),
         ('one {"text": 1}\n{two\n', ['one {"text": 1}', "{two"]),
         ("", []),
@@ -85,7 +136,7 @@ def test_standard_input_is_json_lines_or_plain_text(monkeypatch: pytest.MonkeyPa
         ("plain words", "line 17 is not a JSON object"),
         ('["cat"]', "line 17 is not a JSON object"),
         ('{"txt": "cat"}', 'line 17 is not a JSON object with "text"'),
-        ('{"text": null}', 'line 17: "text" must be a text, but got None'),
+        ('{"text": ' + "[" * 100_000, "line 17 is not a JSON object"),
         ('{"text": 3}', 'line 17: "text" must be a text, but got 3'),
     ],
 )
@@ -100,7 +151,7 @@ def test_a_bad_line_of_standard_input_is_named(line: str, words: str) -> None:
 def test_a_bad_line_of_a_file_is_named_and_nothing_is_written(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "texts.jsonl"
     path.write_text('{"text": "cat"}\n' * 16 + '{"text": "half\n', encoding="utf-8")
-    with pytest.raises(DataError, match="line 17 is not JSON"):
+    with pytest.raises(DataError, match=r"1 with no JSON .*\(line 17\)"):
         predict(folder, str(path), tmp_path / "out.jsonl")
     assert [path.name for path in tmp_path.iterdir()] == ["texts.jsonl"]
 
@@ -277,9 +328,11 @@ def test_where_there_is_nothing_to_read_nothing_is_written(
 ) -> None:
     table = tmp_path / "sources.jsonl"
     table.write_text('{"source": "open"}\n{"source": ""}\n', encoding="utf-8")
-    with pytest.raises(DataError, match="text 2 is empty: nothing can be written for it; take it out"):
-        predict(writing_folder, str(table), tmp_path / "out.jsonl")
-    monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
+    assert predict(writing_folder, str(table), tmp_path / "written.jsonl")["texts"] == 2
+    found = records((tmp_path / "written.jsonl").read_text(encoding="utf-8"))
+    assert found[0]["text"]
+    assert found[1] == {"text": "", "score": None}
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     with pytest.raises(DataError, match="standard input has no text to read"):
         predict(writing_folder, "-", tmp_path / "out.jsonl")
     assert not (tmp_path / "out.jsonl").exists()

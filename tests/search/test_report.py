@@ -302,6 +302,20 @@ def test_a_study_that_writes_shows_rows_of_test_side_by_side(of_texts: Contents)
     assert flattery(replace(of_texts, results=replace(of_texts.results, study=rewarded))) == "", "no share of rows"
 
 
+def test_a_text_of_a_data_file_cannot_spoil_the_page(of_texts: Contents) -> None:
+    assert of_texts.examples is not None
+    evil = replace(
+        of_texts.examples.rows[0],
+        source="half \ud83d nul \x00 escape \x1b[2J turned \u202edrow",
+        reference="👩\u200d💻",
+    )
+    contents = replace(of_texts, examples=replace(of_texts.examples, rows=(evil,)))
+    write_report(contents.results.folder / "page.html", contents, now=NOW)
+    page = (contents.results.folder / "page.html").read_text(encoding="utf-8")
+    assert "half ? nul  escape [2J turned drow" in page
+    assert "👩\u200d💻" in page, "a joiner that is part of a sign stays"
+
+
 def test_texts_without_references_have_no_column_for_them(of_texts: Contents) -> None:
     assert of_texts.examples is not None
     rows = tuple(replace(row, reference="") for row in of_texts.examples.rows)
