@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweepstack.ensembles import load
 from sweepstack.models.errors import DataError, InputError
-from sweepstack.models.files import write_atomic
+from sweepstack.models.files import check_output, write_atomic
 from sweepstack.models.rows import read_inputs
 
 if TYPE_CHECKING:
@@ -32,13 +32,16 @@ def predict(
     cost: float | None = None,
     coverage: float | None = None,
     candidates: int | None = None,
+    *,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Writes a line for each text of ``source`` (a path, or ``-``): of a classifier ``{label, probability,
     probabilities, segments}``, of a writer ``{text, score}``, and of one that writes while it reads ``lagging``, too:
     the words by which it stayed behind.
 
     A table is read by the bundle's input column. Standard input is JSON lines if it begins with ``{``, else plain text,
-    a text a line. With ``out`` the file appears when it is whole. ``cost`` and ``coverage``: see Bundle.read; with a
+    a text a line. With ``out`` the file appears when it is whole; one that exists is replaced with
+    ``force`` alone, see :func:`check_output`. ``cost`` and ``coverage``: see Bundle.read; with a
     coverage a line also has ``set``, its labels, and ``abstain`` where that is not a single one. ``candidates``: how
     many texts of a writer a line also has, best first. ``cut`` is true where a source is longer than the writer reads.
     Returns how many texts were read and where they went. Raises InputError where the bundle has no use for what is
@@ -46,6 +49,8 @@ def predict(
     """
     from sweepstack.ensembles.bundle import Bundle
 
+    if out is not None:
+        _check_out(out, bundle_folder, source, force=force)
     bundle = load(bundle_folder)
     if isinstance(bundle, Bundle):
         say = _classifier(bundle, cost, coverage, candidates)
@@ -65,8 +70,24 @@ def predict(
     if count == 0 and not isinstance(bundle, Bundle):
         raise DataError(f"{_named(source)} has no text to read; give at least one")
     if out:
+        _check_out(out, bundle_folder, source, force=force)  # somebody may have made it meanwhile
         write_atomic(out, "".join(written))
     return {"texts": count, "predictions": str(out) if out else "-"}
+
+
+def _check_out(out: Path, bundle: Path, source: str, *, force: bool) -> None:
+    """Raises InputError where the predictions would destroy something; a bundle is refused with one file more."""
+    if out.absolute().resolve().is_relative_to(bundle.resolve()):
+        raise InputError(f"-o {out} lies in the bundle, which would be refused from then on; name a file elsewhere")
+    check_output(out, force=force, source=_stdin() if source == "-" else Path(source))
+
+
+def _stdin() -> int | None:
+    """Its descriptor; None where it has none."""
+    try:
+        return sys.stdin.fileno()
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _classifier(bundle: "Bundle", cost: float | None, coverage: float | None, candidates: int | None) -> Say:

@@ -1,14 +1,16 @@
 """A run folder as a reader sees it, while it works and when it is done: leaderboard, ensembles, status, report."""
 
+import os
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweepstack.ensembles.bundle import check_target
 from sweepstack.ensembles.choose import Row
 from sweepstack.models.errors import InputError
-from sweepstack.models.files import read_json
+from sweepstack.models.files import read_json, user_path
 from sweepstack.search.confirmation import Confirmation, sweep_name
 from sweepstack.search.examples import read_examples
 from sweepstack.search.folder import RunFolder
@@ -41,9 +43,11 @@ class Ensemble:
     row: Row
     _result: "Result"
 
-    def export(self, folder: str | Path) -> Path:
-        """Writes the bundle and returns its folder; raises StorageError where the disk refuses."""
-        target = Path(folder).absolute()
+    def export(self, folder: str | Path, *, force: bool = False) -> Path:
+        """Writes the bundle and returns its folder; raises StorageError where the disk refuses, and InputError where
+        ``folder`` is the working directory, or a bundle, unless that is the run's own or ``force`` replaces it."""
+        target = Path(os.path.abspath(user_path(folder)))
+        check_target(target, force=force or target == self._result.folder.bundle)
         data = self._result.provenance["data"]
         self._result.built.export(self.name, target, card(self._result.study, tuple(data["classes"]), data["hashes"]))
         return target

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweepstack.models.errors import StorageError, StudyError, SweepstackError
+from sweepstack.models.files import open_log
 from sweepstack.search import scratch
 from sweepstack.search.capacity import cpus, slots, trials_on
 from sweepstack.search.chatter import gather
@@ -148,7 +149,7 @@ class Cluster:
     def _wait_for_workers(self) -> None:
         """Two workers on one trial would spoil its files: each holds a shared lock on the log while it works."""
         self.folder.root.mkdir(parents=True, exist_ok=True)
-        file = os.open(self.folder.log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        file = open_log(self.folder.log)
         deadline = time.monotonic() + LINGERING
         try:
             while True:

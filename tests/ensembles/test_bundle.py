@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from sweepstack.ensembles import checksums, load
-from sweepstack.ensembles.bundle import Reading, export
+from sweepstack.ensembles.bundle import Reading, check_target, export
 from sweepstack.ensembles.card import Card
 from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.combination import Combination
@@ -248,6 +248,56 @@ def test_leftovers_of_a_killed_export_are_cleared(exported: Path, keyword_member
     (exported.parent / ".bundle.old").mkdir()
     export(exported, ROW, COMBINATION, keyword_members, CARD)
     assert [path.name for path in exported.parent.iterdir()] == ["bundle"]
+
+
+def test_every_file_of_a_bundle_has_the_mode_of_the_umask(tmp_path: Path, keyword_members: list[Member]) -> None:
+    for umask, mode in ((0o022, 0o644), (0o077, 0o600)):
+        before = os.umask(umask)
+        try:
+            export(tmp_path / "bundle", ROW, COMBINATION, keyword_members, CARD, SCORES)
+        finally:
+            os.umask(before)
+        files = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "bundle").rglob("*") if path.is_file()}
+        assert files == dict.fromkeys(files, mode)
+        assert {"ensemble.safetensors", "calibration.safetensors", "weights.safetensors", "bundle.json"} <= set(files)
+
+
+def test_a_named_bundle_is_replaced_with_force_and_only_where_it_is_whole(exported: Path) -> None:
+    target = exported
+    with pytest.raises(InputError, match=f"^-o {target} exists .* --force$"):
+        check_target(target, force=False)
+    check_target(target, force=True)
+    (target / "members" / "notes.txt").touch()
+    with pytest.raises(InputError, match=r"holds members/notes\.txt, which is no part of a bundle"):
+        check_target(target, force=True)
+
+
+def test_a_bundle_never_takes_the_place_of_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    for folder in (Path.cwd(), tmp_path):
+        with pytest.raises(InputError, match="is the working directory or holds it"):
+            check_target(folder, force=True)
+    check_target(Path.cwd() / "new", force=False)
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "device"])
+def test_no_bundle_takes_the_place_of_a_link_or_a_device(
+    kind: str, exported: Path, keyword_members: list[Member]
+) -> None:
+    target = exported.with_name("target")
+    if kind == "link":
+        target.symlink_to(exported)
+    elif kind == "fifo":
+        os.mkfifo(target)
+    else:
+        target = Path("/dev/null")
+    with pytest.raises(StorageError, match=f"{target} exists and is no bundle; it is left as it is"):
+        export(target, ROW, COMBINATION, keyword_members, CARD)
+    assert target.is_symlink() == (kind == "link")
+    assert load(exported).predict(["apple"]) == ["a"]
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, keyword_members: list[Member]) -> None:

@@ -112,9 +112,20 @@ def test_wrong_usage_is_one_line_that_points_to_the_help(
         (["export", "SEARCHED"], 2, ("no ensembles yet", "sweepstack ensemble")),
         (["export", "FINISHED", "--ensemble", "boosting"], 2, ("'boosting'", "selection")),
         (["export", "FINISHED", "-o", "mine"], 1, ("mine", "is no bundle")),
+        (["export", "FINISHED", "-o", "."], 2, ("is the working directory",)),
+        (["export", "FINISHED", "-o", "FINISHED/../copy/.."], 1, ("is no bundle",)),
+        (["export", "FINISHED", "-o", "-"], 2, ("a bundle is a folder",)),
+        (["predict", "FINISHED/bundle", "mine/thesis.txt", "-o", "mine/thesis.txt"], 2, ("is the file that is read",)),
+        (["predict", "FINISHED/bundle", "STUDY", "-o", "mine/thesis.txt"], 2, ("thesis.txt exists", "--force")),
+        (["predict", "FINISHED/bundle", "STUDY", "-o", "FINISHED/bundle/out"], 2, ("lies in the bundle",)),
+        (["predict", "FINISHED/bundle", "STUDY", "-o", "/dev/null", "--force"], 2, ("/dev/null is a device",)),
         (["predict", "mine", "-"], 2, ("mine",)),
         (["predict", "FINISHED/bundle", "nowhere.txt"], 2, ("nowhere.txt", "no such file")),
-        (["predict", "FINISHED/bundle", "mine/thesis.txt", "-o", "mine/thesis.txt/out"], 1, ("thesis.txt", "cannot")),
+        (
+            ["predict", "FINISHED/bundle", "mine/thesis.txt", "-o", "mine/thesis.txt/out"],
+            2,
+            ("thesis.txt/out: Not a dir",),
+        ),
     ],
 )
 def test_every_error_is_one_line_and_its_exit_code(
@@ -220,8 +231,10 @@ def test_predict_writes_lines_or_a_file(sweepstack: Sweepstack, tmp_path: Path, 
     assert [json.loads(line)["label"] for line in done.out.splitlines()] == ["animal", "number"]
     assert sweepstack("predict", bundle, "texts.txt", "-o", "out.jsonl").out == ""
     assert (tmp_path / "out.jsonl").read_text() == done.out
-    answer = json.loads(sweepstack("predict", bundle, "texts.txt", "-o", "out.jsonl", "--json").out)
+    answer = json.loads(sweepstack("predict", bundle, "texts.txt", "-o", "out.jsonl", "--force", "--json").out)
     assert answer == {"texts": 2, "predictions": "out.jsonl"}
+    assert sweepstack("predict", bundle, "texts.txt", "-o", "-").out == done.out
+    assert not (tmp_path / "-").exists()
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(finished_run: Path) -> None:
