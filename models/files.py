@@ -19,8 +19,11 @@ MODE = 0o666  # of a new file, less the umask
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Writes ``content`` beside ``path`` and renames it into place; raises StorageError if the disk refuses."""
-    data = content.encode() if isinstance(content, str) else content
+    """Writes ``content`` beside ``path`` and renames it into place; raises StorageError if the disk refuses.
+
+    Text is UTF-8. Half of a surrogate pair, which JSON can smuggle into a text, has no place there and becomes ``?``.
+    """
+    data = content.encode(errors="replace") if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name[:100]}.{os.urandom(4).hex()}")

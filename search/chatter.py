@@ -38,7 +38,7 @@ class Chatter:
             log = open_log(self.log)
         except OSError as error:
             raise StorageError(
-                f"cannot write {self.log}: {error.strerror}; free some space or choose another folder with --out"
+                f"cannot write {self.log}: {error.strerror}; free some space, or make the folder writable"
             ) from error
         _flush()
         if sys.stdout is None:  # Python found it closed

@@ -5,7 +5,6 @@ imported by the command that needs it, so that ``--help`` answers at once.
 """
 
 import argparse
-import json
 import os
 import shlex
 import sys
@@ -15,6 +14,7 @@ from typing import Any, Literal, NoReturn
 
 from sweepstack.models.errors import InputError, StorageError, SweepstackError
 from sweepstack.models.files import user_path
+from sweepstack.search.stream import json_line, never_fail
 
 INTERRUPTED = 130
 
@@ -115,6 +115,7 @@ def parser() -> Parser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    never_fail(sys.stdout, sys.stderr)
     options = parser().parse_args(arguments)
     try:
         options.run(options)
@@ -138,7 +139,7 @@ def fail(message: str, code: int, as_json: bool) -> NoReturn:
 
 
 def print_json(content: Any) -> None:
-    print(json.dumps(content, ensure_ascii=False))
+    sys.stdout.write(json_line(content, sys.stdout.encoding))
 
 
 def search_study(options: argparse.Namespace) -> None:

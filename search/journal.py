@@ -53,7 +53,7 @@ class Journal(BaseJournalBackend):
             self._release()
             raise StorageError(
                 f"cannot open the ledger {path}: {error.strerror or error}; "
-                + ("choose another folder with --out" if writable else "is this the folder of a run?")
+                + ("make its folder writable, or take another one" if writable else "is this the folder of a run?")
             ) from error
         if writable:
             self._syncer = threading.Thread(target=self._sync_now_and_then, name="ledger-sync", daemon=True)

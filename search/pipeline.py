@@ -92,7 +92,7 @@ def run(study: Study, out: Path | None = None, *, address: str | None = None, js
 def go_on(folder: Path, *, address: str | None = None, json: bool = False) -> Result:
     """Everything that a run folder's study still wants, what was queued by hand included; its sampler asks for no
     further trial where the run was stopped by hand."""
-    stored = RunFolder(folder.absolute())
+    stored = RunFolder.at(folder)
     return _whole(Study.load(stored.study), stored.root, address=address, json=json, anew=False)
 
 
@@ -125,7 +125,7 @@ def search(study: Study, out: Path | None = None, *, address: str | None = None,
 
 def ensemble(folder: Path, *, address: str | None = None, json: bool = False) -> Result:
     """Only the ensembles of a run that was searched, finished or not; the chosen one is exported."""
-    stored = RunFolder(folder.absolute())
+    stored = RunFolder.at(folder)
     if not stored.study.exists():
         raise StudyError(f"{folder} is not the folder of a run; sweepstack run STUDY makes one")
     runs = Result.open(stored.root).ledger.attribute(RUNS) if stored.ledger.exists() else None
@@ -148,7 +148,7 @@ def combine(
     """
     found = sources(folders)
     study = study_of(found)
-    target = RunFolder((out or Path("runs") / study.name).absolute())
+    target = RunFolder.at(out or Path("runs") / study.name)
     if target.ledger.exists() and not Result.open(target.root).ledger.attribute(RUNS):
         raise StudyError(f"{target.root} is the folder of a run that was searched; choose another with --out")
     with Session.open(study, target.root, address=address, json=json) as session:

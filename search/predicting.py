@@ -12,6 +12,7 @@ from sweepstack.ensembles import load
 from sweepstack.models.errors import DataError, InputError
 from sweepstack.models.files import check_output, write_atomic
 from sweepstack.models.rows import read_inputs
+from sweepstack.search.stream import json_line
 
 if TYPE_CHECKING:
     from sweepstack.ensembles.bundle import Bundle, Reading
@@ -59,8 +60,9 @@ def predict(
     texts = iter(inputs(source, bundle.input_column))
     count = 0
     written: list[str] = []
+    encoding = "utf-8" if out else sys.stdout.encoding
     while batch := list(itertools.islice(texts, BATCH)):
-        records = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in say(batch, count))
+        records = "".join(json_line(record, encoding) for record in say(batch, count))
         if out:
             written.append(records)
         else:

@@ -62,7 +62,7 @@ class Result:
     @staticmethod
     def open(folder: Path) -> "Result":
         """Reads a run folder, also one that is being worked on; raises InputError where it is none."""
-        run = RunFolder(folder.absolute())
+        run = RunFolder.at(folder)
         if not run.study.exists() or not run.ledger.exists():
             raise InputError(f"{folder} is not the folder of a run; sweepstack run STUDY makes one")
         return Result(run, Study.load(run.study), Ledger.open(run.ledger, writable=False))

@@ -72,7 +72,7 @@ class Session(HoldsTexts):
 
     @classmethod
     def open(cls, study: Study, out: Path | None, *, address: str | None = None, json: bool = False) -> "Session":
-        folder = RunFolder((out or Path("runs") / study.name).absolute())
+        folder = RunFolder.at(out or Path("runs") / study.name)
         study = study.in_folder(folder.root)
         if folder.study.exists():
             check_extends(Study.load(folder.study), study)
@@ -369,5 +369,5 @@ def check_space(folder: Path) -> None:
     if free < NEEDED_MB:
         raise StorageError(
             f"{existing} has {free} MB of free disk and a run needs {NEEDED_MB} MB to start; "
-            "free some space or choose another folder with --out"
+            "free some space there, or take a folder on another disk"
         )

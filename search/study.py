@@ -24,6 +24,7 @@ from pydantic import (
 from sweepstack.models.base_settings import SettingError, Settings
 from sweepstack.models.data_settings import Data
 from sweepstack.models.errors import StudyError
+from sweepstack.models.files import user_path
 from sweepstack.models.settings import Model, Reading, Task, Train, TrialSettings
 from sweepstack.models.task_settings import (
     METRICS,
@@ -201,7 +202,7 @@ class Study(Settings):
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> "Study":
         """The study in the file ``path`` with ``overrides`` ("KEY=VALUE"); raises StudyError."""
-        path = Path(path)
+        path = user_path(path)
         tree = load_yaml(_text(path), str(path))
         if not isinstance(tree, dict):
             raise StudyError(
@@ -360,4 +361,4 @@ def _make_absolute(tree: dict[str, Any], folder: Path) -> None:
 
 
 def _absolute(path: str, folder: Path) -> str:
-    return os.path.abspath(folder / Path(path).expanduser())
+    return os.path.abspath(folder / user_path(path))

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from sweepstack import ensembles as sweepstack_ensembles
 from sweepstack.ensembles.bundle import load
 from sweepstack.search import cli
 
@@ -166,6 +167,42 @@ def test_an_error_of_the_system_is_one_line(sweepstack: Sweepstack, tmp_path: Pa
     assert done.code == 1
     assert len(done.err.splitlines()) == 1
     assert "report.html" in done.err
+    assert "--out" not in done.err  # which it does not take
+
+
+def test_a_home_folder_is_meant_by_its_sign(
+    sweepstack: Sweepstack, tmp_path: Path, finished_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "run").symlink_to(finished_run)
+    (tmp_path / "home" / "texts.txt").write_text("cat dog cow\n")
+    assert sweepstack("predict", "~/run/bundle", "~/texts.txt", "-o", "~/out.jsonl").code == 0
+    assert json.loads((tmp_path / "home" / "out.jsonl").read_text())["label"] == "animal"
+    assert sweepstack("export", "~/run", "-o", "~/mine").code == 0
+    assert sweepstack_ensembles.load("~/mine").predict(["seven"]) == ["number"]
+    assert sweepstack("run", "~/run/study.yaml", "--out", "~/texts.txt").err.endswith("choose another with --out\n")
+    assert sweepstack("status", "~nobody-of-that-name/run").code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_an_output_of_any_encoding_takes_every_command(tmp_path: Path, finished_run: Path, encoding: str) -> None:
+    """Paths and labels that it lacks, and a path that is no UTF-8 at all."""
+    named = os.fsdecode(b"l\xc3\xa4uft \xe4\xb8\xad \xff")
+    (tmp_path / named).symlink_to(finished_run)
+    (tmp_path / "texts.txt").write_text("cat dog cow\n")
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+
+    def said(*arguments: str) -> str:
+        command = [sys.executable, "-m", "sweepstack.search.cli", *arguments]
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+        return done.stdout.decode(encoding)
+
+    assert Path(json.loads(said("status", named, "--json"))["folder"]).name == named
+    assert "report.html" in said("report", named)
+    assert json.loads(said("predict", f"{named}/bundle", "texts.txt"))["label"] == "animal"
 
 
 def test_an_interrupted_command_says_how_to_go_on(

@@ -148,7 +148,10 @@ def test_a_disk_without_space_is_refused_at_the_nearest_folder_that_exists(
     check_space(tmp_path / "not" / "yet")
     monkeypatch.setattr(sessions, "NEEDED_MB", 1 << 40)
     study = small()
-    with pytest.raises(StorageError, match=f"{tmp_path} has [0-9]+ MB of free disk and a run needs .* --out"):
+    with pytest.raises(
+        StorageError,
+        match=f"{tmp_path} has [0-9]+ MB of free disk and a run needs .*; free some space there, or take a folder",
+    ):
         Session.open(study, tmp_path / "deep" / "run")
     assert not (tmp_path / "deep").exists()
 
