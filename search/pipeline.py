@@ -178,6 +178,8 @@ def _search(session: Session) -> None:
             else []
         ),
     ]
+    if any(sweep.unfinished for sweep, *_ in jobs):
+        session.check_tracking()
     while any(sweep.unfinished for sweep, *_ in jobs):  # a trial may be queued as the last one ends
         session.search_goes_on()
         _run(session, jobs, session.study.search.seeds)

@@ -50,7 +50,7 @@ from sweepstack.search.requests import DONE, IN_FORCE, Inbox
 from sweepstack.search.retention import Keeper
 from sweepstack.search.runtime import Cluster, check_address
 from sweepstack.search.search_settings import Search
-from sweepstack.search.session_tracker import SessionTracker
+from sweepstack.search.session_tracker import SessionTracker, tracked
 from sweepstack.search.shared_starts import shared_starts
 from sweepstack.search.space import Space, with_candidates
 from sweepstack.search.starting import best_points
@@ -73,9 +73,10 @@ class Session(HoldsTexts):
     @classmethod
     def open(cls, study: Study, out: Path | None, *, address: str | None = None, json: bool = False) -> "Session":
         folder = RunFolder.at(out or Path("runs") / study.name)
-        study = study.in_folder(folder.root)
-        if folder.study.exists():
-            check_extends(Study.load(folder.study), study)
+        stored = Study.load(folder.study) if folder.study.exists() else None
+        study, said = tracked(study, stored, folder.root)
+        if stored is not None:
+            check_extends(stored, study)
         elif folder.root.exists() and not folder.root.is_dir():
             raise StudyError(f"{folder.root} is a file and not the folder of a run; choose another with --out")
         elif folder.root.exists() and any(folder.root.iterdir()) and not folder.ledger.exists():
@@ -99,7 +100,7 @@ class Session(HoldsTexts):
             check_address(address)
         check_tracking(study.tracking_uri)
         check_space(folder.root)
-        return cls(study, folder, texts, encoded, played, address, json, began)
+        return cls(study, folder, texts, encoded, played, address, json, began, said)
 
     def __init__(
         self,
@@ -111,6 +112,7 @@ class Session(HoldsTexts):
         address: str | None,
         json: bool,
         began: float,  # by time.monotonic
+        said: tuple[str, ...] = (),  # what else the user should know
     ) -> None:
         self.study, self.folder = study, folder
         self.reward_of: RewardOf | None = reward_of(study)
@@ -130,7 +132,7 @@ class Session(HoldsTexts):
             units = study.train.env.steps if texts is None else texts.sizes["policy"]
             spec = with_candidates(study.space, units)
             self.space, notes = Space.of(spec, self.settings)
-            self.notes = (*(encoded.notes if encoded else ()), *notes, *study.search.notes())
+            self.notes = (*said, *(encoded.notes if encoded else ()), *notes, *study.search.notes())
             beginning = self.ledger.attribute(BEGINNING) or self._beginning()
             self.notes = (*self.notes, *beginning["notes"])
             self._start = beginning["points"]
@@ -291,6 +293,12 @@ class Session(HoldsTexts):
             self.changed(record)
         return self.trials.unfinished
 
+    def check_tracking(self) -> None:
+        """Raises TrackingError where MLflow will take nothing of this run."""
+        self.tracker.check()
+        for note in self.tracker.remarks():
+            self.display.note(note)
+
     def search_has_ended(self) -> None:
         """Puts on record which budget it was, and what its trials have shared."""
         ended = self.trials.ended()
@@ -314,6 +322,8 @@ class Session(HoldsTexts):
         search = self.study.search
         with self._open as opened:  # a cluster that refuses must not leave the terminal turned to the log
             chatter = opened.enter_context(Chatter(self.folder.log))
+            if self.trials.unfinished:
+                self.tracker.begin()
             self.cluster = Cluster(
                 self.folder, self._address, concurrency=search.concurrency, resources=search.resources
             )
@@ -350,9 +360,9 @@ class Session(HoldsTexts):
     ) -> None:
         try:
             good = kind is None
-            if not self.tracker.close(self.trials.trials(), self.confirmed, good=good) and good:
-                uri = self.study.tracking_uri
-                self.display.note(f"MLflow at {uri} did not take everything; the same command again records the rest")
+            missing = self.tracker.close(self.trials.trials(), self.confirmed, good=good)
+            for note in [*self.tracker.remarks(), *([missing] if missing and good else [])]:
+                self.display.note(note)
         finally:
             with suppress(StorageError):  # a full disk has been heard of
                 if kind is None:

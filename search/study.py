@@ -48,6 +48,7 @@ from sweepstack.search.scalars import dump_yaml, load_yaml, parse_override
 from sweepstack.search.search_settings import PBTStopper, Search
 from sweepstack.search.space import Space, check_points
 from sweepstack.search.task_checks import check_task
+from sweepstack.search.tracking_store import absolute_uri, sqlite_uri
 
 if TYPE_CHECKING:
     from sweepstack.search.result import Result
@@ -271,7 +272,7 @@ class Study(Settings):
         it, so that one UI shows all studies."""
         if self.tracking.uri is not None:
             return self
-        store = Tracking(uri=f"sqlite:///{root.absolute().parent / 'mlflow.db'}")
+        store = Tracking(uri=sqlite_uri(root.absolute().parent / "mlflow.db"))
         return self.model_copy(update={"tracking": store})
 
     @property
@@ -353,11 +354,7 @@ def _make_absolute(tree: dict[str, Any], folder: Path) -> None:
             if isinstance(value, str) and value and not value.startswith(BUILTIN):
                 data[key] = _absolute(value, folder)
     if isinstance(tracking, dict) and isinstance(tracking.get("uri"), str):
-        uri: str = tracking["uri"]
-        if uri.startswith("sqlite:///"):
-            tracking["uri"] = "sqlite:///" + _absolute(uri.removeprefix("sqlite:///"), folder)
-        elif uri and not re.match(r"[a-z][a-z0-9+.-]*:|databricks", uri, re.IGNORECASE):
-            tracking["uri"] = _absolute(uri, folder)
+        tracking["uri"] = absolute_uri(tracking["uri"], folder)
 
 
 def _absolute(path: str, folder: Path) -> str:
