@@ -1,4 +1,4 @@
-"""What may change when a run is gone on with: its budgets, resources, ensembles and tracking, and nothing else."""
+"""What may change when a run is gone on with: budgets, resources, device, ensembles and tracking, and nothing else."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from sweepstack.search.study import Study
 
 BUDGETS = ("search.wall_time", "search.total_epochs", "search.target", "search.patience")
 RESOURCES = ("search.concurrency", "search.packing", "search.resources.", "search.keep.")
-MAY_DIFFER = (*BUDGETS, *RESOURCES, "ensembles.", "tracking.")
+MAY_DIFFER = (*BUDGETS, *RESOURCES, "device", "ensembles.", "tracking.")
 """And search.trials may grow."""
 
 

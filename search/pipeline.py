@@ -89,18 +89,32 @@ def run(study: Study, out: Path | None = None, *, address: str | None = None, js
     return _whole(study, out, address=address, json=json, anew=True)
 
 
-def go_on(folder: Path, *, address: str | None = None, json: bool = False) -> Result:
+def go_on(
+    folder: Path, ask: Callable[[], None] | None = None, *, address: str | None = None, json: bool = False
+) -> Result:
     """Everything that a run folder's study still wants, what was queued by hand included; its sampler asks for no
-    further trial where the run was stopped by hand."""
+    further trial where the run was stopped by hand. ``ask`` makes requests, as soon as nothing refuses the run."""
     stored = RunFolder.at(folder)
-    return _whole(Study.load(stored.study), stored.root, address=address, json=json, anew=False)
+    return _whole(Study.load(stored.study), stored.root, address=address, json=json, anew=False, ask=ask)
 
 
-def _whole(study: Study, out: Path | None, *, address: str | None, json: bool, anew: bool) -> Result:
+def _whole(
+    study: Study,
+    out: Path | None,
+    *,
+    address: str | None,
+    json: bool,
+    anew: bool,
+    ask: Callable[[], None] | None = None,
+) -> Result:
     """``anew``: a stop by hand that has come to its end is lifted."""
     with Session.open(study, out, address=address, json=json) as session:
         if anew:
             session.inbox.move_stop(DONE, LIFTED)
+        if ask is not None:
+            session.check_tracking()
+            ask()
+            session.take_requests()
         while True:
             _search(session)
             if study.environment is None:

@@ -22,7 +22,7 @@ from sweepstack.models.files import read_json, write_atomic, write_json
 from sweepstack.models.packing import PACKING_FILE
 from sweepstack.models.pairs import PairDataset, WritingData
 from sweepstack.models.settings import PRECISION_FILE, TrialSettings
-from sweepstack.search.capacity import slots
+from sweepstack.search.capacity import check_device, slots
 from sweepstack.search.chatter import Chatter
 from sweepstack.search.company import control_search, control_space
 from sweepstack.search.confirmation import new_seeds, search_of, sweep_name
@@ -95,6 +95,7 @@ class Session(HoldsTexts):
         text_builders_of(study)
         played = None if study.environment is None else describe(study.environment)
         if address is None:
+            check_device(study.device, study.search.resources)
             slots(study.search.concurrency, study.search.resources)
         elif address != "auto":
             check_address(address)
@@ -325,7 +326,11 @@ class Session(HoldsTexts):
             if self.trials.unfinished:
                 self.tracker.begin()
             self.cluster = Cluster(
-                self.folder, self._address, concurrency=search.concurrency, resources=search.resources
+                self.folder,
+                self._address,
+                concurrency=search.concurrency,
+                resources=search.resources,
+                device=self.study.device,
             )
             opened.callback(self.cluster.close)
             self.workers = self.plan.workers = self.cluster.slots

@@ -30,6 +30,7 @@ def test_more_trials_and_other_resources_extend_a_study(tmp_path: Path) -> None:
         "search.target=.9",
         "search.patience=3",
         "search.keep={disk_gb: 1}",
+        "device=cpu",
     ):
         check_extends(stored, Study.load(tmp_path / "s.yaml", [override]))
 

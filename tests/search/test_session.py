@@ -165,6 +165,7 @@ REFUSALS = {
     "GPUs that are not there": Refusal(
         {"search": {"resources": {"gpu": 99}}}, NOTHING, StudyError, ("search.resources.gpu", "99")
     ),
+    "a device that is not there": Refusal({"device": "cuda"}, NOTHING, StudyError, ("device is cuda", "auto or cpu")),
     "a cluster without a port": Refusal({}, NOTHING, StudyError, ("--address", "host:port"), "nowhere"),
     "a cluster that is not there": Refusal({}, NOTHING, SweepstackError, ("127.0.0.1:9", "ray start"), "127.0.0.1:9"),
 }
@@ -172,8 +173,9 @@ REFUSALS = {
 
 @pytest.mark.parametrize("case", REFUSALS)
 def test_what_cannot_go_well_is_refused_and_nothing_is_written(
-    case: str, small: Callable[..., Study], tmp_path: Path
+    case: str, small: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     refusal = REFUSALS[case]
     study = small(**refusal.study)
     refusal.spoil(tmp_path / "run")
