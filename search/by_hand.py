@@ -52,8 +52,11 @@ def retry(
         raise InputError(f"{run} has no failed trial that was not tried again; there is nothing to retry")
     for number in wanted:
         record = trial_of(result, number)
-        if record.state != "failed":
-            raise InputError(f"trial {number} is {record.state}; only a failed trial can be tried again")
+        there = (result.folder.of(record) / "checkpoint").exists()
+        if record.state != "failed" and (there or not record.has_ended):
+            raise InputError(
+                f"trial {number} is {record.state}; only a failed one can be tried again, or one whose folder is gone"
+            )
         if "generation" in record.attributes:
             raise InputError(f"trial {number} is of a population, which goes on without it; add a trial instead")
     return _queue(result, [{"kind": "retry", "trial": number} for number in wanted], say, address, json)

@@ -17,6 +17,7 @@ from sweepstack.models.errors import StudyError
 from sweepstack.search.remarks import ENDED, RUNS
 from sweepstack.search.repetitions import settings_of_repetition
 from sweepstack.search.result import Result, no_ensembles
+from sweepstack.search.retention import deleted
 from sweepstack.search.study import Study
 from sweepstack.search.trial_record import Adopted, Origin, TrialRecord
 
@@ -44,7 +45,10 @@ class Source:
         """With what sets them apart from ``first``, the plain settings of the first run, among their own."""
         origin = Origin(self.name, self.root)
         found = []
+        gone = deleted(sweep, self.result.folder.of, folds=self.result.study.folds > 1)
         for record in sweep:
+            if record.number in gone:
+                continue
             own = settings_of_repetition(
                 self.settings.with_values(record.settings), record.settings, record.best_repetition
             )

@@ -21,7 +21,7 @@ from sweepstack.models.settings import TrialSettings
 from sweepstack.models.trainer import Parent, Trainer
 from sweepstack.search import ensembling
 from sweepstack.search.combining import LINEAR, adopted, on_record, sources, study_of
-from sweepstack.search.company import control_settings, fit_linear, fit_memory
+from sweepstack.search.company import control_settings, fit_linear, fit_memory, is_fitted
 from sweepstack.search.confirmation import with_start
 from sweepstack.search.confirming import score_on_blend
 from sweepstack.search.executor import Job, run_sweeps
@@ -246,7 +246,7 @@ def _confirm(session: Session) -> None:
 def _begin_baseline(session: Session) -> Task | None:
     """Fits it on Ray; None where that was done before."""
     name, folder = baseline_of(session)
-    if session.ledger.attribute(name) is not None:
+    if session.ledger.attribute(name) is not None and is_fitted(folder):
         return None
     submit, share = session.cluster.submit, session.cluster.share
     if session.study.writing is not None:

@@ -22,6 +22,7 @@ from sweepstack.search.record import SCORINGS, Built, card, read_built
 from sweepstack.search.remarks import ENDED, remarks
 from sweepstack.search.report import Contents, write_report
 from sweepstack.search.report_trust import read_trust
+from sweepstack.search.retention import REMOVED
 from sweepstack.search.space import Space, with_candidates
 from sweepstack.search.study import Study
 from sweepstack.search.summary import Results
@@ -213,8 +214,9 @@ class Result:
     def printable(self) -> Results:
         plain = self.budget in (None, "trials")  # then nobody wonders what ended the search
         said = {label: text for label, text in self.remarks.items() if label != "Search" or not plain}
+        there = best([r for r in self.trials if REMOVED not in r.attributes], self.study.search.objective)
         results = Results(
-            self.study, self.folder.root, self.best, front=self.front, confirmed=self.confirmed, remarks=said
+            self.study, self.folder.root, there or self.best, front=self.front, confirmed=self.confirmed, remarks=said
         )
         if not self.has_ensembles:
             return results

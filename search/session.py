@@ -47,7 +47,7 @@ from sweepstack.search.provenance import check_provenance, provenance
 from sweepstack.search.record import read_built
 from sweepstack.search.remarks import ENDED, SHARED
 from sweepstack.search.requests import DONE, IN_FORCE, Inbox
-from sweepstack.search.retention import Keeper
+from sweepstack.search.retention import REMOVED, Keeper, deleted, deleted_words
 from sweepstack.search.runtime import Cluster, check_address
 from sweepstack.search.search_settings import Search
 from sweepstack.search.session_tracker import SessionTracker, tracked
@@ -276,6 +276,15 @@ class Session(HoldsTexts):
                 self._live.ended(record)
             self.keep_within_bounds()
 
+    def find_deleted(self) -> None:
+        """A trial whose folder somebody has deleted is a removed one, as under ``search.keep``."""
+        for sweep in self.sweeps:
+            for number in deleted(sweep.trials(), self.folder.of, folds=self.study.folds > 1):
+                sweep.set_trial_attribute(number, REMOVED, 0)
+        note = deleted_words(self.trials.trials())
+        if note is not None:
+            self.display.note(note)
+
     def keep_within_bounds(self) -> None:
         """Removes weights that nothing can use, as far as ``search.keep`` wants it."""
         note = self._keeper.look()
@@ -349,6 +358,7 @@ class Session(HoldsTexts):
                 languages=languages_of(self.study, texts) if isinstance(texts, PairDataset) else None,
             )
             self.display.start()
+            self.find_deleted()
             self.keep_within_bounds()
             self.display.adopt([*self.trials.trials(), *self.control_records()])
             labelled = texts if isinstance(texts, Dataset) else None

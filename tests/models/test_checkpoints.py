@@ -279,5 +279,5 @@ def test_devices_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_device_that_is_not_there_is_told_with_what_to_take(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(TrainingError, match="device is cuda, but torch finds no CUDA device .* take auto or cpu"):
+    with pytest.raises(TrainingError, match=r"device is cuda, but torch finds no CUDA device .* take auto or cpu"):
         pick_device("cuda")

@@ -81,7 +81,7 @@ CASES: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "no value": (["add", "RUN", "--set", "train.lr"], ("KEY=VALUE",)),
     "nothing set": (["add", "RUN"], ("--set",)),
     "unknown trial to retry": (["retry", "RUN", "--trial", "99"], ("no trial 99", "0 to 3")),
-    "not failed": (["retry", "RUN", "--trial", "1"], ("trial 1 is complete", "only a failed trial")),
+    "not failed": (["retry", "RUN", "--trial", "1"], ("trial 1 is complete", "only a failed one")),
     "nothing failed": (["retry", "RUN", "--failed"], ("no failed trial", "nothing to retry")),
     "which to retry": (["retry", "RUN"], ("--failed", "--trial")),
     "unknown trial to stop": (["stop", "RUN", "--trial", "4"], ("no trial 4", "0 to 3")),
