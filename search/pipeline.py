@@ -20,7 +20,7 @@ from sweepstack.models.parts import PartsTrainer, TrainerLike
 from sweepstack.models.settings import TrialSettings
 from sweepstack.models.trainer import Parent, Trainer
 from sweepstack.search import ensembling
-from sweepstack.search.combining import LINEAR, adopted, on_record, sources, study_of
+from sweepstack.search.combining import LINEAR, adopted, on_record, recorded, sources, study_of
 from sweepstack.search.company import control_settings, fit_linear, fit_memory, is_fitted
 from sweepstack.search.confirmation import with_start
 from sweepstack.search.confirming import score_on_blend
@@ -144,7 +144,7 @@ def ensemble(folder: Path, *, address: str | None = None, json: bool = False) ->
         raise StudyError(f"{folder} is not the folder of a run; sweepstack run STUDY makes one")
     runs = Result.open(stored.root).ledger.attribute(RUNS) if stored.ledger.exists() else None
     if runs:
-        return combine([Path(run["folder"]) for run in runs], stored.root, address=address, json=json)
+        return combine(recorded(runs, stored.root), stored.root, address=address, json=json)
     study = Study.load(stored.study)
     if study.environment is not None:
         raise StudyError(no_ensembles(study, stored))
@@ -166,7 +166,7 @@ def combine(
     if target.ledger.exists() and not Result.open(target.root).ledger.attribute(RUNS):
         raise StudyError(f"{target.root} is the folder of a run that was searched; choose another with --out")
     with Session.open(study, target.root, address=address, json=json) as session:
-        for name, value in ((RUNS, on_record(found)), (LINEAR, found[0].result.ledger.attribute(LINEAR))):
+        for name, value in ((RUNS, on_record(found, target.root)), (LINEAR, found[0].result.ledger.attribute(LINEAR))):
             if session.ledger.attribute(name) != value:
                 session.ledger.set_attribute(name, value)
         session.adopted = adopted(found, session.settings)

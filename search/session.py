@@ -61,7 +61,7 @@ from sweepstack.search.task_words import languages_of
 from sweepstack.search.tracking import check_tracking
 from sweepstack.search.trial_record import CONTROL, Adopted, TrialRecord
 from sweepstack.search.unlabelled import unlabelled
-from sweepstack.search.writing_reward import RewardOf, check_reward, reward_of
+from sweepstack.search.writing_reward import RewardOf, check_reward, reward_hash, reward_of
 
 BEGINNING = "beginning"  # the attribute that holds the points a search begins with
 NEEDED_MB = 200  # free disk to start with: weights and predictions of a small sweep
@@ -86,7 +86,7 @@ class Session(HoldsTexts):
         began = time.monotonic()
         texts = load_texts(study)
         if texts is not None:
-            check_provenance(folder, texts)
+            check_provenance(folder, texts, reward_hash(study))
         encoded = None if texts is None else encode_texts(study, texts)
         if isinstance(texts, Dataset) and isinstance(encoded, TaskData):
             unlabelled(study, texts, encoded)
@@ -127,8 +127,8 @@ class Session(HoldsTexts):
         self.ledger = Ledger.open(folder.ledger)
         with ExitStack() as opened:  # what fails from here on leaves the folder to the next driver
             opened.callback(self.ledger.close)
-            write_atomic(folder.study, study.dump())
-            write_json(folder.provenance, provenance(texts, played, folder))
+            write_atomic(folder.study, study.dump(folder.root))
+            write_json(folder.provenance, provenance(texts, played, folder, reward_hash(study)))
             self.settings = study.trial_settings()
             units = study.train.env.steps if texts is None else texts.sizes["policy"]
             spec = with_candidates(study.space, units)

@@ -20,7 +20,7 @@ from sweepstack.search.study import Study, Tracking
 from sweepstack.search.sweep import Sweep
 from sweepstack.search.tracking import Tracker, check_tracking
 from sweepstack.search.tracking_mirror import REMARK, RunState, Status
-from sweepstack.search.tracking_store import TRACKING_URI, absolute_uri, shown
+from sweepstack.search.tracking_store import TRACKING_URI, absolute_uri, shown, sqlite_path
 from sweepstack.search.trial_record import MLFLOW_RUN, TrialRecord
 
 OPENING = 30.0  # seconds to wait for the first answer of a store before the search
@@ -119,7 +119,7 @@ def tracked(study: Study, stored: Study | None, root: Path) -> tuple[Study, tupl
     records, or else begins at MLFLOW_TRACKING_URI, as all of MLflow's own commands do."""
     given = os.environ.get(TRACKING_URI)
     if study.tracking.uri is not None or not given:
-        return (study if stored is None or study.tracking.uri else _same_store(study, stored)).in_folder(root), ()
+        return _beside(study, stored, root), ()
     uri = absolute_uri(given, Path.cwd())
     if stored is None:
         try:
@@ -128,12 +128,18 @@ def tracked(study: Study, stored: Study | None, root: Path) -> tuple[Study, tupl
             raise TrackingError(f"{TRACKING_URI}: {error}; tracking.uri in the study comes first") from error
         where = f"MLflow's records go to {shown(uri)}, as {TRACKING_URI} says"
         return study.model_copy(update={"tracking": Tracking(uri=uri)}), (where,)
-    study = _same_store(study, stored).in_folder(root)
+    study = _beside(study, stored, root)
     if study.tracking_uri == uri:
         return study, ()
     where = f"MLflow's records stay at {shown(study.tracking_uri)}, where this run began, whatever {TRACKING_URI} says"
     return study, (where,)
 
 
-def _same_store(study: Study, stored: Study) -> Study:
-    return study.model_copy(update={"tracking": stored.tracking})
+def _beside(study: Study, stored: Study | None, root: Path) -> Study:
+    """With the store that the study names, or that its run has, unless the run was moved away from that; else with the
+    one beside the run folders."""
+    if study.tracking.uri is None and stored is not None and stored.tracking.uri is not None:
+        path = sqlite_path(stored.tracking.uri)
+        if path is None or path.exists():
+            return study.with_store_of(stored)
+    return study.in_folder(root)

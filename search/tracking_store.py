@@ -62,8 +62,12 @@ def sqlite_uri(path: Path) -> str:
     names its driver.
     """
     plain = str(path.absolute())
-    quoted = plain.replace("%", "%25").replace("?", "%3F").replace("#", "%23")
-    return f"{'sqlite' if quoted == plain else 'sqlite+pysqlite'}:///{quoted}"
+    return f"{'sqlite' if quoted(plain) == plain else 'sqlite+pysqlite'}:///{quoted(plain)}"
+
+
+def quoted(path: str) -> str:
+    """A path as it stands in a URI; no other character has a meaning there."""
+    return path.replace("%", "%25").replace("?", "%3F").replace("#", "%23")
 
 
 def absolute_uri(uri: str, folder: Path) -> str:
@@ -127,6 +131,7 @@ def open_client(uri: str) -> "MlflowClient":
     if path is None:
         return MlflowClient(uri)
     _create(path)
+    _relocate(path)
     query = uri.partition("?")[2]
     client = MlflowClient(sqlite_uri(path) + (f"?{query}" if query else ""))
     engine = _engine(client)
@@ -155,6 +160,7 @@ def _use_write_ahead(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
+LOCATIONS = (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"))
 LONGEST_PATH = 512  # bytes of a path that sqlite opens, that of its journal included
 
 
@@ -197,6 +203,21 @@ def _create(path: Path) -> None:
         shutil.rmtree(new, ignore_errors=True)
     finally:
         os.close(folder)
+
+
+def _relocate(path: Path) -> None:
+    """Mends where the store says that its artifacts lie, if it was moved or copied together with them."""
+    with closing(sqlite3.connect(path)) as store:
+        found = store.execute("SELECT artifact_location FROM experiments WHERE experiment_id = 0").fetchone()
+        old, new = (found or ("",))[0].removesuffix("/0"), local_uri(artifact_root(path))
+        if old == new or not old.endswith("/mlartifacts") or not artifact_root(path).is_dir():
+            return
+        for table, column in LOCATIONS:
+            store.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+                (new, len(old) + 1, len(old) + 1, f"{old}/"),
+            )
+        store.commit()
 
 
 def _is_there(path: Path) -> bool:
