@@ -181,6 +181,8 @@ def _search(session: Session) -> None:
             f"{session.folder.root} combines other runs and searches nothing itself; "
             f"sweepstack ensemble {session.folder.root} builds it again"
         )
+    if session.trials.unfinished:
+        session.tracker.begin()  # which takes as long as Ray does
     of_texts = session.study.environment is None
     baseline = _begin_baseline(session) if of_texts else None
     pipelines = begin_pipelines(session) if of_texts else {}

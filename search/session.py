@@ -332,8 +332,6 @@ class Session(HoldsTexts):
         search = self.study.search
         with self._open as opened:  # a cluster that refuses must not leave the terminal turned to the log
             chatter = opened.enter_context(Chatter(self.folder.log))
-            if self.trials.unfinished:
-                self.tracker.begin()
             self.cluster = Cluster(
                 self.folder,
                 self._address,

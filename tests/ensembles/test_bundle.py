@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -224,6 +225,35 @@ def test_a_hostile_or_foreign_bundle_is_refused(values: dict[str, object], messa
         load(rewritten(exported, **values))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["bundle.json", "SHA256SUMS", "members/trial-0/config.json"])
+@pytest.mark.parametrize("kind", ["fifo", "endless"])
+def test_no_file_of_a_bundle_is_opened_before_it_is_known_to_be_plain(exported: Path, kind: str, name: str) -> None:
+    """A FIFO waits for ever for somebody to write, and /dev/zero has no end."""
+    (exported / name).unlink()
+    if kind == "fifo":
+        os.mkfifo(exported / name)
+    else:
+        (exported / name).symlink_to("/dev/zero")
+    code = (
+        "import resource, sys, sweepstack.ensembles\n"
+        "resource.setrlimit(resource.RLIMIT_DATA, (2 << 30, 2 << 30))\n"
+        "try: sweepstack.ensembles.load(sys.argv[1])\n"
+        "except Exception as error: print(error)\n"
+    )
+    command = [sys.executable, "-c", code, str(exported)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert re.search(rf"{name} is (a link or no plain file|missing)", done.stdout), done
+
+
+def test_brackets_without_end_are_one_line(exported: Path) -> None:
+    (exported / "bundle.json").write_text("[" * 200_000)
+    checksums.write(exported)
+    with pytest.raises(
+        BundleError, match=r"cannot be read \(ValueError\(.*nested too deeply.*export the bundle again$"
+    ):
+        load(exported)
 
 
 def test_a_new_bundle_replaces_the_old_one(exported: Path, keyword_members: list[Member]) -> None:

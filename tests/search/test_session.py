@@ -14,6 +14,7 @@ from small_writing import SMALL, pairs_dataset
 from sweepstack.models.errors import DataError, StorageError, StudyError, SweepstackError, TrackingError
 from sweepstack.models.files import read_json, write_json
 from sweepstack.search import session as sessions
+from sweepstack.search.ledger import Ledger
 from sweepstack.search.result import Result
 from sweepstack.search.session import Session, check_space
 from sweepstack.search.session_tracker import PATIENCE, tracked
@@ -316,6 +317,8 @@ def test_what_happens_is_mirrored_and_an_interruption_leaves_no_run_running(
     shutil.copytree(searched_run, tmp_path / "run")
     study = small(search={"sampler": "random", "stopper": "none", "trials": 5}, name="interrupted")
     (tmp_path / "run" / "study.yaml").write_text(study.dump())
+    with Ledger.open(tmp_path / "run" / "ledger.log") as ledger:
+        ledger.set_attribute("sweep_id", str(tmp_path))  # a sweep of its own in the tracking store
 
     def begin_another_trial() -> None:
         with Session.open(study, tmp_path / "run", json=True) as session:

@@ -89,6 +89,29 @@ def test_what_is_no_file_is_refused_and_stays_as_it_is(uri: str, tmp_path: Path)
         check_tracking(uri)
 
 
+def test_a_store_that_was_moved_with_its_artifacts_finds_them(tmp_path: Path) -> None:
+    def record(folder: Path, key: str) -> str:
+        mirror = Mirror(sqlite_uri(folder / "mlflow.db"), "study", "sweep", print)
+        run = RunState(key, key, {}, (), {}, "finished", 1.0, 2.0, parent=False)
+        run_id = mirror.record(run, {})
+        (tmp_path / "a.txt").write_text(key)
+        mirror._client.log_artifact(run_id, str(tmp_path / "a.txt"))
+        mirror.close()
+        return run_id
+
+    old, new = tmp_path / "old", tmp_path / "new 100%"
+    old.mkdir()
+    first = record(old, "first")
+    old.rename(new)
+    second = record(new, "second")
+    client = open_client(sqlite_uri(new / "mlflow.db"))
+    for run_id in (first, second):
+        assert [each.path for each in client.list_artifacts(run_id)] == ["a.txt"]
+        assert local_file_uri_to_path(client.get_run(run_id).info.artifact_uri).startswith(f"{new}/mlartifacts/")
+    close_connections(client)
+    assert not old.exists()
+
+
 def test_a_fresh_store_has_the_mode_of_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o002)
     try:
