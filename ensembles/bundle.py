@@ -153,6 +153,8 @@ def check_target(folder: Path, *, force: bool) -> None:
     """
     if Path.cwd().is_relative_to(folder):
         raise InputError(f"-o {folder} is the working directory or holds it; name a new folder for the bundle")
+    if (around := checksums.bundle_around(folder)) is not None:
+        raise InputError(f"-o {folder} lies in the bundle {around}, which would be refused from then on; name another")
     if folder.is_symlink() or not (folder / "bundle.json").exists():
         return  # see put
     if not force:

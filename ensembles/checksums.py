@@ -39,6 +39,12 @@ def write(folder: Path) -> None:
     )
 
 
+def bundle_around(path: Path) -> Path | None:
+    """The bundle that ``path`` lies in, which one more file would spoil; None where it lies in none."""
+    around = Path(os.path.realpath(path)).parents
+    return next((folder for folder in around if (folder / NAME).exists() and (folder / "bundle.json").exists()), None)
+
+
 def foreign(folder: Path) -> list[str]:
     """Files below ``folder`` that SHA256SUMS does not name; raises BundleError as :func:`verify`."""
     wanted = _wanted(folder)

@@ -194,7 +194,7 @@ def export_run(options: argparse.Namespace) -> None:
     chosen = result.ensemble(options.ensemble)
     if options.out == "-":
         raise InputError("-o -: a bundle is a folder, which standard output cannot hold; name one")
-    target = chosen.export(options.out or result.folder.bundle, force=options.force)
+    target = chosen.export(result.folder.bundle if options.out is None else options.out, force=options.force)
     if options.json:
         print_json({"ensemble": chosen.name, "bundle": str(target)})
     else:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweepstack.ensembles import load
+from sweepstack.ensembles.checksums import bundle_around
 from sweepstack.models.errors import DataError, InputError
 from sweepstack.models.files import check_output, write_atomic
 from sweepstack.models.rows import read_inputs
@@ -51,7 +52,7 @@ def predict(
     from sweepstack.ensembles.bundle import Bundle
 
     if out is not None:
-        _check_out(out, bundle_folder, source, force=force)
+        _check_out(out, source, force=force)
     bundle = load(bundle_folder)
     if isinstance(bundle, Bundle):
         say = _classifier(bundle, cost, coverage, candidates)
@@ -72,15 +73,17 @@ def predict(
     if count == 0 and not isinstance(bundle, Bundle):
         raise DataError(f"{_named(source)} has no text to read; give at least one")
     if out:
-        _check_out(out, bundle_folder, source, force=force)  # somebody may have made it meanwhile
+        _check_out(out, source, force=force)  # somebody may have made it meanwhile
         write_atomic(out, "".join(written))
     return {"texts": count, "predictions": str(out) if out else "-"}
 
 
-def _check_out(out: Path, bundle: Path, source: str, *, force: bool) -> None:
+def _check_out(out: Path, source: str, *, force: bool) -> None:
     """Raises InputError where the predictions would destroy something; a bundle is refused with one file more."""
-    if out.absolute().resolve().is_relative_to(bundle.resolve()):
-        raise InputError(f"-o {out} lies in the bundle, which would be refused from then on; name a file elsewhere")
+    if (around := bundle_around(out)) is not None:
+        raise InputError(
+            f"-o {out} lies in the bundle {around}, which would be refused from then on; name another file"
+        )
     check_output(out, force=force, source=_stdin() if source == "-" else Path(source))
 
 

@@ -115,6 +115,7 @@ def test_wrong_usage_is_one_line_that_points_to_the_help(
         (["export", "FINISHED", "-o", "mine"], 1, ("mine", "is no bundle")),
         (["export", "FINISHED", "-o", "."], 2, ("is the working directory",)),
         (["export", "FINISHED", "-o", "FINISHED/../copy/.."], 1, ("is no bundle",)),
+        (["export", "FINISHED", "-o", "FINISHED/bundle/sub"], 2, ("lies in the bundle",)),
         (["export", "FINISHED", "-o", "-"], 2, ("a bundle is a folder",)),
         (["predict", "FINISHED/bundle", "mine/thesis.txt", "-o", "mine/thesis.txt"], 2, ("is the file that is read",)),
         (["predict", "FINISHED/bundle", "STUDY", "-o", "mine/thesis.txt"], 2, ("thesis.txt exists", "--force")),
