@@ -3,9 +3,10 @@
 ``load(folder)`` opens an exported bundle. Nothing heavy is imported until it is called.
 """
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from sweepstack.models.files import read_json, user_path
 
 if TYPE_CHECKING:
     from sweepstack.ensembles.bundle import Bundle
@@ -19,18 +20,19 @@ def load(folder: str | Path) -> "Bundle | WritingBundle":
 
     Raises BundleError where it is incomplete or was changed.
     """
-    if _kind(Path(folder)) == "writing":
+    folder = user_path(folder)
+    if _kind(folder) == "writing":
         from sweepstack.ensembles.writing_bundle import load as load_writing_bundle
 
-        return load_writing_bundle(Path(folder))
+        return load_writing_bundle(folder)
     from sweepstack.ensembles.bundle import load as load_bundle
 
-    return load_bundle(Path(folder))
+    return load_bundle(folder)
 
 
 def _kind(folder: Path) -> object:
-    """As bundle.json says, which is not checked yet; None where it says nothing."""
+    """As bundle.json says, which is not checked yet; None where it says nothing, or is no plain file."""
     try:
-        return json.loads((folder / "bundle.json").read_text(encoding="utf-8")).get("kind")
+        return read_json(folder / "bundle.json").get("kind")
     except (OSError, ValueError, AttributeError):
         return None

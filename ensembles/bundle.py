@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from sweepstack.ensembles import checksums
 from sweepstack.ensembles.card import PACKAGES, Card, markdown, versions
@@ -30,8 +30,8 @@ from sweepstack.ensembles.ensemble import Ensemble
 from sweepstack.ensembles.input_texts import Texts, texts_of
 from sweepstack.ensembles.store import Member
 from sweepstack.models.costs import Costs, read_matrix
-from sweepstack.models.errors import BundleError, StorageError
-from sweepstack.models.files import read_json, write_atomic, write_json
+from sweepstack.models.errors import BundleError, InputError, StorageError
+from sweepstack.models.files import read_json, write_atomic, write_json, write_tensors
 from sweepstack.models.predictions import Floats
 from sweepstack.models.rows import Label, typed
 
@@ -149,9 +149,30 @@ def export(
     put(folder, lambda new: _fill(new, row, combination, own, card, calibration))
 
 
+def check_target(folder: Path, *, force: bool) -> None:
+    """Raises InputError where a bundle in ``folder``, which a user has named, would destroy something.
+
+    A bundle that is there is replaced with ``force`` alone, and only if it holds nothing else; a folder that somebody
+    works in would be gone under their feet.
+    """
+    if Path.cwd().is_relative_to(folder):
+        raise InputError(f"-o {folder} is the working directory or holds it; name a new folder for the bundle")
+    if (around := checksums.bundle_around(folder)) is not None:
+        raise InputError(f"-o {folder} lies in the bundle {around}, which would be refused from then on; name another")
+    if folder.is_symlink() or not (folder / "bundle.json").exists():
+        return  # see put
+    if not force:
+        raise InputError(f"-o {folder} exists and is left as it is; name another folder, or replace it with --force")
+    if foreign := checksums.foreign(folder):
+        raise InputError(
+            f"-o {folder} holds {foreign[0]}, which is no part of a bundle; move it, or name another folder"
+        )
+
+
 def put(folder: Path, fill: Callable[[Path], None]) -> None:
     """A whole new ``folder`` of what ``fill`` writes into the one that it is given; raises as :func:`export`."""
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "bundle.json").exists())):
+    is_bundle = folder.is_dir() and (not any(folder.iterdir()) or (folder / "bundle.json").exists())
+    if folder.is_symlink() or (folder.exists() and not is_bundle):
         raise StorageError(f"{folder} exists and is no bundle; it is left as it is, choose another folder")
     new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     try:
@@ -180,10 +201,10 @@ def _fill(
     for member in members:
         _copy(member.checkpoint, folder / "members" / checked_name(member.name))
     state, arrays = combination.state()
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "ensemble.safetensors")
+    write_tensors(folder / "ensemble.safetensors", arrays)
     if calibration is not None:
         scores, about = packed({row.name: calibration})
-        save_file(scores, folder / SETS, about)
+        write_tensors(folder / SETS, scores, about)
     installed = versions((*PACKAGES, *combination.pool.packages))
     metrics = {"valid": row.valid, "blend": row.blend, "test": row.test, "test_interval": row.test_interval}
     content = {

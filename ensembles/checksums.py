@@ -39,8 +39,33 @@ def write(folder: Path) -> None:
     )
 
 
+def bundle_around(path: Path) -> Path | None:
+    """The bundle that ``path`` lies in, which one more file would spoil; None where it lies in none."""
+    around = Path(os.path.realpath(path)).parents
+    return next((folder for folder in around if (folder / NAME).exists() and (folder / "bundle.json").exists()), None)
+
+
+def foreign(folder: Path) -> list[str]:
+    """Files below ``folder`` that SHA256SUMS does not name; raises BundleError as :func:`verify`."""
+    wanted = _wanted(folder)
+    return [name for name in files(folder) if name not in wanted]
+
+
 def verify(folder: Path) -> None:
     """Raises BundleError, one line, at the first file that is missing, extra or changed."""
+    wanted = _wanted(folder)
+    present = files(folder)  # only these are opened, so a path in SHA256SUMS cannot lead outside
+    if missing := sorted(wanted.keys() - set(present)):
+        raise BundleError(f"{folder}: {missing[0]} is missing; {ADVICE}")
+    for name in present:
+        if name not in wanted:
+            raise BundleError(f"{folder}: {name} does not belong to the bundle; remove it, or {ADVICE}")
+        if digest(folder / name) != wanted[name]:
+            raise BundleError(f"{folder}: {name} was changed since the export; {ADVICE}")
+
+
+def _wanted(folder: Path) -> dict[str, str]:
+    """What SHA256SUMS says: hashes by path."""
     if not folder.is_dir():
         raise BundleError(f"{folder} is no folder; give the folder of an exported bundle")
     sums = folder / NAME
@@ -52,11 +77,4 @@ def verify(folder: Path) -> None:
         if match is None:
             raise BundleError(f"{sums} line {number} is not 'hash  path': {line[:80]!r}; {ADVICE}")
         wanted[match[2]] = match[1]
-    present = files(folder)  # only these are opened, so a path in SHA256SUMS cannot lead outside
-    if missing := sorted(wanted.keys() - set(present)):
-        raise BundleError(f"{folder}: {missing[0]} is missing; {ADVICE}")
-    for name in present:
-        if name not in wanted:
-            raise BundleError(f"{folder}: {name} does not belong to the bundle; remove it, or {ADVICE}")
-        if digest(folder / name) != wanted[name]:
-            raise BundleError(f"{folder}: {name} was changed since the export; {ADVICE}")
+    return wanted

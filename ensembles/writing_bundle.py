@@ -15,9 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from sweepstack.ensembles import checksums
 from sweepstack.ensembles.bundle import checked_name, put, read_metadata
@@ -29,7 +28,7 @@ from sweepstack.ensembles.text_combination import TextCombination, WritingMember
 from sweepstack.models.candidates import Candidates
 from sweepstack.models.cleaning import clean
 from sweepstack.models.errors import BundleError, DataError
-from sweepstack.models.files import write_atomic, write_json
+from sweepstack.models.files import write_atomic, write_json, write_tensors
 from sweepstack.models.writing_settings import LAGGING
 
 if TYPE_CHECKING:
@@ -133,7 +132,7 @@ def _fill(folder: Path, row: Row, combination: TextCombination, members: Sequenc
             if path.suffix in SUFFIXES and not path.name.startswith("."):
                 shutil.copyfile(path, target / path.name)
     state, arrays = combination.state()
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "ensemble.safetensors")
+    write_tensors(folder / "ensemble.safetensors", arrays)
     installed = versions((*PACKAGES, "sacrebleu"))
     metrics = {"valid": row.valid, "blend": row.blend, "test": row.test, "test_interval": row.test_interval}
     content = {

@@ -3,6 +3,7 @@
     SweepstackError            exit code 1: something outside the user's input failed
     ├── StorageError           disk full, no permission, a run folder that is in use or damaged
     ├── TrackingError          the MLflow store refuses
+    │   └── TrackingRefusal    and would again: its address, permissions or schema have to be mended first
     ├── TrainingError          a trial cannot go on (its loss is not a number, say)
     └── InputError             exit code 2: the user's input is wrong, and the message says how to mend it
         ├── StudyError         a study file, or a value given by --set
@@ -22,6 +23,10 @@ class StorageError(SweepstackError):
 
 
 class TrackingError(SweepstackError):
+    pass
+
+
+class TrackingRefusal(TrackingError):
     pass
 
 

@@ -1,15 +1,21 @@
-"""Files that are either whole or absent, whatever kills the process that writes them."""
+"""The one writer and reader of files: a file is whole or absent, whatever kills the process that writes it.
+
+A new file has the mode that the process's umask gives. Where a user names what is written (``-o``), only a new regular
+file is made, or with ``--force`` an existing one replaced: never a device, a FIFO, a link, or what is being read.
+"""
 
 import fcntl
 import json
 import os
-import tempfile
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sweepstack.models.errors import StorageError
+from sweepstack.models.errors import InputError, StorageError
+
+MODE = 0o666  # of a new file, less the umask
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -20,19 +26,72 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     data = content.encode(errors="replace") if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = path.with_name(f".{path.name[:100]}.{os.urandom(4).hex()}")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE), "wb") as file:
                 file.write(data)
-            os.chmod(temporary, 0o644)
             os.replace(temporary, path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise StorageError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder with --out"
+            f"cannot write {path}: {error.strerror or error}; free some space, or make the folder writable"
         ) from error
+
+
+def write_tensors(path: Path, arrays: Mapping[str, Any], metadata: dict[str, str] | None = None) -> None:
+    """``arrays`` (of NumPy) as a safetensors file; raises as :func:`write_atomic`. The library's own ``save_file``
+    makes files that only their owner can read."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    write_atomic(path, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata))
+
+
+def open_log(path: Path) -> int:
+    """A descriptor that appends to ``path``, made where it is not there; raises OSError."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, MODE)
+
+
+def user_path(path: str | Path) -> Path:
+    """A path as a person gives it: ``~`` is a home folder. Raises InputError where that is unknown."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{path}: no home folder is known for it; write the folder out") from error
+
+
+def check_output(path: Path, *, force: bool, source: Path | int | None = None) -> None:
+    """Raises InputError where writing to ``path`` would destroy something: anything but a regular file is left alone,
+    and an existing file, too, without ``force``. Never replaced is ``source`` (a path or a descriptor), which is read.
+    """
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError(f"-o {path}: {error.strerror}; name another file") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError(
+            f"-o {path} is {_kind(found.st_mode)}, which is left as it is; name a file, or - for the output"
+        )
+    if source is not None and _same(found, source):
+        raise InputError(f"-o {path} is the file that is read; name another one")
+    if not force:
+        raise InputError(f"-o {path} exists and is left as it is; name another file, or replace it with --force")
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _same(found: os.stat_result, source: Path | int) -> bool:
+    try:
+        return os.path.samestat(found, os.stat(source))
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -49,4 +108,11 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Raises OSError where ``path`` is no regular file, and ValueError where it holds no JSON."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):  # a FIFO waits for a writer, a device may have no end
+        raise OSError(f"{path} is {_kind(mode)} and no regular file")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply") from error

@@ -19,7 +19,7 @@ from sweepstack.search.axes import SpaceError, is_ruled_out
 from sweepstack.search.journal import driver_of
 from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.refusals import rule
-from sweepstack.search.requests import REQUEST, make_request
+from sweepstack.search.requests import REQUEST, make_request, waiting
 from sweepstack.search.result import Result
 from sweepstack.search.scalars import parse_override
 from sweepstack.search.starting import held
@@ -46,13 +46,17 @@ def retry(
 ) -> Any:
     """Queues the failed trials ``numbers``, or all that were not tried again yet, once more; raises InputError."""
     result = Result.open(run)
-    wanted = [record.number for record in again(result.trials)] if failed else list(numbers)
+    asked = {each.get("trial") for each in waiting(result.folder.requests) if each.get("kind") == "retry"}
+    wanted = [r.number for r in again(result.trials) if r.number not in asked] if failed else list(numbers)
     if not wanted:
         raise InputError(f"{run} has no failed trial that was not tried again; there is nothing to retry")
     for number in wanted:
         record = trial_of(result, number)
-        if record.state != "failed":
-            raise InputError(f"trial {number} is {record.state}; only a failed trial can be tried again")
+        there = (result.folder.of(record) / "checkpoint").exists()
+        if record.state != "failed" and (there or not record.has_ended):
+            raise InputError(
+                f"trial {number} is {record.state}; only a failed one can be tried again, or one whose folder is gone"
+            )
         if "generation" in record.attributes:
             raise InputError(f"trial {number} is of a population, which goes on without it; add a trial instead")
     return _queue(result, [{"kind": "retry", "trial": number} for number in wanted], say, address, json)
@@ -67,7 +71,11 @@ def stop(run: Path, trial: int | None, say: Say) -> Any:
     if driver is None:
         raise InputError(f"nothing works in {run}; sweepstack ensemble {run} builds ensembles of the trials it has")
     content = {"kind": "stop"} if trial is None else {"kind": "stop", "trial": trial}
-    taken = not _left([make_request(result.folder.requests, content)], result.folder.ledger)
+    left = _left([make_request(result.folder.requests, content)], result.folder.ledger)
+    if left and driver_of(result.folder.ledger) is None:
+        _withdraw(left)
+        raise InputError(f"the process that worked in {run} has just ended; there is nothing to stop any more")
+    taken = not left
     what = "the search ends: no further trial begins, those that run end at their next report, then come the ensembles"
     if trial is not None:
         what = f"trial {trial} ends at its next report, as pruned"
@@ -132,14 +140,21 @@ def _value(settings: TrialSettings, path: str) -> Any:
 def _queue(
     result: Result, contents: Sequence[Mapping[str, Any]], say: Say, address: str | None, json: bool
 ) -> dict[str, Any]:
-    """Makes the requests; whoever drives the run takes them, and where nobody does, this process."""
-    ledger = result.folder.ledger
-    paths = [make_request(result.folder.requests, content) for content in contents]
-    driver, left = driver_of(ledger), paths
+    """Whoever drives the run is asked; where nobody does, this process takes the requests.
+
+    A request that nobody takes is not left behind: a later run would do what was refused here.
+    """
+    ledger, requests = result.folder.ledger, result.folder.requests
+    paths: list[Path] = []
+    driver = driver_of(ledger)
     if driver is not None:
+        paths = [make_request(requests, content) for content in contents]
         left = _left(paths, ledger)
         driver = driver_of(ledger) if left else driver
-    if driver is not None:
+    if driver is None:
+        contents = [each for each, path in zip(contents, paths, strict=True) if path in left] if paths else contents
+        _withdraw(paths)
+    else:
         queued = _queued(ledger, paths)
         for each in queued:
             once_more = f", once more what trial {each['retry_of']} was" if "retry_of" in each else ""
@@ -149,7 +164,10 @@ def _queue(
         return {"queued": queued, "taken": not left}
     from sweepstack.search import pipeline  # heavy
 
-    done = pipeline.go_on(result.folder.root, address=address, json=json)
+    def ask() -> None:
+        paths.extend(make_request(requests, content) for content in contents)
+
+    done = pipeline.go_on(result.folder.root, ask, address=address, json=json)
     return {"queued": _queued(ledger, paths), **done.summary()}
 
 
@@ -161,6 +179,11 @@ def _left(paths: Sequence[Path], ledger: Path) -> list[Path]:
         time.sleep(0.1)
         left = [path for path in left if path.exists()]
     return left
+
+
+def _withdraw(paths: Sequence[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _asked(driver: str) -> str:

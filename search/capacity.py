@@ -1,6 +1,7 @@
 """How many trials run at a time: what this machine, or each machine of a cluster, has room for."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from sweepstack.models.errors import StudyError
@@ -18,6 +19,28 @@ def gpus() -> int:
     import torch
 
     return torch.cuda.device_count()
+
+
+def check_device(device: str, resources: Resources, machines: Sequence[float] | None = None) -> None:
+    """Raises StudyError where trials on ``device`` would fail: on this machine, or on those of a cluster, given by how
+    many GPUs each has."""
+    if device != "cuda":
+        return
+    if machines is None:
+        import torch
+
+        if not torch.cuda.is_available():
+            raise StudyError(
+                "device is cuda, and torch finds no CUDA device on this machine; take auto or cpu, "
+                "or give the --address of a Ray cluster that has one"
+            )
+    elif not any(machines):
+        raise StudyError("device is cuda, and no machine of the cluster has a GPU; take auto or cpu")
+    elif not all(machines) and not resources.gpu:
+        raise StudyError(
+            "device is cuda, and not every machine of the cluster has a GPU; "
+            "set search.resources.gpu, so that trials go where there is one"
+        )
 
 
 def slots(concurrency: int | Literal["auto"], resources: Resources) -> int:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from sweepstack.models.errors import StorageError
+from sweepstack.models.files import open_log
 
 NOISE = (":job_id:", ":actor_name:", ":task_name:")  # Ray's own marks in the workers' output
 
@@ -34,10 +35,10 @@ class Chatter:
         os.close(spare)
         try:
             self.log.parent.mkdir(parents=True, exist_ok=True)
-            log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            log = open_log(self.log)
         except OSError as error:
             raise StorageError(
-                f"cannot write {self.log}: {error.strerror}; free some space or choose another folder with --out"
+                f"cannot write {self.log}: {error.strerror}; free some space, or make the folder writable"
             ) from error
         _flush()
         if sys.stdout is None:  # Python found it closed

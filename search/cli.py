@@ -5,7 +5,6 @@ imported by the command that needs it, so that ``--help`` answers at once.
 """
 
 import argparse
-import json
 import os
 import shlex
 import sys
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from sweepstack.models.errors import InputError, StorageError, SweepstackError
+from sweepstack.models.files import user_path
+from sweepstack.search.stream import json_line, never_fail
 
 INTERRUPTED = 130
 
@@ -72,6 +73,7 @@ def parser() -> Parser:
     sub = of_run("export", export_run, "export the chosen ensemble of a run as a bundle, or another one by name")
     sub.add_argument("--ensemble", metavar="NAME", help="a name of the ensembles table (default: the chosen one)")
     sub.add_argument("-o", "--out", metavar="DIR", help="the bundle's folder (default: RUN/bundle)")
+    sub.add_argument("--force", action="store_true", help="replace a bundle that is there")
     sub = command(
         "predict", predict_file, "what a bundle says of the texts of a file or of standard input (-), as JSON lines"
     )
@@ -79,7 +81,8 @@ def parser() -> Parser:
     sub.add_argument(
         "file", metavar="FILE", help=".jsonl .csv .tsv .parquet, plain text (a text a line), or - for standard input"
     )
-    sub.add_argument("-o", "--out", metavar="OUT", help="a file for the predictions (default: standard output)")
+    sub.add_argument("-o", "--out", metavar="OUT", help="a file for the predictions (default, or -: standard output)")
+    sub.add_argument("--force", action="store_true", help="replace a file that is there")
     sub.add_argument("--cost", type=float, metavar="C", help="what a READ costs, of a bundle trained for several")
     sub.add_argument(
         "--coverage", type=float, metavar="P", help="with sets of labels, a share P of which holds the right one (0.95)"
@@ -112,6 +115,7 @@ def parser() -> Parser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    never_fail(sys.stdout, sys.stderr)
     options = parser().parse_args(arguments)
     try:
         options.run(options)
@@ -135,7 +139,7 @@ def fail(message: str, code: int, as_json: bool) -> NoReturn:
 
 
 def print_json(content: Any) -> None:
-    print(json.dumps(content, ensure_ascii=False))
+    sys.stdout.write(json_line(content, sys.stdout.encoding))
 
 
 def search_study(options: argparse.Namespace) -> None:
@@ -188,7 +192,9 @@ def export_run(options: argparse.Namespace) -> None:
 
     result = Result.open(Path(options.run_folder))
     chosen = result.ensemble(options.ensemble)
-    target = chosen.export(Path(options.out) if options.out else result.folder.bundle)
+    if options.out == "-":
+        raise InputError("-o -: a bundle is a folder, which standard output cannot hold; name one")
+    target = chosen.export(result.folder.bundle if options.out is None else options.out, force=options.force)
     if options.json:
         print_json({"ensemble": chosen.name, "bundle": str(target)})
     else:
@@ -198,10 +204,11 @@ def export_run(options: argparse.Namespace) -> None:
 def predict_file(options: argparse.Namespace) -> None:
     from sweepstack.search.predicting import predict
 
-    out = Path(options.out) if options.out else None
-    bundle, file = Path(options.bundle), options.file
-    summary = predict(bundle, file, out, options.cost, options.coverage, options.candidates)
-    if options.json and options.out:
+    out = None if options.out in (None, "-") else user_path(options.out)
+    bundle = user_path(options.bundle)
+    file = options.file if options.file == "-" else str(user_path(options.file))
+    summary = predict(bundle, file, out, options.cost, options.coverage, options.candidates, force=options.force)
+    if options.json and out:
         print_json(summary)
 
 

@@ -6,6 +6,7 @@ data, classes, parts and reading, and what differs is said in one line. What is 
 they are. They are called by their run, ``<run>.trial-7``; the linear baseline is that of the first run.
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from sweepstack.models.errors import StudyError
+from sweepstack.search.folder import RunFolder
 from sweepstack.search.remarks import ENDED, RUNS
 from sweepstack.search.repetitions import settings_of_repetition
 from sweepstack.search.result import Result, no_ensembles
+from sweepstack.search.retention import deleted
 from sweepstack.search.study import Study
 from sweepstack.search.trial_record import Adopted, Origin, TrialRecord
 
@@ -44,7 +47,10 @@ class Source:
         """With what sets them apart from ``first``, the plain settings of the first run, among their own."""
         origin = Origin(self.name, self.root)
         found = []
+        gone = deleted(sweep, self.result.folder.of, folds=self.result.study.folds > 1)
         for record in sweep:
+            if record.number in gone:
+                continue
             own = settings_of_repetition(
                 self.settings.with_values(record.settings), record.settings, record.best_repetition
             )
@@ -93,8 +99,25 @@ def adopted(found: Sequence[Source], settings: Any) -> Adopted:
     )
 
 
-def on_record(found: Sequence[Source]) -> list[dict[str, Any]]:
-    return [{"name": s.name, "folder": str(s.root), "trials": len(s.result.trials)} for s in found]
+def on_record(found: Sequence[Source], root: Path) -> list[dict[str, Any]]:
+    """The runs as the folder ``root`` that combines them remembers them: where they lie, also as seen from there."""
+    return [
+        {
+            "name": source.name,
+            "folder": str(source.root),
+            "relative": os.path.relpath(source.root, root),
+            "trials": len(source.result.trials),
+        }
+        for source in found
+    ]
+
+
+def recorded(runs: Sequence[Mapping[str, Any]], root: Path) -> list[Path]:
+    """The folders of the runs that the folder ``root`` combines, which may have been moved, with them or without."""
+    beside = [Path(os.path.normpath(root / run.get("relative", run["folder"]))) for run in runs]
+    return [
+        near if RunFolder(near).ledger.exists() else Path(run["folder"]) for near, run in zip(beside, runs, strict=True)
+    ]
 
 
 def _check_finished(result: Result) -> None:

@@ -36,6 +36,11 @@ CONTROL_SHARE = 4  # the control has a quarter of the trials
 FITS = {"linear": LinearBaseline.fit, **PIPELINES}
 
 
+def is_fitted(folder: Path) -> bool:
+    """Whether a member without an optimiser is there, and nobody has deleted it since."""
+    return (folder / "result.json").exists() and (folder / "checkpoint" / "config.json").exists()
+
+
 def fit_linear(
     dataset: Dataset, reading: Reading | Literal["off"], cost: float, folder: Path, name: str = "linear"
 ) -> dict[str, Any]:
@@ -47,7 +52,7 @@ def fit_linear(
     pipelines choose: that flatters them by next to nothing, and never the policies.
     """
     done = folder / "result.json"
-    if done.exists():
+    if is_fitted(folder):
         return dict(read_json(done))
     began = time.monotonic()
     costs = Costs(cost, dataset.costs)
@@ -88,7 +93,7 @@ def fit_memory(
     """Fits and keeps the translation memory as a member in ``folder``, with what it proposes for valid, blend and test;
     returns its valid metrics and the seconds it took. What was done before a kill is not done again."""
     done = folder / "result.json"
-    if done.exists():
+    if is_fitted(folder):
         return dict(read_json(done))
     began = time.monotonic()
     memory = TranslationMemory.fit(pairs)

@@ -1,7 +1,7 @@
 """What the user watches while a run works.
 
 In a terminal the trials' table stands above a progress bar and is redrawn in place; elsewhere (a file, a pipe,
-TERM=dumb, NO_COLOR) a line is written when a trial ends or a stage begins. With ``--json`` nothing is written at all.
+TERM=dumb) a line is written when a trial ends or a stage begins. With ``--json`` nothing is written at all.
 """
 
 import threading

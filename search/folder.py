@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweepstack.models.files import user_path
+
 if TYPE_CHECKING:
     from sweepstack.search.trial_record import TrialRecord
 
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class RunFolder:
     root: Path
+
+    @classmethod
+    def at(cls, path: Path) -> "RunFolder":
+        """As a user names it: from the working directory, or with ``~``; raises InputError."""
+        return cls(user_path(path).absolute())
 
     @property
     def study(self) -> Path:

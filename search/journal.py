@@ -18,6 +18,7 @@ from typing import Any
 from optuna.storages.journal import BaseJournalBackend
 
 from sweepstack.models.errors import StorageError
+from sweepstack.models.files import MODE
 
 SYNC_SECONDS = 2.0
 LOOKING = 0.05  # seconds in which one who looks whether a run is driven is done
@@ -43,7 +44,7 @@ class Journal(BaseJournalBackend):
             if writable:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._lock = _lock(path)
-                self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
                 self._size = _whole_lines(self._file)
                 os.ftruncate(self._file, self._size)
             else:
@@ -52,7 +53,7 @@ class Journal(BaseJournalBackend):
             self._release()
             raise StorageError(
                 f"cannot open the ledger {path}: {error.strerror or error}; "
-                + ("choose another folder with --out" if writable else "is this the folder of a run?")
+                + ("make its folder writable, or take another one" if writable else "is this the folder of a run?")
             ) from error
         if writable:
             self._syncer = threading.Thread(target=self._sync_now_and_then, name="ledger-sync", daemon=True)
@@ -162,7 +163,7 @@ def driver_of(path: Path) -> str | None:
 
 def _lock(path: Path) -> int:
     """An open file that holds the lock of the one driver; raises StorageError naming the process that has it."""
-    lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

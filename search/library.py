@@ -9,7 +9,7 @@ from sweepstack.ensembles.store import Kind, Member
 from sweepstack.models.errors import StorageError
 from sweepstack.models.files import read_json
 from sweepstack.models.pipelines import PIPELINES
-from sweepstack.search.company import fit_linear
+from sweepstack.search.company import fit_linear, is_fitted
 from sweepstack.search.leaderboard import best
 from sweepstack.search.mirror import member_state
 from sweepstack.search.retention import REMOVED
@@ -71,7 +71,7 @@ def named(session: "Session") -> list[str]:
 
 def begin_pipelines(session: "Session") -> dict[str, Task]:
     """Fits on Ray those that the study names and that are not there yet."""
-    missing = [name for name in named(session) if not (session.folder.pipeline(name) / "result.json").exists()]
+    missing = [name for name in named(session) if not is_fitted(session.folder.pipeline(name))]
     reading, cost = session.settings.reading, session.cost
     return {
         name: session.cluster.submit(

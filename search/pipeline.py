@@ -20,8 +20,8 @@ from sweepstack.models.parts import PartsTrainer, TrainerLike
 from sweepstack.models.settings import TrialSettings
 from sweepstack.models.trainer import Parent, Trainer
 from sweepstack.search import ensembling
-from sweepstack.search.combining import LINEAR, adopted, on_record, sources, study_of
-from sweepstack.search.company import control_settings, fit_linear, fit_memory
+from sweepstack.search.combining import LINEAR, adopted, on_record, recorded, sources, study_of
+from sweepstack.search.company import control_settings, fit_linear, fit_memory, is_fitted
 from sweepstack.search.confirmation import with_start
 from sweepstack.search.confirming import score_on_blend
 from sweepstack.search.executor import Job, run_sweeps
@@ -89,18 +89,32 @@ def run(study: Study, out: Path | None = None, *, address: str | None = None, js
     return _whole(study, out, address=address, json=json, anew=True)
 
 
-def go_on(folder: Path, *, address: str | None = None, json: bool = False) -> Result:
+def go_on(
+    folder: Path, ask: Callable[[], None] | None = None, *, address: str | None = None, json: bool = False
+) -> Result:
     """Everything that a run folder's study still wants, what was queued by hand included; its sampler asks for no
-    further trial where the run was stopped by hand."""
-    stored = RunFolder(folder.absolute())
-    return _whole(Study.load(stored.study), stored.root, address=address, json=json, anew=False)
+    further trial where the run was stopped by hand. ``ask`` makes requests, as soon as nothing refuses the run."""
+    stored = RunFolder.at(folder)
+    return _whole(Study.load(stored.study), stored.root, address=address, json=json, anew=False, ask=ask)
 
 
-def _whole(study: Study, out: Path | None, *, address: str | None, json: bool, anew: bool) -> Result:
+def _whole(
+    study: Study,
+    out: Path | None,
+    *,
+    address: str | None,
+    json: bool,
+    anew: bool,
+    ask: Callable[[], None] | None = None,
+) -> Result:
     """``anew``: a stop by hand that has come to its end is lifted."""
     with Session.open(study, out, address=address, json=json) as session:
         if anew:
             session.inbox.move_stop(DONE, LIFTED)
+        if ask is not None:
+            session.check_tracking()
+            ask()
+            session.take_requests()
         while True:
             _search(session)
             if study.environment is None:
@@ -125,12 +139,12 @@ def search(study: Study, out: Path | None = None, *, address: str | None = None,
 
 def ensemble(folder: Path, *, address: str | None = None, json: bool = False) -> Result:
     """Only the ensembles of a run that was searched, finished or not; the chosen one is exported."""
-    stored = RunFolder(folder.absolute())
+    stored = RunFolder.at(folder)
     if not stored.study.exists():
         raise StudyError(f"{folder} is not the folder of a run; sweepstack run STUDY makes one")
     runs = Result.open(stored.root).ledger.attribute(RUNS) if stored.ledger.exists() else None
     if runs:
-        return combine([Path(run["folder"]) for run in runs], stored.root, address=address, json=json)
+        return combine(recorded(runs, stored.root), stored.root, address=address, json=json)
     study = Study.load(stored.study)
     if study.environment is not None:
         raise StudyError(no_ensembles(study, stored))
@@ -148,11 +162,11 @@ def combine(
     """
     found = sources(folders)
     study = study_of(found)
-    target = RunFolder((out or Path("runs") / study.name).absolute())
+    target = RunFolder.at(out or Path("runs") / study.name)
     if target.ledger.exists() and not Result.open(target.root).ledger.attribute(RUNS):
         raise StudyError(f"{target.root} is the folder of a run that was searched; choose another with --out")
     with Session.open(study, target.root, address=address, json=json) as session:
-        for name, value in ((RUNS, on_record(found)), (LINEAR, found[0].result.ledger.attribute(LINEAR))):
+        for name, value in ((RUNS, on_record(found, target.root)), (LINEAR, found[0].result.ledger.attribute(LINEAR))):
             if session.ledger.attribute(name) != value:
                 session.ledger.set_attribute(name, value)
         session.adopted = adopted(found, session.settings)
@@ -167,6 +181,8 @@ def _search(session: Session) -> None:
             f"{session.folder.root} combines other runs and searches nothing itself; "
             f"sweepstack ensemble {session.folder.root} builds it again"
         )
+    if session.trials.unfinished:
+        session.tracker.begin()  # which takes as long as Ray does
     of_texts = session.study.environment is None
     baseline = _begin_baseline(session) if of_texts else None
     pipelines = begin_pipelines(session) if of_texts else {}
@@ -178,6 +194,8 @@ def _search(session: Session) -> None:
             else []
         ),
     ]
+    if any(sweep.unfinished for sweep, *_ in jobs):
+        session.check_tracking()
     while any(sweep.unfinished for sweep, *_ in jobs):  # a trial may be queued as the last one ends
         session.search_goes_on()
         _run(session, jobs, session.study.search.seeds)
@@ -230,7 +248,7 @@ def _confirm(session: Session) -> None:
 def _begin_baseline(session: Session) -> Task | None:
     """Fits it on Ray; None where that was done before."""
     name, folder = baseline_of(session)
-    if session.ledger.attribute(name) is not None:
+    if session.ledger.attribute(name) is not None and is_fitted(folder):
         return None
     submit, share = session.cluster.submit, session.cluster.share
     if session.study.writing is not None:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweepstack.ensembles import load
+from sweepstack.ensembles.checksums import bundle_around
 from sweepstack.models.cleaning import printable
 from sweepstack.models.errors import DataError, InputError
 from sweepstack.models.file_formats import is_table, refuse_no_text
-from sweepstack.models.files import write_atomic
+from sweepstack.models.files import check_output, write_atomic
 from sweepstack.models.rows import read_inputs
 from sweepstack.models.text_files import lines_of
+from sweepstack.search.stream import json_line
 
 if TYPE_CHECKING:
     from sweepstack.ensembles.bundle import Bundle, Reading
@@ -36,6 +38,8 @@ def predict(
     cost: float | None = None,
     coverage: float | None = None,
     candidates: int | None = None,
+    *,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Writes a line for each text of ``source`` (a path, or ``-``): of a classifier ``{label, probability,
     probabilities, segments}``, of a writer ``{text, score}``, and of one that writes while it reads ``lagging``, too:
@@ -45,7 +49,8 @@ def predict(
     plain text, a text a line. A line, a row or a cell without anything is an empty text, so that there are as many
     predictions as lines or rows; a writer writes nothing for it, with the score null.
 
-    With ``out`` the file appears when it is whole. ``cost`` and ``coverage``: see Bundle.read; with a coverage a line
+    With ``out`` the file appears when it is whole; one that exists is replaced with ``force`` alone, see
+    :func:`check_output`. ``cost`` and ``coverage``: see Bundle.read; with a coverage a line
     also has ``set``, its labels, and ``abstain`` where that is not a single one, and standard error says so where no
     coverage is guaranteed. ``candidates``: how many texts of a writer a line also has, best first. ``cut`` is true
     where a source is longer than the writer reads. Returns how many texts were read and where they went. Raises
@@ -53,6 +58,8 @@ def predict(
     """
     from sweepstack.ensembles.bundle import Bundle
 
+    if out is not None:
+        _check_out(out, source, force=force)
     bundle = load(bundle_folder)
     if isinstance(bundle, Bundle):
         say = _classifier(bundle, cost, coverage, candidates)
@@ -61,8 +68,9 @@ def predict(
     texts = iter(inputs(source, bundle.input_column))
     count = 0
     written: list[str] = []
+    encoding = "utf-8" if out else sys.stdout.encoding
     while batch := list(itertools.islice(texts, BATCH)):
-        records = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in say(batch))
+        records = "".join(json_line(record, encoding) for record in say(batch))
         if out:
             written.append(records)
         else:
@@ -72,8 +80,26 @@ def predict(
     if count == 0 and not isinstance(bundle, Bundle):
         raise DataError(f"{_named(source)} has no text to read; give at least one")
     if out:
+        _check_out(out, source, force=force)  # somebody may have made it meanwhile
         write_atomic(out, "".join(written))
     return {"texts": count, "predictions": str(out) if out else "-"}
+
+
+def _check_out(out: Path, source: str, *, force: bool) -> None:
+    """Raises InputError where the predictions would destroy something; a bundle is refused with one file more."""
+    if (around := bundle_around(out)) is not None:
+        raise InputError(
+            f"-o {out} lies in the bundle {around}, which would be refused from then on; name another file"
+        )
+    check_output(out, force=force, source=_stdin() if source == "-" else Path(source))
+
+
+def _stdin() -> int | None:
+    """Its descriptor; None where it has none."""
+    try:
+        return sys.stdin.fileno()
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _classifier(bundle: "Bundle", cost: float | None, coverage: float | None, candidates: int | None) -> Say:

@@ -1,8 +1,11 @@
 """Where a run comes from: versions, data hashes and calibrations, kept in provenance.json from its first session on."""
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 from sweepstack.ensembles.card import versions
+from sweepstack.ensembles.checksums import NAME
 from sweepstack.models.data import Dataset
 from sweepstack.models.errors import DataError
 from sweepstack.models.files import read_json
@@ -13,9 +16,10 @@ PACKAGES = ("sweepstack", "torch", "ray", "optuna", "mlflow", "scikit-learn", "t
 
 
 def provenance(
-    dataset: Dataset | PairDataset | None, played: dict[str, Any] | None, folder: RunFolder
+    dataset: Dataset | PairDataset | None, played: dict[str, Any] | None, folder: RunFolder, reward: str | None = None
 ) -> dict[str, Any]:
-    """Versions, data hashes and what was noticed while loading, or the environment, kept from the first session on."""
+    """Versions, data hashes and what was noticed while loading, or the environment, kept from the first session on.
+    ``reward``: the hash of the bundle that texts are rewarded by."""
     known = read_json(folder.provenance) if folder.provenance.exists() else {}
     installed = versions((*PACKAGES, *_of_its_own(dataset)))
     found: dict[str, Any] = {"versions": installed}
@@ -28,6 +32,8 @@ def provenance(
         }
         if isinstance(dataset, Dataset):
             found["data"]["label_type"] = dataset.label_type
+    if reward is not None:
+        found["reward"] = reward
     if played is not None:
         found["environment"] = played
     found |= {name: known[name] for name in ("precision", "packing") if name in known}
@@ -41,9 +47,24 @@ def _of_its_own(dataset: Dataset | PairDataset | None) -> tuple[str, ...]:
     return ("sacrebleu",) if isinstance(dataset, PairDataset) else ()
 
 
-def check_provenance(folder: RunFolder, dataset: Dataset | PairDataset) -> None:
+def digest_of_bundle(folder: Path) -> str | None:
+    """16 digits of what the bundle in ``folder`` holds, wherever it lies; None where there is none."""
+    try:
+        return hashlib.sha256((folder / NAME).read_bytes()).hexdigest()[:16]
+    except OSError:
+        return None
+
+
+def check_provenance(folder: RunFolder, dataset: Dataset | PairDataset, reward: str | None = None) -> None:
+    """Raises DataError where a run goes on with other data, or texts would be rewarded by another bundle."""
     if folder.provenance.exists():
-        known = read_json(folder.provenance)["data"]["hashes"]
+        stored = read_json(folder.provenance)
+        if stored.get("reward", reward) != reward:
+            raise DataError(
+                f"the bundle that rewards the texts of {folder.root} has changed since the study began (hash "
+                f"{stored['reward']}, now {reward}); restore it, or start afresh with --out"
+            )
+        known = stored["data"]["hashes"]
         if known != dataset.hashes:
             raise DataError(
                 f"the data of {folder.root} has changed since the study began, or another version divided it by other "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from sweepstack.search import format as fmt
 from sweepstack.search.budgets import Ended
 from sweepstack.search.paying import paying
-from sweepstack.search.retention import GB, removed
+from sweepstack.search.retention import GB, deleted_words, removed
 
 if TYPE_CHECKING:
     from sweepstack.search.study import Study
@@ -37,6 +37,9 @@ def remarks(study: "Study", attributes: Mapping[str, Any], records: Sequence["Tr
         bound = study.search.keep.disk_gb
         why = "under search.keep.disk_gb" if bound is None else f"as search.keep.disk_gb is {bound:g}"
         found["Removed"] = f"{what}, {why}"
+    gone = deleted_words(records)
+    if gone is not None:
+        found["Deleted"] = gone
     return found
 
 

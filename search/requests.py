@@ -13,6 +13,7 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,16 @@ def make_request(folder: Path, content: Mapping[str, Any]) -> Path:
     path = folder / f"{time.time_ns()}-{secrets.token_hex(3)}.json"
     write_json(path, dict(content))
     return path
+
+
+def waiting(folder: Path) -> list[dict[str, Any]]:
+    """The requests in ``folder`` that nobody has taken yet."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        with suppress(OSError, ValueError):  # taken just now, or not written by us
+            content = read_json(path)
+            found += [content] if isinstance(content, dict) else []
+    return found
 
 
 class Inbox:

@@ -1,14 +1,16 @@
 """A run folder as a reader sees it, while it works and when it is done: leaderboard, ensembles, status, report."""
 
+import os
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweepstack.ensembles.bundle import check_target
 from sweepstack.ensembles.choose import Row
 from sweepstack.models.errors import InputError
-from sweepstack.models.files import read_json
+from sweepstack.models.files import read_json, user_path
 from sweepstack.search.confirmation import Confirmation, sweep_name
 from sweepstack.search.examples import read_examples
 from sweepstack.search.folder import RunFolder
@@ -20,6 +22,7 @@ from sweepstack.search.record import SCORINGS, Built, card, read_built
 from sweepstack.search.remarks import ENDED, remarks
 from sweepstack.search.report import Contents, write_report
 from sweepstack.search.report_trust import read_trust
+from sweepstack.search.retention import REMOVED
 from sweepstack.search.space import Space, with_candidates
 from sweepstack.search.study import Study
 from sweepstack.search.summary import Results
@@ -41,9 +44,11 @@ class Ensemble:
     row: Row
     _result: "Result"
 
-    def export(self, folder: str | Path) -> Path:
-        """Writes the bundle and returns its folder; raises StorageError where the disk refuses."""
-        target = Path(folder).absolute()
+    def export(self, folder: str | Path, *, force: bool = False) -> Path:
+        """Writes the bundle and returns its folder; raises StorageError where the disk refuses, and InputError where
+        ``folder`` is the working directory, or a bundle, unless that is the run's own or ``force`` replaces it."""
+        target = Path(os.path.abspath(user_path(folder)))
+        check_target(target, force=force or target == self._result.folder.bundle)
         data = self._result.provenance["data"]
         about = card(self._result.study, tuple(data["classes"]), data["hashes"], data.get("label_type", "text"))
         self._result.built.export(self.name, target, about)
@@ -59,7 +64,7 @@ class Result:
     @staticmethod
     def open(folder: Path) -> "Result":
         """Reads a run folder, also one that is being worked on; raises InputError where it is none."""
-        run = RunFolder(folder.absolute())
+        run = RunFolder.at(folder)
         if not run.study.exists() or not run.ledger.exists():
             raise InputError(f"{folder} is not the folder of a run; sweepstack run STUDY makes one")
         return Result(run, Study.load(run.study), Ledger.open(run.ledger, writable=False))
@@ -211,8 +216,9 @@ class Result:
     def printable(self) -> Results:
         plain = self.budget in (None, "trials")  # then nobody wonders what ended the search
         said = {label: text for label, text in self.remarks.items() if label != "Search" or not plain}
+        there = best([r for r in self.trials if REMOVED not in r.attributes], self.study.search.objective)
         results = Results(
-            self.study, self.folder.root, self.best, front=self.front, confirmed=self.confirmed, remarks=said
+            self.study, self.folder.root, there or self.best, front=self.front, confirmed=self.confirmed, remarks=said
         )
         if not self.has_ensembles:
             return results

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from sweepstack.search.search_settings import Search
     from sweepstack.search.sweep import Sweep
 
-REMOVED = "removed"  # the attribute of a trial whose weights and predictions are gone: their bytes
+REMOVED = (
+    "removed"  # the attribute of a trial whose weights and predictions are gone: their bytes; 0 of one deleted by hand
+)
 CANDIDATES = 8  # so many of the best stay for builders that want no more
 GB = 1e9
 
@@ -116,7 +118,30 @@ class Keeper:
         self._sizes[number] = 0
 
 
+def deleted(records: Sequence[TrialRecord], folder_of: Callable[[TrialRecord], Path], *, folds: bool) -> list[int]:
+    """The trials that could be members, had somebody not deleted their folders; under folds only complete ones."""
+    states = ("complete",) if folds else ("complete", "pruned")
+    could = [r for r in records if r.state in states and r.value is not None and REMOVED not in r.attributes]
+    return [record.number for record in could if not (folder_of(record) / "checkpoint" / "config.json").exists()]
+
+
 def removed(records: Sequence[TrialRecord]) -> tuple[int, float]:
     """How many trials have lost their weights, and the bytes that were."""
-    gone: list[Any] = [record.attributes[REMOVED] for record in records if REMOVED in record.attributes]
+    gone: list[Any] = [record.attributes[REMOVED] for record in records if record.attributes.get(REMOVED)]
     return len(gone), float(sum(gone))
+
+
+def deleted_words(records: Sequence[TrialRecord]) -> str | None:
+    """A line on those whose folders somebody has deleted, and how they are trained again; None where there are none."""
+    retried = {record.attributes.get("retry_of") for record in records}
+    gone = [record.number for record in records if record.attributes.get(REMOVED) == 0]
+    numbers = [number for number in gone if number not in retried]
+    if not numbers:
+        return None
+    again = " ".join(f"--trial {number}" for number in numbers)
+    one = len(numbers) == 1
+    return (
+        f"the folder{'' if one else 's'} of trial{'' if one else 's'} {', '.join(map(str, numbers))} "
+        f"{'is' if one else 'are'} gone, so {'it is no member' if one else 'they are no members'}; "
+        f"sweepstack retry RUN {again} trains {'it' if one else 'them'} again"
+    )

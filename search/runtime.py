@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweepstack.models.errors import StorageError, StudyError, SweepstackError
+from sweepstack.models.files import open_log
 from sweepstack.search import scratch
-from sweepstack.search.capacity import cpus, slots, trials_on
+from sweepstack.search.capacity import check_device, cpus, slots, trials_on
 from sweepstack.search.chatter import gather
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.interrupts import Interrupts
@@ -53,7 +54,9 @@ class Cluster:
         *,
         concurrency: int | Literal["auto"] = "auto",
         resources: Resources = ONE_CORE,
+        device: str = "auto",
     ) -> None:
+        self.device = device  # of its trials
         self.folder, self.address, self.resources = folder, address, resources
         self.interrupts = Interrupts()
         self.interrupts.install()
@@ -73,6 +76,7 @@ class Cluster:
 
         nodes: Any = ray.nodes  # not typed
         machines = [node["Resources"] for node in nodes() if node["Alive"]]
+        check_device(self.device, self.resources, [machine.get("GPU", 0) for machine in machines])
         fitting = sum(trials_on(m.get("CPU", 0), m.get("GPU", 0), self.resources) for m in machines)
         if not fitting:
             raise StudyError(
@@ -148,7 +152,7 @@ class Cluster:
     def _wait_for_workers(self) -> None:
         """Two workers on one trial would spoil its files: each holds a shared lock on the log while it works."""
         self.folder.root.mkdir(parents=True, exist_ok=True)
-        file = os.open(self.folder.log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        file = open_log(self.folder.log)
         deadline = time.monotonic() + LINGERING
         try:
             while True:

@@ -23,7 +23,7 @@ from sweepstack.models.packing import PACKING_FILE
 from sweepstack.models.pairs import PairDataset, WritingData
 from sweepstack.models.settings import PRECISION_FILE, TrialSettings
 from sweepstack.search.axes import SpaceError
-from sweepstack.search.capacity import slots
+from sweepstack.search.capacity import check_device, slots
 from sweepstack.search.chatter import Chatter
 from sweepstack.search.company import control_search, control_space
 from sweepstack.search.confirmation import new_seeds, search_of, sweep_name
@@ -48,10 +48,10 @@ from sweepstack.search.provenance import check_provenance, provenance
 from sweepstack.search.record import read_built
 from sweepstack.search.remarks import ENDED, SHARED
 from sweepstack.search.requests import DONE, IN_FORCE, Inbox
-from sweepstack.search.retention import Keeper
+from sweepstack.search.retention import REMOVED, Keeper, deleted, deleted_words
 from sweepstack.search.runtime import Cluster, check_address
 from sweepstack.search.search_settings import Search
-from sweepstack.search.session_tracker import SessionTracker
+from sweepstack.search.session_tracker import SessionTracker, tracked
 from sweepstack.search.shared_starts import shared_starts
 from sweepstack.search.space import Space, check_points, with_candidates
 from sweepstack.search.starting import best_points
@@ -62,7 +62,7 @@ from sweepstack.search.task_words import languages_of
 from sweepstack.search.tracking import check_tracking
 from sweepstack.search.trial_record import CONTROL, Adopted, TrialRecord
 from sweepstack.search.unlabelled import unlabelled
-from sweepstack.search.writing_reward import RewardOf, check_reward, reward_of
+from sweepstack.search.writing_reward import RewardOf, check_reward, reward_hash, reward_of
 
 BEGINNING = "beginning"  # the attribute that holds the points a search begins with
 NEEDED_MB = 200  # free disk to start with: weights and predictions of a small sweep
@@ -79,10 +79,11 @@ class Session(HoldsTexts):
 
     @classmethod
     def open(cls, study: Study, out: Path | None, *, address: str | None = None, json: bool = False) -> "Session":
-        folder = RunFolder((out or Path("runs") / study.name).absolute())
-        study = study.in_folder(folder.root)
-        if folder.study.exists():
-            check_extends(Study.load(folder.study), study)
+        folder = RunFolder.at(out or Path("runs") / study.name)
+        stored = Study.load(folder.study) if folder.study.exists() else None
+        study, said = tracked(study, stored, folder.root)
+        if stored is not None:
+            check_extends(stored, study)
         elif folder.root.exists() and not folder.root.is_dir():
             raise StudyError(f"{folder.root} is a file and not the folder of a run; choose another with --out")
         elif folder.root.exists() and any(folder.root.iterdir()) and not folder.ledger.exists():
@@ -92,7 +93,7 @@ class Session(HoldsTexts):
         began = time.monotonic()
         texts = load_texts(study)
         if texts is not None:
-            check_provenance(folder, texts)
+            check_provenance(folder, texts, reward_hash(study))
         try:
             check_points(study.search.start, _spec(study, texts), study.trial_settings())
         except SpaceError as error:  # with the batch sizes of these data
@@ -105,12 +106,13 @@ class Session(HoldsTexts):
         text_builders_of(study)
         played = None if study.environment is None else describe(study.environment)
         if address is None:
+            check_device(study.device, study.search.resources)
             slots(study.search.concurrency, study.search.resources)
         elif address != "auto":
             check_address(address)
         check_tracking(study.tracking_uri)
         check_space(folder.root)
-        return cls(study, folder, texts, encoded, played, address, json, began)
+        return cls(study, folder, texts, encoded, played, address, json, began, said)
 
     def __init__(
         self,
@@ -122,6 +124,7 @@ class Session(HoldsTexts):
         address: str | None,
         json: bool,
         began: float,  # by time.monotonic
+        said: tuple[str, ...] = (),  # what else the user should know
     ) -> None:
         self.study, self.folder = study, folder
         self.reward_of: RewardOf | None = reward_of(study)
@@ -135,12 +138,12 @@ class Session(HoldsTexts):
         self.ledger = Ledger.open(folder.ledger)
         with ExitStack() as opened:  # what fails from here on leaves the folder to the next driver
             opened.callback(self.ledger.close)
-            write_atomic(folder.study, study.dump())
-            write_json(folder.provenance, provenance(texts, played, folder))
+            write_atomic(folder.study, study.dump(folder.root))
+            write_json(folder.provenance, provenance(texts, played, folder, reward_hash(study)))
             self.settings = study.trial_settings()
             spec = _spec(study, texts)
             self.space, notes = Space.of(spec, self.settings)
-            self.notes = (*(encoded.notes if encoded else ()), *notes, *study.search.notes())
+            self.notes = (*said, *(encoded.notes if encoded else ()), *notes, *study.search.notes())
             beginning = self.ledger.attribute(BEGINNING) or self._beginning()
             self.notes = (*self.notes, *beginning["notes"])
             self._start = beginning["points"]
@@ -283,6 +286,15 @@ class Session(HoldsTexts):
                 self._live.ended(record)
             self.keep_within_bounds()
 
+    def find_deleted(self) -> None:
+        """A trial whose folder somebody has deleted is a removed one, as under ``search.keep``."""
+        for sweep in self.sweeps:
+            for number in deleted(sweep.trials(), self.folder.of, folds=self.study.folds > 1):
+                sweep.set_trial_attribute(number, REMOVED, 0)
+        note = deleted_words(self.trials.trials())
+        if note is not None:
+            self.display.note(note)
+
     def keep_within_bounds(self) -> None:
         """Removes weights that nothing can use, as far as ``search.keep`` wants it."""
         note = self._keeper.look()
@@ -300,6 +312,12 @@ class Session(HoldsTexts):
         for record in self.inbox.take():
             self.changed(record)
         return self.trials.unfinished
+
+    def check_tracking(self) -> None:
+        """Raises TrackingError where MLflow will take nothing of this run."""
+        self.tracker.check()
+        for note in self.tracker.remarks():
+            self.display.note(note)
 
     def search_has_ended(self) -> None:
         """Puts on record which budget it was, and what its trials have shared."""
@@ -325,7 +343,11 @@ class Session(HoldsTexts):
         with self._open as opened:  # a cluster that refuses must not leave the terminal turned to the log
             chatter = opened.enter_context(Chatter(self.folder.log))
             self.cluster = Cluster(
-                self.folder, self._address, concurrency=search.concurrency, resources=search.resources
+                self.folder,
+                self._address,
+                concurrency=search.concurrency,
+                resources=search.resources,
+                device=self.study.device,
             )
             opened.callback(self.cluster.close)
             self.workers = self.plan.workers = self.cluster.slots
@@ -344,6 +366,7 @@ class Session(HoldsTexts):
                 languages=languages_of(self.study, texts) if isinstance(texts, PairDataset) else None,
             )
             self.display.start()
+            self.find_deleted()
             self.keep_within_bounds()
             self.display.adopt([*self.trials.trials(), *self.control_records()])
             labelled = texts if isinstance(texts, Dataset) else None
@@ -360,9 +383,9 @@ class Session(HoldsTexts):
     ) -> None:
         try:
             good = kind is None
-            if not self.tracker.close(self.trials.trials(), self.confirmed, good=good) and good:
-                uri = self.study.tracking_uri
-                self.display.note(f"MLflow at {uri} did not take everything; the same command again records the rest")
+            missing = self.tracker.close(self.trials.trials(), self.confirmed, good=good)
+            for note in [*self.tracker.remarks(), *([missing] if missing and good else [])]:
+                self.display.note(note)
         finally:
             with suppress(StorageError):  # a full disk has been heard of
                 if kind is None:
@@ -379,5 +402,5 @@ def check_space(folder: Path) -> None:
     if free < NEEDED_MB:
         raise StorageError(
             f"{existing} has {free} MB of free disk and a run needs {NEEDED_MB} MB to start; "
-            "free some space or choose another folder with --out"
+            "free some space there, or take a folder on another disk"
         )

@@ -5,20 +5,25 @@ ids that MLflow gives are kept in the ledger, where the next driver finds them.
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from sweepstack.models.errors import TrackingError
 from sweepstack.search.confirmation import Confirmation
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import best, front
 from sweepstack.search.ledger import Ledger
 from sweepstack.search.mirror import parent_state, trial_state
-from sweepstack.search.study import Study
+from sweepstack.search.study import Study, Tracking
 from sweepstack.search.sweep import Sweep
-from sweepstack.search.tracking import Tracker
-from sweepstack.search.tracking_mirror import RunState, Status
+from sweepstack.search.tracking import Tracker, check_tracking
+from sweepstack.search.tracking_mirror import REMARK, RunState, Status
+from sweepstack.search.tracking_store import TRACKING_URI, absolute_uri, shown, sqlite_path
 from sweepstack.search.trial_record import MLFLOW_RUN, TrialRecord
 
+OPENING = 30.0  # seconds to wait for the first answer of a store before the search
 PATIENCE = {True: 120.0, False: 4.0}  # seconds to wait for MLflow at a good end, and at any other
 
 
@@ -29,6 +34,26 @@ class SessionTracker:
         self._study, self._ledger, self._folder, self._sweeps = study, ledger, folder, sweeps
         self._began = time.time()
         self._started: Tracker | None = None
+        self._log = logging.getLogger("sweepstack.tracking")
+        self._remarks: list[str] = []
+
+    def begin(self) -> None:
+        """Opens the store, which takes seconds, while others work."""
+        assert self._tracker
+
+    def check(self) -> None:
+        """Raises TrackingError where the store will not take a single run: before hours are spent on the search."""
+        refusal = self._tracker.refusal(OPENING)
+        if refusal is not None:
+            raise TrackingError(
+                f"tracking store {shown(self._study.tracking_uri)} cannot be used: {refusal}; "
+                "mend that, or name another by tracking.uri"
+            )
+
+    def remarks(self) -> list[str]:
+        """What the user should see of what the store was found to be, each once."""
+        found, self._remarks = self._remarks, []
+        return found
 
     def put(self, state: RunState) -> None:
         """Takes the state of any run, and returns at once."""
@@ -41,10 +66,11 @@ class SessionTracker:
         metrics = [objective, *(name for name in self._study.metrics if name != objective)]
         self.put(trial_state(record, self._folder.of(record), metrics, interrupted=interrupted))
 
-    def close(self, trials: Sequence[TrialRecord], confirmed: Sweep | None, *, good: bool) -> bool:
-        """Says how the run ended; whether MLflow has taken everything. ``trials`` are those of the search."""
+    def close(self, trials: Sequence[TrialRecord], confirmed: Sweep | None, *, good: bool) -> str | None:
+        """Says how the run ended; a line for the user where MLflow has not taken everything.
+        ``trials`` are those of the search."""
         if self._started is None:
-            return True
+            return None
         for record in self._records():
             if record.state == "running":
                 self.trial(record, interrupted=True)
@@ -57,18 +83,22 @@ class SessionTracker:
             worth = Confirmation.of(leader, confirmed.trials(), search.objective, played=played)
         pareto = front(trials, search.objectives) if len(search.objectives) > 1 else ()
         self.put(parent_state(self._study, status, self._began, leader, worth, pareto))
-        return self._started.close(PATIENCE[good])
+        return None if self._started.close(PATIENCE[good]) else self._started.missing()
 
     @property
     def _tracker(self) -> Tracker:
         if self._started is None:
-            log = logging.getLogger("sweepstack.tracking")
             sweep_id = self._ledger.attribute("sweep_id")
-            self._started = Tracker(self._study.tracking_uri, self._study.name, sweep_id, self._recorded, log.warning)
+            self._started = Tracker(self._study.tracking_uri, self._study.name, sweep_id, self._recorded, self._heard)
             self.put(parent_state(self._study, "running", self._began, None))
             for record in self._records():
                 self.trial(record)
         return self._started
+
+    def _heard(self, line: str) -> None:
+        self._log.warning(line)
+        if line.startswith(REMARK):
+            self._remarks.append(line)
 
     def _records(self) -> list[TrialRecord]:
         return [record for sweep in self._sweeps() for record in sweep.trials()]
@@ -82,3 +112,34 @@ class SessionTracker:
                 sweep.set_trial_attribute(int(number), MLFLOW_RUN, run_id)
         elif self._ledger.attribute(f"{MLFLOW_RUN}:{key}") != run_id:
             self._ledger.set_attribute(f"{MLFLOW_RUN}:{key}", run_id)
+
+
+def tracked(study: Study, stored: Study | None, root: Path) -> tuple[Study, tuple[str, ...]]:
+    """The study with its tracking store, and what to say of that. A study that names none goes on where its run
+    records, or else begins at MLFLOW_TRACKING_URI, as all of MLflow's own commands do."""
+    given = os.environ.get(TRACKING_URI)
+    if study.tracking.uri is not None or not given:
+        return _beside(study, stored, root), ()
+    uri = absolute_uri(given, Path.cwd())
+    if stored is None:
+        try:
+            check_tracking(uri)
+        except TrackingError as error:
+            raise TrackingError(f"{TRACKING_URI}: {error}; tracking.uri in the study comes first") from error
+        where = f"MLflow's records go to {shown(uri)}, as {TRACKING_URI} says"
+        return study.model_copy(update={"tracking": Tracking(uri=uri)}), (where,)
+    study = _beside(study, stored, root)
+    if study.tracking_uri == uri:
+        return study, ()
+    where = f"MLflow's records stay at {shown(study.tracking_uri)}, where this run began, whatever {TRACKING_URI} says"
+    return study, (where,)
+
+
+def _beside(study: Study, stored: Study | None, root: Path) -> Study:
+    """With the store that the study names, or that its run has, unless the run was moved away from that; else with the
+    one beside the run folders."""
+    if study.tracking.uri is None and stored is not None and stored.tracking.uri is not None:
+        path = sqlite_path(stored.tracking.uri)
+        if path is None or path.exists():
+            return study.with_store_of(stored)
+    return study.in_folder(root)

@@ -1,10 +1,29 @@
 """The terminal, file or pipe that the user reads: what it can do, and how to write to it without being hurt."""
 
+import io
+import json
 import os
 import shutil
-from typing import TextIO
+from typing import Any, TextIO
 
 UNLIMITED = 1000  # columns where nobody has said how wide a line may be
+
+
+def never_fail(*streams: TextIO | None) -> None:
+    """What the encoding of ``streams`` lacks becomes ``?`` from now on: it ends no command with a traceback."""
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def json_line(content: Any, encoding: str | None) -> str:
+    """``content`` as JSON on one line, with escapes where ``encoding`` lacks a character: nothing is lost."""
+    line = json.dumps(content, ensure_ascii=False)
+    try:
+        line.encode(encoding or "utf-8")
+    except UnicodeEncodeError:
+        line = json.dumps(content)
+    return line + "\n"
 
 
 class Stream:
@@ -45,9 +64,9 @@ class Stream:
 
     @property
     def live(self) -> bool:
-        """Whether a table may be redrawn in place: a terminal that can, whose user has not asked for plain text."""
+        """Whether a table may be redrawn in place. NO_COLOR, which rich obeys, asks for no colour and nothing else."""
         capable = os.environ.get("TERM", "").lower() not in ("", "dumb", "unknown")
-        return self.isatty() and capable and not os.environ.get("NO_COLOR")
+        return self.isatty() and capable
 
     def size(self) -> tuple[int, int]:
         """(columns, rows): the terminal's, else what COLUMNS says, else as many as there are."""

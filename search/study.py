@@ -4,7 +4,6 @@
 leaves out have the defaults below; paths are absolute, so that ``Study.dump`` can be run from anywhere.
 """
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import (
     BeforeValidator,
     Discriminator,
+    PrivateAttr,
     SerializerFunctionWrapHandler,
     Tag,
     ValidationError,
@@ -24,6 +24,7 @@ from pydantic import (
 from sweepstack.models.base_settings import SettingError, Settings
 from sweepstack.models.data_settings import Data
 from sweepstack.models.errors import StudyError
+from sweepstack.models.files import user_path
 from sweepstack.models.settings import Model, Reading, Task, Train, TrialSettings
 from sweepstack.models.task_settings import (
     METRICS,
@@ -46,12 +47,13 @@ from sweepstack.search.refusals import fail, refusal, refuse_later, shown
 from sweepstack.search.scalars import dump_yaml, load_yaml, parse_override
 from sweepstack.search.search_settings import PBTStopper, Search
 from sweepstack.search.space import Space, check_points
+from sweepstack.search.study_paths import STORE, make_absolute, make_relative
 from sweepstack.search.task_checks import check_task
+from sweepstack.search.tracking_store import sqlite_uri
 
 if TYPE_CHECKING:
     from sweepstack.search.result import Result
 
-BUILTIN = "builtin:"
 DEFAULT_SPACE: dict[str, Any] = {
     "train.lr": {"log": [3e-4, 3e-2]},
     "train.lr_schedule": ["constant", "linear", "exponential", "inverse_time", "step", "cosine"],
@@ -119,6 +121,7 @@ class Study(Settings):
     search: Search = Search()
     ensembles: Ensembles = Ensembles()
     tracking: Tracking = Tracking()
+    _relative: frozenset[str] = PrivateAttr(default=frozenset())  # the keys of paths that were given relative
 
     @field_validator("name")
     @classmethod
@@ -201,15 +204,15 @@ class Study(Settings):
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> "Study":
         """The study in the file ``path`` with ``overrides`` ("KEY=VALUE"); raises StudyError."""
-        path = Path(path)
+        path = user_path(path)
         tree = load_yaml(_text(path), str(path))
         if not isinstance(tree, dict):
             raise StudyError(
                 f"{path}: a study is a mapping of keys to values (task: classification …), but got {tree!r}"
             )
-        _make_absolute(tree, path.absolute().parent)
+        relative = make_absolute(tree, path.absolute().parent)
         tree.setdefault("name", re.sub(r"[^\w.-]+", "-", path.stem).lstrip(".-"))
-        keys = [_override(tree, text) for text in overrides]
+        keys = [_override(tree, text, relative) for text in overrides]
 
         def where(key: str) -> str:
             plain = re.sub(r"\[\d+\]", "", key) + "."
@@ -220,14 +223,24 @@ class Study(Settings):
         if later is not None:
             raise fail(where(later[0]), *later)
         try:
-            return cls.model_validate(tree)
+            study = cls.model_validate(tree)
         except ValidationError as error:
             key, line = refusal(error, cls)
             raise fail(where(key), key, line) from None
+        study._relative = frozenset(relative)
+        return study
 
-    def dump(self) -> str:
-        """The resolved study as YAML; loading it gives an equal study."""
-        return dump_yaml(self.model_dump())
+    def dump(self, root: Path | None = None) -> str:
+        """The resolved study as YAML; loading it gives an equal study. As a file in ``root`` it has relative paths
+        where the study was given such."""
+        tree = self.model_dump()
+        if root is not None:
+            make_relative(tree, self._relative, root)
+        return dump_yaml(tree)
+
+    def __eq__(self, other: object) -> bool:
+        """Equal values; how their paths were given does not count."""
+        return isinstance(other, Study) and dict(self) == dict(other)
 
     @property
     def environment(self) -> str | None:
@@ -270,8 +283,16 @@ class Study(Settings):
         it, so that one UI shows all studies."""
         if self.tracking.uri is not None:
             return self
-        store = Tracking(uri=f"sqlite:///{root.absolute().parent / 'mlflow.db'}")
-        return self.model_copy(update={"tracking": store})
+        store = Tracking(uri=sqlite_uri(root.absolute().parent / "mlflow.db"))
+        placed = self.model_copy(update={"tracking": store})
+        placed._relative = self._relative | {STORE}  # it moves with the run folders
+        return placed
+
+    def with_store_of(self, stored: "Study") -> "Study":
+        """The study with another's tracking store."""
+        placed = self.model_copy(update={"tracking": stored.tracking})
+        placed._relative = (self._relative - {STORE}) | (stored._relative & {STORE})
+        return placed
 
     @property
     def tracking_uri(self) -> str:
@@ -310,15 +331,17 @@ def _text(path: Path) -> str:
         raise StudyError(f"{path}: cannot be read ({error.strerror}); name a study file") from None
 
 
-def _override(tree: dict[str, Any], text: str) -> str:
-    """Puts one ``--set`` into ``tree``; returns its key. Keys of the space are paths themselves."""
+def _override(tree: dict[str, Any], text: str, relative: set[str]) -> str:
+    """Puts one ``--set`` into ``tree``; returns its key. Keys of the space are paths themselves. ``relative`` are the
+    keys of paths that were given relative."""
     key, value = parse_override(text)
     section, _, rest = key.partition(".")
     *parents, leaf = [section, rest] if section == "space" and rest else key.split(".")
     lone: dict[str, Any] = {leaf: value}
     for name in reversed(parents):
         lone = {name: lone}
-    _make_absolute(lone, Path.cwd())
+    relative -= {path for path in relative if f"{path}.".startswith(f"{key}.")}
+    relative |= make_absolute(lone, Path.cwd())
     if parents == ["space"] and "space" not in tree:
         tree["space"] = dict(SPACES[family(tree.get("task"))])
     for name in parents:
@@ -330,34 +353,3 @@ def _override(tree: dict[str, Any], text: str) -> str:
         tree = tree[name]
     tree[leaf] = lone[leaf]
     return key
-
-
-def _make_absolute(tree: dict[str, Any], folder: Path) -> None:
-    """Makes the paths in a raw study absolute: data files, texts without labels, the bundle that rewards, another run,
-    and a tracking store that is a file."""
-    data, tracking, search = tree.get("data"), tree.get("tracking"), tree.get("search")
-    writing, ensembles = tree.get("writing"), tree.get("ensembles")
-    reward = writing.get("reward") if isinstance(writing, dict) else None
-    classifier = reward.get("classifier") if isinstance(reward, dict) else None
-    if isinstance(classifier, dict) and isinstance(classifier.get("bundle"), str):
-        classifier["bundle"] = _absolute(classifier["bundle"], folder)
-    distill = ensembles.get("distill") if isinstance(ensembles, dict) else None
-    if isinstance(distill, dict) and isinstance(distill.get("text"), str):
-        distill["text"] = _absolute(distill["text"], folder)
-    if isinstance(search, dict) and isinstance(search.get("start_from"), str):
-        search["start_from"] = _absolute(search["start_from"], folder)
-    if isinstance(data, dict):
-        for key in ("train", "test"):
-            value = data.get(key)
-            if isinstance(value, str) and value and not value.startswith(BUILTIN):
-                data[key] = _absolute(value, folder)
-    if isinstance(tracking, dict) and isinstance(tracking.get("uri"), str):
-        uri: str = tracking["uri"]
-        if uri.startswith("sqlite:///"):
-            tracking["uri"] = "sqlite:///" + _absolute(uri.removeprefix("sqlite:///"), folder)
-        elif uri and not re.match(r"[a-z][a-z0-9+.-]*:|databricks", uri, re.IGNORECASE):
-            tracking["uri"] = _absolute(uri, folder)
-
-
-def _absolute(path: str, folder: Path) -> str:
-    return os.path.abspath(folder / Path(path).expanduser())

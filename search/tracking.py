@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 
 from sweepstack.search.tracking_check import check_tracking
-from sweepstack.search.tracking_log import reason
+from sweepstack.search.tracking_log import is_permanent, reason
 from sweepstack.search.tracking_mirror import Mirror, RunState
 from sweepstack.search.tracking_process import RemoteMirror
 from sweepstack.search.tracking_store import quiet_environment, shown, ui_command
@@ -55,6 +55,8 @@ class Tracker:
         self._known: dict[str, str] = {}  # run ids that on_run was told
         self._mirror: Mirror | RemoteMirror | None = None
         self._trouble: str | None = None
+        self._refusal: str | None = None  # the trouble, where only a person can end it
+        self._tried = threading.Event()  # what was put first has been recorded, or has failed
         quiet_environment()  # before mlflow is imported
         self._thread = threading.Thread(target=self._work, name="tracker", daemon=True)
         self._thread.start()
@@ -68,6 +70,11 @@ class Tracker:
             self._stale[state.key] = None
             _set_times(self._times.setdefault(state.key, {}), state)
         self._woken.set()
+
+    def refusal(self, timeout: float) -> str | None:
+        """Why the store will never take anything, as far as the first attempt shows, which is waited for."""
+        self._tried.wait(timeout)
+        return self._refusal
 
     def close(self, timeout: float) -> bool:
         """Records what is left, for at most ``timeout`` seconds; whether the store holds everything that was put."""
@@ -85,9 +92,10 @@ class Tracker:
             lacking = [key for key, state in self._states.items() if self._recorded.get(key) is not state]
             still = "it was still recording" if self._thread.is_alive() else "their parent run was never put"
             reason = self._trouble or still
+            then = "mend that, and the same command again" if self._refusal else "the same command again"
             return (
                 f"{len(lacking or self._stale)} of {len(self._states)} runs are not yet as they should be in MLflow "
-                f"({self._store}: {reason}); the same command again completes them"
+                f"({self._store}: {reason}); {then} completes them"
             )
 
     def _work(self) -> None:
@@ -95,7 +103,10 @@ class Tracker:
         while True:
             closing = self._closing.is_set()  # read before the pass, which then sees everything that was put
             succeeded = self._pass()
-            if closing and (succeeded or not self._stale):
+            if self._known or not succeeded:
+                self._tried.set()
+            complete = succeeded and not self._woken.is_set()  # the parent, once it is there, wakes its children
+            if closing and (complete or self._refusal or not self._stale):
                 if self._mirror is not None:
                     self._mirror.close()
                 return
@@ -131,11 +142,11 @@ class Tracker:
             why = reason(error)
             if why != self._trouble:
                 self._say(f"MLflow at {self._store} refuses{f' run {key!r}' if key else ''}: {why}; trying again")
-            self._trouble = why
+            self._trouble, self._refusal = why, why if is_permanent(error) else None
             return False
         if self._trouble is not None:
             self._say(f"MLflow at {self._store} records again")
-            self._trouble = None
+            self._trouble = self._refusal = None
         return True
 
     def _record(self, mirror: Mirror | RemoteMirror, key: str) -> None:

@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import sqlite3
 import tempfile
 import threading
@@ -17,8 +18,8 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from sweepstack.models.errors import TrackingError
-from sweepstack.search.tracking_store import shown, sqlite_path
+from sweepstack.models.errors import TrackingError, TrackingRefusal
+from sweepstack.search.tracking_store import LONGEST_PATH, longest_of, shown, sqlite_path
 
 DATABASES = ("postgresql", "mysql", "mssql")  # reached through SQLAlchemy, like sqlite
 PATIENCE = 4.0  # seconds that a server or database may take to answer
@@ -40,9 +41,9 @@ def check_tracking(uri: str) -> None:
     elif kind in DATABASES:
         _check_within_patience(uri, lambda: _ask_database(uri))
     elif scheme in ("", "file"):
-        raise TrackingError(f"tracking store {uri!r} is a plain folder, which MLflow no longer records to; {HELP}")
+        raise TrackingRefusal(f"tracking store {uri!r} is a plain folder, which MLflow no longer records to; {HELP}")
     else:
-        raise TrackingError(f"tracking store {shown(uri)!r} has the unknown scheme {scheme!r}; {HELP}")
+        raise TrackingRefusal(f"tracking store {shown(uri)!r} has the unknown scheme {scheme!r}; {HELP}")
 
 
 def _refusal(uri: str, reason: object, advice: str) -> TrackingError:
@@ -51,6 +52,9 @@ def _refusal(uri: str, reason: object, advice: str) -> TrackingError:
 
 
 def _check_sqlite(uri: str, path: Path) -> None:
+    if (longest := longest_of(path)) > LONGEST_PATH:
+        reason = f"sqlite opens paths of at most {LONGEST_PATH} bytes, and this store needs {longest}"
+        raise _refusal(uri, reason, "name a shorter one by tracking.uri, sqlite:////folder/mlflow.db")
     folder = path.parent
     while not folder.exists():
         folder = folder.parent
@@ -80,7 +84,8 @@ def _check_sqlite(uri: str, path: Path) -> None:
     revisions, head = _schema_revisions()
     if head is not None and revision != head:
         if revision in revisions:
-            raise _refusal(uri, "an older MLflow made it", f"back it up, then run: mlflow db upgrade {uri}")
+            upgrade = f"mlflow db upgrade {shlex.quote(uri)}"
+            raise _refusal(uri, "an older MLflow made it", f"back it up, then run: {upgrade}")
         raise _refusal(uri, "a newer MLflow made it", "pip install -U mlflow, or choose another file")
 
 

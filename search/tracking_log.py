@@ -1,5 +1,6 @@
 """What MLflow and what it stands on print, sent to a log; and what an exception of theirs comes to."""
 
+import errno
 import logging
 import sqlite3
 import warnings
@@ -7,9 +8,25 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from sweepstack.models.errors import SweepstackError
+from sweepstack.models.errors import SweepstackError, TrackingRefusal
 
 CHATTY = ("mlflow", "alembic", "sqlalchemy", "urllib3")  # what prints on MLflow's behalf
+
+
+PERMANENT_ERRNO = {
+    getattr(errno, name)
+    for name in ("EACCES", "EPERM", "EROFS", "ENOTDIR", "EEXIST", "EISDIR", "ENAMETOOLONG", "ELOOP")
+}
+PERMANENT_SQLITE = ("unable to open", "readonly", "no such", "has no column")
+PERMANENT_MLFLOW = {
+    "INVALID_PARAMETER_VALUE",
+    "BAD_REQUEST",
+    "PERMISSION_DENIED",
+    "UNAUTHENTICATED",
+    "ENDPOINT_NOT_FOUND",
+    "FEATURE_DISABLED",
+    "NOT_IMPLEMENTED",
+}
 
 
 def reason(error: BaseException) -> str:
@@ -23,6 +40,25 @@ def reason(error: BaseException) -> str:
         cause = cause.__cause__ or cause.__context__
     text = found.strerror if isinstance(found, OSError) and found.strerror else str(found)
     return " ".join(text.split())[:300] or type(error).__name__
+
+
+def is_permanent(error: BaseException) -> bool:
+    """Whether the same is to be expected of every later attempt, so that somebody has to mend something.
+
+    What may pass is a server that does not answer, a lock, a full disk; and what is not known here.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, TrackingRefusal | ModuleNotFoundError | sqlite3.NotSupportedError):
+            return True
+        if isinstance(cause, OSError) and cause.errno in PERMANENT_ERRNO:
+            return True
+        if isinstance(cause, sqlite3.OperationalError) and any(words in str(cause) for words in PERMANENT_SQLITE):
+            return True
+        if getattr(cause, "error_code", None) in PERMANENT_MLFLOW:
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 class _Line(logging.Handler):

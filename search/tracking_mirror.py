@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweepstack.search.tracking_model import bundle_digest, log_bundle
-from sweepstack.search.tracking_store import artifact_root, close_connections, open_client, sqlite_path
+from sweepstack.search.tracking_store import artifact_root, close_connections, local_uri, open_client, sqlite_path
 
 SWEEP, KEY, PARENT = "sweepstack.sweep", "sweepstack.key", "mlflow.parentRunId"
 RECORDED = "sweepstack.recorded"  # a digest of the metrics that are in the store for certain
+REMARK = "MLflow: "  # how a line of the log begins that the user should see
 MODEL = "sweepstack.model"  # <digest of the bundle>:<id of the logged model>
 Status = Literal["running", "finished", "failed", "killed"]
 STATUS: dict[Status, str] = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
@@ -66,8 +67,7 @@ class Mirror:
         self._path = sqlite_path(uri)
         self._client = open_client(uri)
         self._file = self._identity()
-        self._experiment_id = self._open_experiment(experiment)
-        self._runs = self._search()
+        self._experiment_id, self._runs = self._open(experiment)
 
     def close(self) -> None:
         """Ends the connections to a local store, which folds its write-ahead log into the file."""
@@ -167,17 +167,39 @@ class Mirror:
         self._runs[state.key] = run
         return run
 
-    def _open_experiment(self, name: str) -> str:
+    def _open(self, name: str) -> tuple[str, dict[str, _Run]]:
+        """The id of the experiment that holds the sweep's runs, whatever it is called now, else of the one named so;
+        and these runs."""
         experiment = self._client.get_experiment_by_name(name)
+        runs = {} if experiment is None else self._search(experiment.experiment_id)
+        elsewhere = None if runs else self._where_the_sweep_is()
+        if elsewhere is not None:
+            experiment, runs = elsewhere, self._search(elsewhere.experiment_id)
+            self._log(f"{REMARK}the experiment {name!r} is called {elsewhere.name!r} there; this run goes on in it")
         if experiment is None:
-            root = None if self._path is None else str(artifact_root(self._path) / re.sub(r"[^\w.-]", "-", name))
-            return str(self._client.create_experiment(name, root))
+            place = None if self._path is None else artifact_root(self._path) / re.sub(r"[^\w.-]", "-", name)
+            return str(self._client.create_experiment(name, None if place is None else local_uri(place))), {}
         if experiment.lifecycle_stage == "deleted":
             self._client.restore_experiment(experiment.experiment_id)
-            self._log(f"MLflow: the experiment {name!r} had been deleted; it is restored")
-        return str(experiment.experiment_id)
+            self._log(f"{REMARK}the experiment {experiment.name!r} had been deleted; it is restored")
+        return str(experiment.experiment_id), runs
 
-    def _search(self) -> dict[str, _Run]:
+    def _where_the_sweep_is(self) -> Any:
+        """The experiment that holds the sweep's runs; None where there are none yet."""
+        from mlflow.entities import ViewType
+
+        token: str | None = None
+        while True:
+            page = self._client.search_experiments(ViewType.ALL, max_results=1000, page_token=token)
+            ids = [each.experiment_id for each in page]
+            found = self._client.search_runs(ids, self._wanted, ViewType.ALL, max_results=1) if ids else []
+            if found:
+                return self._client.get_experiment(found[0].info.experiment_id)
+            token = page.token
+            if not token:
+                return None
+
+    def _search(self, experiment_id: str) -> dict[str, _Run]:
         """The sweep's runs by key; of several with one key the first that was not deleted."""
         from mlflow.entities import ViewType
 
@@ -185,8 +207,8 @@ class Mirror:
         token: str | None = None
         while True:
             page = self._client.search_runs(
-                [self._experiment_id],
-                f"tags.`{SWEEP}` = '{self._sweep_id}'",
+                [experiment_id],
+                self._wanted,
                 ViewType.ALL,
                 max_results=1000,
                 order_by=["attributes.start_time ASC"],
@@ -203,6 +225,10 @@ class Mirror:
             token = page.token
             if not token:
                 return runs
+
+    @property
+    def _wanted(self) -> str:
+        return f"tags.`{SWEEP}` = '{self._sweep_id}'"
 
     def _history(self, run: _Run, names: set[str]) -> set[tuple[str, int]]:
         known = sorted(names & run.metric_names)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sweepstack.models.errors import BundleError
 from sweepstack.models.files import read_json
 from sweepstack.models.writing_settings import LAGGING
+from sweepstack.search.tracking_store import local_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -82,7 +83,7 @@ def _save(folder: Path, bundle: Path, model_id: str, run_id: str, location: str)
         str(folder),
         mlflow_model=Model(artifact_path=location, model_uuid=model_id, model_id=model_id, run_id=run_id),
         python_model=spec.origin,
-        artifacts={"bundle": str(bundle)},
+        artifacts={"bundle": local_uri(bundle.absolute())},
         signature=ModelSignature(Schema(texts), Schema(outputs), params),
         input_example=pd.DataFrame({card["input_column"]: ["some text"]}),
         pip_requirements=_requirements(card["versions"]),

@@ -13,15 +13,15 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-from sweepstack.models.errors import TrackingError
-from sweepstack.search.tracking_log import reason, route
+from sweepstack.models.errors import TrackingError, TrackingRefusal
+from sweepstack.search.tracking_log import is_permanent, reason, route
 from sweepstack.search.tracking_mirror import Mirror, RunState
 
 PATIENCE = 60.0  # seconds for what was begun, when it is told to end
 
 
 class RemoteMirror:
-    """The same as a Mirror, whose exceptions all come as TrackingError."""
+    """The same as a Mirror, whose exceptions all come as TrackingError, or as TrackingRefusal where they will again."""
 
     def __init__(self, uri: str, experiment: str, sweep_id: str, log: Callable[[str], None]) -> None:
         self._log = log
@@ -69,7 +69,8 @@ class RemoteMirror:
                 if kind == "log":
                     self._log(said)
                 elif kind == "failed":
-                    raise TrackingError(said)
+                    text, permanent = said
+                    raise (TrackingRefusal if permanent else TrackingError)(text)
                 else:
                     return said
         except (EOFError, OSError) as error:
@@ -98,7 +99,7 @@ def serve(descriptor: int) -> None:
                 else:
                     answer = getattr(mirror, method)(*args)
             except Exception as error:  # whatever a store can raise
-                say("failed", reason(error))
+                say("failed", (reason(error), is_permanent(error)))
             else:
                 say("done", answer)
     os._exit(0)  # MLflow's own threads hold nothing up

@@ -15,11 +15,13 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweepstack.models.errors import TrackingError
+from sweepstack.models.errors import TrackingError, TrackingRefusal
+from sweepstack.models.files import user_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+TRACKING_URI = "MLFLOW_TRACKING_URI"  # the environment's store, of a study that names none
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_CONFIGURE_LOGGING": "false",  # its handlers write to the terminal
@@ -41,17 +43,47 @@ def sqlite_path(uri: str) -> Path | None:
     """The file of a ``sqlite:///`` URI, absolute; None for any other URI."""
     if not re.match(r"sqlite(\+\w+)?:", uri):
         return None
-    name = re.sub(r"^sqlite(\+\w+)?:/{0,3}", "", uri).partition("?")[0]
-    if name in ("", ":memory:") or "://" not in uri:
-        raise TrackingError(
+    name, _, query = re.sub(r"^sqlite(\+\w+)?:/{0,3}", "", uri).partition("?")
+    if name in ("", ":memory:") or name.startswith("file:") or "mode=memory" in query or "://" not in uri:
+        raise TrackingRefusal(
             f"tracking store {uri!r} names no file; use sqlite:///mlflow.db or sqlite:////folder/mlflow.db"
+        )
+    if query and not re.fullmatch(r"\w+=[^/&]*(&\w+=[^/&]*)*", query):
+        raise TrackingRefusal(
+            f"tracking store {uri!r} has a ? that begins no settings of sqlite; write %3F for one that is in a path"
         )
     return Path(urllib.parse.unquote(name)).absolute()
 
 
 def sqlite_uri(path: Path) -> str:
-    """The URI of the sqlite store at ``path``, which may have any name."""
-    return "sqlite:///" + str(path.absolute()).replace("%", "%25").replace("?", "%3F")
+    """The URI of the sqlite store at ``path``, which may have any name.
+
+    MLflow makes the parent folder of a plain ``sqlite:///`` URI as it is spelt, quotation included; not of one that
+    names its driver.
+    """
+    plain = str(path.absolute())
+    return f"{'sqlite' if quoted(plain) == plain else 'sqlite+pysqlite'}:///{quoted(plain)}"
+
+
+def quoted(path: str) -> str:
+    """A path as it stands in a URI; no other character has a meaning there."""
+    return path.replace("%", "%25").replace("?", "%3F").replace("#", "%23")
+
+
+def absolute_uri(uri: str, folder: Path) -> str:
+    """``uri`` as a study in ``folder`` means it: the path of a sqlite store, or a plain path, is relative to that."""
+    if not uri.strip():
+        return uri
+    try:
+        path = sqlite_path(uri)
+    except TrackingError:
+        return uri  # check_tracking refuses it
+    if path is None:
+        is_plain = not re.match(r"[a-z][a-z0-9+.-]*:|databricks", uri, re.IGNORECASE)
+        return os.path.abspath(folder / user_path(uri)) if is_plain else uri
+    name, mark, query = re.sub(r"^sqlite(\+\w+)?:///?", "", uri).partition("?")
+    there = Path(os.path.abspath(folder / user_path(urllib.parse.unquote(name))))
+    return sqlite_uri(there) + mark + query
 
 
 def shown(uri: str) -> str:
@@ -71,8 +103,14 @@ def ui_command(uri: str, port: int = 5000) -> list[str]:
     path = sqlite_path(uri)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     if path is not None:
-        command += ["--artifacts-destination", str(artifact_root(path))]
+        command += ["--artifacts-destination", local_uri(artifact_root(path))]
     return [*command, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+
+
+def local_uri(path: Path) -> str:
+    """How MLflow is told of a local folder: it takes the % of a plain path for a quotation."""
+    uri = path.absolute().as_uri()
+    return str(path) if uri == f"file://{path}" else uri
 
 
 def artifact_root(path: Path) -> Path:
@@ -93,8 +131,14 @@ def open_client(uri: str) -> "MlflowClient":
     if path is None:
         return MlflowClient(uri)
     _create(path)
-    client = MlflowClient(uri)
+    _relocate(path)
+    query = uri.partition("?")[2]
+    client = MlflowClient(sqlite_uri(path) + (f"?{query}" if query else ""))
     engine = _engine(client)
+    if Path(engine.url.database) != path:
+        raise TrackingRefusal(
+            f"tracking store {uri}: this SQLAlchemy takes the path for {engine.url.database}; pip install -U sqlalchemy"
+        )
     if not event.contains(engine, "connect", _use_write_ahead):
         event.listen(engine, "connect", _use_write_ahead)
     engine.dispose()  # connections to a file that was replaced, or from before the listener
@@ -116,6 +160,20 @@ def _use_write_ahead(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
+LOCATIONS = (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"))
+LONGEST_PATH = 512  # bytes of a path that sqlite opens, that of its journal included
+
+
+def _new(path: Path) -> Path:
+    """The folder in which a store is made before it has its place."""
+    return path.with_name(f".{path.name}.new")
+
+
+def longest_of(path: Path) -> int:
+    """Bytes of the longest path that making and using the store at ``path`` needs."""
+    return max(len(os.fsencode(each)) for each in (path, _new(path) / path.name)) + len("-journal")
+
+
 def _create(path: Path) -> None:
     """Makes an empty store at ``path`` unless there is one."""
     if _is_there(path):
@@ -129,11 +187,12 @@ def _create(path: Path) -> None:
             fcntl.flock(folder, fcntl.LOCK_EX)  # on the folder itself, so that no lock file is left
         if _is_there(path):
             return
-        new = path.with_name(f".{path.name}.new")
+        new = _new(path)
         shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
         new.mkdir()
         fresh = new / path.name
-        SqlAlchemyStore(sqlite_uri(fresh), str(artifact_root(path))).engine.dispose()  # type: ignore[no-untyped-call]
+        fresh.touch()  # sqlite makes files that others may not write, whatever the umask
+        SqlAlchemyStore(sqlite_uri(fresh), local_uri(artifact_root(path))).engine.dispose()  # type: ignore[no-untyped-call]
         with closing(sqlite3.connect(fresh)) as store:
             store.execute("PRAGMA journal_mode=WAL")
         with fresh.open("rb") as file:
@@ -144,6 +203,21 @@ def _create(path: Path) -> None:
         shutil.rmtree(new, ignore_errors=True)
     finally:
         os.close(folder)
+
+
+def _relocate(path: Path) -> None:
+    """Mends where the store says that its artifacts lie, if it was moved or copied together with them."""
+    with closing(sqlite3.connect(path)) as store:
+        found = store.execute("SELECT artifact_location FROM experiments WHERE experiment_id = 0").fetchone()
+        old, new = (found or ("",))[0].removesuffix("/0"), local_uri(artifact_root(path))
+        if old == new or not old.endswith("/mlartifacts") or not artifact_root(path).is_dir():
+            return
+        for table, column in LOCATIONS:
+            store.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+                (new, len(old) + 1, len(old) + 1, f"{old}/"),
+            )
+        store.commit()
 
 
 def _is_there(path: Path) -> bool:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from ray.tune import Trainable
 
 from sweepstack.models.errors import StorageError, TrainingError
+from sweepstack.models.files import open_log
 
 REASON = 300  # characters of a failure's reason
 
@@ -166,7 +167,7 @@ def call(log: Path, threads: int, fn: Callable[..., Any], /, *args: Any) -> Any:
 
 def hold(log: Path) -> int:
     """Takes part in the shared lock on ``log`` until the file descriptor is closed, or this process ends."""
-    file = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    file = open_log(log)
     with suppress(OSError):  # a file system without locks
         fcntl.flock(file, fcntl.LOCK_SH)
     return file

@@ -7,6 +7,7 @@ process, and its probability of a label is handed over as a function of texts.
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from sweepstack.models.errors import StudyError, SweepstackError
 from sweepstack.models.reward_settings import PATH, parse_reward
+from sweepstack.search.provenance import digest_of_bundle
 
 if TYPE_CHECKING:
     from sweepstack.ensembles.bundle import Bundle
@@ -81,6 +83,13 @@ def _bundle(folder: str) -> "Bundle":
 def reward_of(study: "Study") -> RewardOf | None:
     """None where nothing is written."""
     return None if study.writing is None else RewardOf(study.writing.reward)
+
+
+def reward_hash(study: "Study") -> str | None:
+    """Of the bundle that rewards texts, if one does."""
+    spec = None if study.writing is None else study.writing.reward
+    named = next((term.options for term in parse_reward(spec) if term.name == "classifier"), None) if spec else None
+    return None if named is None else digest_of_bundle(Path(named["bundle"]))
 
 
 def check_reward(study: "Study") -> None:

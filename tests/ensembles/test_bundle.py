@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from sweepstack.ensembles import checksums, load
-from sweepstack.ensembles.bundle import Reading, export
+from sweepstack.ensembles.bundle import Reading, check_target, export
 from sweepstack.ensembles.card import Card
 from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.combination import Combination
@@ -264,6 +265,35 @@ def test_a_hostile_or_foreign_bundle_is_refused(values: dict[str, object], messa
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["bundle.json", "SHA256SUMS", "members/trial-0/config.json"])
+@pytest.mark.parametrize("kind", ["fifo", "endless"])
+def test_no_file_of_a_bundle_is_opened_before_it_is_known_to_be_plain(exported: Path, kind: str, name: str) -> None:
+    """A FIFO waits for ever for somebody to write, and /dev/zero has no end."""
+    (exported / name).unlink()
+    if kind == "fifo":
+        os.mkfifo(exported / name)
+    else:
+        (exported / name).symlink_to("/dev/zero")
+    code = (
+        "import resource, sys, sweepstack.ensembles\n"
+        "resource.setrlimit(resource.RLIMIT_DATA, (2 << 30, 2 << 30))\n"
+        "try: sweepstack.ensembles.load(sys.argv[1])\n"
+        "except Exception as error: print(error)\n"
+    )
+    command = [sys.executable, "-c", code, str(exported)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert re.search(rf"{name} is (a link or no plain file|missing)", done.stdout), done
+
+
+def test_brackets_without_end_are_one_line(exported: Path) -> None:
+    (exported / "bundle.json").write_text("[" * 200_000)
+    checksums.write(exported)
+    with pytest.raises(
+        BundleError, match=r"cannot be read \(ValueError\(.*nested too deeply.*export the bundle again$"
+    ):
+        load(exported)
+
+
 def test_a_new_bundle_replaces_the_old_one(exported: Path, keyword_members: list[Member]) -> None:
     alone = Combination((0,), np.ones(1, np.float32))
     export(exported, ROW, alone, keyword_members, CARD)
@@ -286,6 +316,56 @@ def test_leftovers_of_a_killed_export_are_cleared(exported: Path, keyword_member
     (exported.parent / ".bundle.old").mkdir()
     export(exported, ROW, COMBINATION, keyword_members, CARD)
     assert [path.name for path in exported.parent.iterdir()] == ["bundle"]
+
+
+def test_every_file_of_a_bundle_has_the_mode_of_the_umask(tmp_path: Path, keyword_members: list[Member]) -> None:
+    for umask, mode in ((0o022, 0o644), (0o077, 0o600)):
+        before = os.umask(umask)
+        try:
+            export(tmp_path / "bundle", ROW, COMBINATION, keyword_members, CARD, CALIBRATION)
+        finally:
+            os.umask(before)
+        files = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "bundle").rglob("*") if path.is_file()}
+        assert files == dict.fromkeys(files, mode)
+        assert {"ensemble.safetensors", "calibration.safetensors", "weights.safetensors", "bundle.json"} <= set(files)
+
+
+def test_a_named_bundle_is_replaced_with_force_and_only_where_it_is_whole(exported: Path) -> None:
+    target = exported
+    with pytest.raises(InputError, match=f"^-o {target} exists .* --force$"):
+        check_target(target, force=False)
+    check_target(target, force=True)
+    (target / "members" / "notes.txt").touch()
+    with pytest.raises(InputError, match=r"holds members/notes\.txt, which is no part of a bundle"):
+        check_target(target, force=True)
+
+
+def test_a_bundle_never_takes_the_place_of_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    for folder in (Path.cwd(), tmp_path):
+        with pytest.raises(InputError, match="is the working directory or holds it"):
+            check_target(folder, force=True)
+    check_target(Path.cwd() / "new", force=False)
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "device"])
+def test_no_bundle_takes_the_place_of_a_link_or_a_device(
+    kind: str, exported: Path, keyword_members: list[Member]
+) -> None:
+    target = exported.with_name("target")
+    if kind == "link":
+        target.symlink_to(exported)
+    elif kind == "fifo":
+        os.mkfifo(target)
+    else:
+        target = Path("/dev/null")
+    with pytest.raises(StorageError, match=f"{target} exists and is no bundle; it is left as it is"):
+        export(target, ROW, COMBINATION, keyword_members, CARD)
+    assert target.is_symlink() == (kind == "link")
+    assert load(exported).predict(["apple"]) == ["a"]
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, keyword_members: list[Member]) -> None:

@@ -275,3 +275,9 @@ def test_devices_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
         assert pick_device("auto").type == expected
         assert pick_device("cpu").type == "cpu"
+
+
+def test_a_device_that_is_not_there_is_told_with_what_to_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(TrainingError, match=r"device is cuda, but torch finds no CUDA device .* take auto or cpu"):
+        pick_device("cuda")

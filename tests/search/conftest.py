@@ -538,6 +538,8 @@ def no_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
     from sweepstack.search.session_tracker import SessionTracker
 
     monkeypatch.setattr(SessionTracker, "put", lambda self, state: None)
+    monkeypatch.setattr(SessionTracker, "begin", lambda self: None)
+    monkeypatch.setattr(SessionTracker, "check", lambda self: None)
 
 
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from sweepstack.models.errors import InputError
+from sweepstack.models.errors import DataError, InputError
 from sweepstack.models.settings import TrialSettings
 from sweepstack.search import by_hand, cli
 from sweepstack.search.by_hand import again, point_of
 from sweepstack.search.journal import driver_of
 from sweepstack.search.ledger import MAIN, Ledger
-from sweepstack.search.requests import Inbox
+from sweepstack.search.requests import Inbox, waiting
 from sweepstack.search.result import Result
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
@@ -84,7 +84,7 @@ CASES: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "no value": (["add", "RUN", "--set", "train.lr"], ("KEY=VALUE",)),
     "nothing set": (["add", "RUN"], ("--set",)),
     "unknown trial to retry": (["retry", "RUN", "--trial", "99"], ("no trial 99", "0 to 3")),
-    "not failed": (["retry", "RUN", "--trial", "1"], ("trial 1 is complete", "only a failed trial")),
+    "not failed": (["retry", "RUN", "--trial", "1"], ("trial 1 is complete", "only a failed one")),
     "nothing failed": (["retry", "RUN", "--failed"], ("no failed trial", "nothing to retry")),
     "which to retry": (["retry", "RUN"], ("--failed", "--trial")),
     "unknown trial to stop": (["stop", "RUN", "--trial", "4"], ("no trial 4", "0 to 3")),
@@ -180,7 +180,8 @@ def test_a_driver_that_is_busy_is_said_to_be(run: Path, heard: list[str], monkey
 def test_without_a_driver_the_run_goes_on_here(run: Path, heard: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from sweepstack.search import pipeline
 
-    def go_on(folder: Path, **options: Any) -> Result:
+    def go_on(folder: Path, ask: Callable[[], None], **options: Any) -> Result:
+        ask()
         with Ledger.open(folder / "ledger.log") as ledger:
             sweep = sweep_of(ledger, folder)
             Inbox(folder / "requests", ledger, sweep).take()
@@ -191,6 +192,68 @@ def test_without_a_driver_the_run_goes_on_here(run: Path, heard: list[str], monk
     assert done["queued"] == [{"trial": 4}]
     assert done["trials"]["waiting"] == 1
     assert done["report"].endswith("report.html")
+
+
+@pytest.mark.parametrize("command", ["add", "retry"])
+def test_what_is_refused_is_not_done_later(with_failures: Path, heard: list[str], command: str, tmp_path: Path) -> None:
+    """Refused twice for data that is not there, it was done twice by the next run."""
+    study = with_failures / "study.yaml"
+    study.write_text(re.sub("train: .*jsonl", f"train: {tmp_path}/gone.jsonl", study.read_text()))
+    commands: dict[str, Callable[[], Any]] = {
+        "add": lambda: by_hand.add(with_failures, ["train.lr=0.02"], heard.append),
+        "retry": lambda: by_hand.retry(with_failures, [4], heard.append),
+    }
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"gone\.jsonl"):
+            commands[command]()
+    assert waiting(with_failures / "requests") == []
+    with driven(with_failures) as sweep:
+        time.sleep(0.2)
+        assert len(sweep.trials()) == 6
+
+
+@pytest.fixture
+def dying(run: Path) -> Iterator[None]:
+    """A driver that ends after half a second and takes nothing."""
+    ledger = Ledger.open(run / "ledger.log")
+    timer = threading.Timer(0.5, ledger.close)
+    timer.start()
+    yield
+    timer.join()
+
+
+@pytest.mark.usefixtures("dying")
+def test_a_stop_that_nobody_took_stops_no_later_run(run: Path, heard: list[str]) -> None:
+    with pytest.raises(InputError, match="has just ended; there is nothing to stop any more"):
+        by_hand.stop(run, None, heard.append)
+    assert waiting(run / "requests") == []
+
+
+@pytest.mark.usefixtures("dying")
+def test_what_a_driver_left_is_taken_here_once(run: Path, heard: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from sweepstack.search import pipeline
+
+    def go_on(folder: Path, ask: Callable[[], None], **options: Any) -> Result:
+        assert waiting(folder / "requests") == []
+        ask()
+        with Ledger.open(folder / "ledger.log") as ledger:
+            Inbox(folder / "requests", ledger, sweep_of(ledger, folder)).take()
+        return Result.open(folder)
+
+    monkeypatch.setattr(pipeline, "go_on", go_on)
+    assert by_hand.add(run, ["train.lr=0.02"], heard.append)["queued"] == [{"trial": 4}]
+    assert len(Result.open(run).trials) == 5
+
+
+def test_failed_trials_that_are_asked_for_already_are_left_out(
+    with_failures: Path, heard: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(by_hand, "ANSWER", 0.2)
+    with Ledger.open(with_failures / "ledger.log"):  # it is busy with its ensembles
+        by_hand.retry(with_failures, [], heard.append, failed=True)
+        with pytest.raises(InputError, match="nothing to retry"):
+            by_hand.retry(with_failures, [], heard.append, failed=True)
+    assert waiting(with_failures / "requests") == [{"kind": "retry", "trial": 4}]
 
 
 def test_values_come_from_the_best_trial_then_from_the_study(run: Path, tmp_path: Path) -> None:

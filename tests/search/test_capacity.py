@@ -4,7 +4,7 @@ import pytest
 
 from sweepstack.models.errors import StudyError
 from sweepstack.search import capacity
-from sweepstack.search.capacity import slots, trials_on
+from sweepstack.search.capacity import check_device, slots, trials_on
 from sweepstack.search.search_settings import Resources
 
 
@@ -38,6 +38,32 @@ def test_more_gpus_than_there_are_are_refused(monkeypatch: pytest.MonkeyPatch) -
     for concurrency in ("auto", 2):
         with pytest.raises(StudyError, match=r"search\.resources\.gpu is 1 a trial, and this machine has 0; lower it"):
             slots(concurrency, Resources(gpu=1.0))  # type: ignore[arg-type]
+
+
+NO_GPU, HALF = Resources(), Resources(gpu=0.5)
+
+
+@pytest.mark.parametrize(
+    ("device", "resources", "machines", "words"),
+    [
+        ("auto", NO_GPU, None, None),
+        ("cpu", NO_GPU, [0, 0], None),
+        ("cuda", NO_GPU, None, "no CUDA device on this machine; take auto or cpu"),
+        ("cuda", HALF, [0, 0], "no machine of the cluster has a GPU"),
+        ("cuda", NO_GPU, [0, 1], "set search.resources.gpu"),
+        ("cuda", HALF, [0, 1], None),
+        ("cuda", NO_GPU, [1, 4], None),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(
+    device: str, resources: Resources, machines: list[float] | None, words: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    if words is None:
+        check_device(device, resources, machines)
+    else:
+        with pytest.raises(StudyError, match=f"^device is cuda, .*{words}"):
+            check_device(device, resources, machines)
 
 
 def test_the_cores_are_at_most_those_of_the_machine() -> None:

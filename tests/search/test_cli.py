@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from sweepstack import ensembles as sweepstack_ensembles
 from sweepstack.ensembles.bundle import load
 from sweepstack.search import cli
 
@@ -112,9 +113,21 @@ def test_wrong_usage_is_one_line_that_points_to_the_help(
         (["export", "SEARCHED"], 2, ("no ensembles yet", "sweepstack ensemble")),
         (["export", "FINISHED", "--ensemble", "boosting"], 2, ("'boosting'", "selection")),
         (["export", "FINISHED", "-o", "mine"], 1, ("mine", "is no bundle")),
+        (["export", "FINISHED", "-o", "."], 2, ("is the working directory",)),
+        (["export", "FINISHED", "-o", "FINISHED/../copy/.."], 1, ("is no bundle",)),
+        (["export", "FINISHED", "-o", "FINISHED/bundle/sub"], 2, ("lies in the bundle",)),
+        (["export", "FINISHED", "-o", "-"], 2, ("a bundle is a folder",)),
+        (["predict", "FINISHED/bundle", "mine/thesis.txt", "-o", "mine/thesis.txt"], 2, ("is the file that is read",)),
+        (["predict", "FINISHED/bundle", "STUDY", "-o", "mine/thesis.txt"], 2, ("thesis.txt exists", "--force")),
+        (["predict", "FINISHED/bundle", "STUDY", "-o", "FINISHED/bundle/out"], 2, ("lies in the bundle",)),
+        (["predict", "FINISHED/bundle", "STUDY", "-o", "/dev/null", "--force"], 2, ("/dev/null is a device",)),
         (["predict", "mine", "-"], 2, ("mine",)),
         (["predict", "FINISHED/bundle", "nowhere.txt"], 2, ("nowhere.txt", "no such file")),
-        (["predict", "FINISHED/bundle", "mine/thesis.txt", "-o", "mine/thesis.txt/out"], 1, ("thesis.txt", "cannot")),
+        (
+            ["predict", "FINISHED/bundle", "mine/thesis.txt", "-o", "mine/thesis.txt/out"],
+            2,
+            ("thesis.txt/out: Not a dir",),
+        ),
     ],
 )
 def test_every_error_is_one_line_and_its_exit_code(
@@ -155,6 +168,42 @@ def test_an_error_of_the_system_is_one_line(sweepstack: Sweepstack, tmp_path: Pa
     assert done.code == 1
     assert len(done.err.splitlines()) == 1
     assert "report.html" in done.err
+    assert "--out" not in done.err  # which it does not take
+
+
+def test_a_home_folder_is_meant_by_its_sign(
+    sweepstack: Sweepstack, tmp_path: Path, finished_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "run").symlink_to(finished_run)
+    (tmp_path / "home" / "texts.txt").write_text("cat dog cow\n")
+    assert sweepstack("predict", "~/run/bundle", "~/texts.txt", "-o", "~/out.jsonl").code == 0
+    assert json.loads((tmp_path / "home" / "out.jsonl").read_text())["label"] == "animal"
+    assert sweepstack("export", "~/run", "-o", "~/mine").code == 0
+    assert sweepstack_ensembles.load("~/mine").predict(["seven"]) == ["number"]
+    assert sweepstack("run", "~/run/study.yaml", "--out", "~/texts.txt").err.endswith("choose another with --out\n")
+    assert sweepstack("status", "~nobody-of-that-name/run").code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_an_output_of_any_encoding_takes_every_command(tmp_path: Path, finished_run: Path, encoding: str) -> None:
+    """Paths and labels that it lacks, and a path that is no UTF-8 at all."""
+    named = os.fsdecode(b"l\xc3\xa4uft \xe4\xb8\xad \xff")
+    (tmp_path / named).symlink_to(finished_run)
+    (tmp_path / "texts.txt").write_text("cat dog cow\n")
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+
+    def said(*arguments: str) -> str:
+        command = [sys.executable, "-m", "sweepstack.search.cli", *arguments]
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+        return done.stdout.decode(encoding)
+
+    assert Path(json.loads(said("status", named, "--json"))["folder"]).name == named
+    assert "report.html" in said("report", named)
+    assert json.loads(said("predict", f"{named}/bundle", "texts.txt"))["label"] == "animal"
 
 
 def test_an_interrupted_command_says_how_to_go_on(
@@ -220,8 +269,10 @@ def test_predict_writes_lines_or_a_file(sweepstack: Sweepstack, tmp_path: Path, 
     assert [json.loads(line)["label"] for line in done.out.splitlines()] == ["animal", "number"]
     assert sweepstack("predict", bundle, "texts.txt", "-o", "out.jsonl").out == ""
     assert (tmp_path / "out.jsonl").read_text() == done.out
-    answer = json.loads(sweepstack("predict", bundle, "texts.txt", "-o", "out.jsonl", "--json").out)
+    answer = json.loads(sweepstack("predict", bundle, "texts.txt", "-o", "out.jsonl", "--force", "--json").out)
     assert answer == {"texts": 2, "predictions": "out.jsonl"}
+    assert sweepstack("predict", bundle, "texts.txt", "-o", "-").out == done.out
+    assert not (tmp_path / "-").exists()
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(finished_run: Path) -> None:

@@ -13,7 +13,7 @@ from sweepstack.models.errors import InputError, StudyError
 from sweepstack.models.files import read_json, write_json
 from sweepstack.search import pipeline
 from sweepstack.search.cli import main
-from sweepstack.search.combining import adopted, sources, study_of
+from sweepstack.search.combining import adopted, on_record, recorded, sources, study_of
 from sweepstack.search.result import Result
 from sweepstack.search.session import Session
 from sweepstack.search.study import Study
@@ -84,6 +84,19 @@ def test_the_same_command_again_repeats_nothing_and_one_folder_stands_for_it(
         assert again.built.digest == first.built.digest
         assert again.ledger.attribute("test_scorings") == scorings
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "both" / "bundle").rglob("*")} == bundle
+
+
+def test_runs_that_were_moved_with_their_ensemble_are_found(finished_run: Path, tmp_path: Path) -> None:
+    """Beside it first, even where the old place is there still; then where they were."""
+    for folder in ("old", "new"):
+        shutil.copytree(finished_run, tmp_path / folder / "a")
+    runs = on_record(sources([tmp_path / "old" / "a"]), tmp_path / "old" / "both")
+    assert runs[0]["relative"] == "../a"
+    assert recorded(runs, tmp_path / "old" / "both") == [tmp_path / "old" / "a"]
+    assert recorded(runs, tmp_path / "new" / "both") == [tmp_path / "new" / "a"]
+    assert recorded(runs, tmp_path / "elsewhere" / "both") == [tmp_path / "old" / "a"]
+    before = [{"name": "a", "folder": str(tmp_path / "old" / "a"), "trials": 4}]  # of an earlier version
+    assert recorded(before, tmp_path / "new" / "both") == [tmp_path / "old" / "a"]
 
 
 def test_the_runs_themselves_stay_as_they_are(finished_run: Path, other_run: Path, tmp_path: Path) -> None:

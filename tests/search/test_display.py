@@ -1,6 +1,7 @@
 import io
 import os
 import pty
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -176,17 +177,27 @@ def test_in_a_terminal_the_table_lives_above_a_bar(
     assert seen.rindex("\x1b[?25h") > seen.rindex("\x1b[?25l")  # the cursor is back
 
 
-@pytest.mark.parametrize(("name", "value"), [("TERM", "dumb"), ("NO_COLOR", "1")])
-def test_a_terminal_that_wants_plain_text_gets_it(
-    name: str,
-    value: str,
+def test_without_colour_the_table_lives_all_the_same(
+    study: Study, space: Space, make_record: Make, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    display = Display(study, space, PARTS, 2, terminal.stream)
+    display.start()
+    display.trial(make_record(7, [0.85, 0.895], "failed", reason="none"))
+    display.finish()
+    seen = terminal.close()
+    assert "\x1b[?25l" in seen  # the cursor is hidden: it is drawn in place
+    assert not re.findall(r"\x1b\[(?:\d+;)*[3-4]\d(?:;\d+)*m", seen), "a colour"
+
+
+def test_a_terminal_that_can_do_nothing_gets_plain_text(
     study: Study,
     space: Space,
     make_record: Make,
     terminal: Terminal,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TERM", "dumb")
     display = Display(study, space, PARTS, 2, terminal.stream)
     display.start()
     display.trial(make_record(7, [0.85, 0.895], "failed", reason="long " * 40))

@@ -1,11 +1,16 @@
 """A run goes on with more trials and other resources, and refuses any other study with its keys."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from sweepstack.models.errors import StudyError
-from sweepstack.search.extending import check_extends
+from sweepstack.models.settings import TrialSettings
+from sweepstack.search.extending import check_extends, sweep_of
+from sweepstack.search.ledger import MAIN, Ledger
+from sweepstack.search.search_settings import Search
+from sweepstack.search.space import Space
 from sweepstack.search.study import Study
 
 MINIMAL = "task: classification\ndata: {train: texts.jsonl}\n"
@@ -30,6 +35,7 @@ def test_more_trials_and_other_resources_extend_a_study(tmp_path: Path) -> None:
         "search.target=.9",
         "search.patience=3",
         "search.keep={disk_gb: 1}",
+        "device=cpu",
     ):
         check_extends(stored, Study.load(tmp_path / "s.yaml", [override]))
 
@@ -54,6 +60,23 @@ def test_any_other_difference_is_refused_with_its_key(tmp_path: Path, override: 
     stored = Study.load(write(tmp_path))
     with pytest.raises(StudyError, match=message):
         check_extends(stored, Study.load(tmp_path / "s.yaml", [override]))
+
+
+def test_a_run_to_start_from_may_have_been_moved(tmp_path: Path) -> None:
+    for name, sweep in (("a", "1"), ("b", "1"), ("c", "2")):
+        (tmp_path / name).mkdir()
+        with Ledger.open(tmp_path / name / "ledger.log") as ledger:
+            space = Space.parse({"train.lr": [0.1, 0.2]}, TrialSettings())
+            ledger.sweep(MAIN, space=space, search=Search(sampler="random", stopper="none"), epochs=1)
+            ledger.set_attribute("sweep_id", sweep)
+    path = write(tmp_path, f"{MINIMAL}search: {{start_from: a}}\n")
+    stored, moved, other = (Study.load(path, [f"search.start_from={tmp_path / name}"]) for name in "abc")
+    check_extends(stored, moved)
+    with pytest.raises(StudyError, match=r"differs in search\.start_from"):
+        check_extends(stored, other)
+    shutil.rmtree(tmp_path / "a")
+    check_extends(stored, moved)
+    assert sweep_of(tmp_path / "a") is None
 
 
 def test_a_study_of_an_environment_extends_itself_and_nothing_else(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def test_a_missing_ledger_and_an_unwritable_place_say_what_to_do(tmp_path: Path)
     with pytest.raises(StorageError, match=r"No such file.*is this the folder of a run\?"):
         Journal(tmp_path / "ledger.log", writable=False)
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="choose another folder with --out"):
+    with pytest.raises(StorageError, match="make its folder writable, or take another one"):
         Journal(tmp_path / "file" / "ledger.log")
 
 

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,24 @@ def test_a_search_that_is_done_writes_and_prints_what_there_is(run: Path, capsys
     printed = capsys.readouterr().out
     assert f"#{result.best.number if result.best else None}" in printed
     assert "Exported" not in printed
+
+
+@pytest.mark.usefixtures("no_ray", "no_mlflow")
+def test_a_trial_whose_folder_was_deleted_is_no_member_and_blocks_nothing(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = Result.open(run)
+    assert stored.best is not None
+    gone = stored.best.number
+    shutil.rmtree(run / "trials" / str(gone))
+    shutil.rmtree(run / "company" / "linear" / "checkpoint")  # the baseline is fitted again
+    result = pipeline.run(Study.load(run / "study.yaml"), run)
+    single = next(row for row in result.built.choice.rows if row.role == "trial")
+    assert single.name == f"trial-{result.printable().best.number}" != f"trial-{gone}"
+    assert all(f"trial-{gone}" not in row.members for row in result.built.choice.rows)
+    assert (run / "company" / "linear" / "checkpoint" / "weights.safetensors").exists()
+    printed = capsys.readouterr().out
+    assert f"the folder of trial {gone} is gone, so it is no member; sweepstack retry RUN --trial {gone}" in printed
 
 
 def test_ensemble_goes_on_from_a_search(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -216,11 +216,13 @@ def test_a_file_of_predictions_is_whole_or_absent(
     bad = tmp_path / "bad.txt"
     bad.write_text('{"text": "cat"}\n' * 300 + "{\n", encoding="utf-8")  # past the first batch
     with pytest.raises(DataError, match="line 301"):
-        predict(folder, str(bad), out)
+        predict(folder, str(bad), out, force=True)
     assert out.read_text(encoding="utf-8") == before
     assert [path.name for path in out.parent.iterdir()] == ["out.jsonl"]
-    with pytest.raises(StorageError, match="cannot write"):
+    with pytest.raises(InputError, match="Not a directory; name another file"):
         predict(folder, str(source), source / "out.jsonl")
+    with pytest.raises(StorageError, match="cannot write"):
+        predict(folder, str(source), Path("/proc/out.jsonl"))
 
 
 def test_more_than_a_batch_gives_the_same_in_the_same_order(

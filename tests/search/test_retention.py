@@ -8,7 +8,7 @@ import pytest
 
 from sweepstack.models.settings import TrialSettings
 from sweepstack.search.ledger import MAIN, Ledger
-from sweepstack.search.retention import REMOVED, Keeper, needed, removable, removed, size_of
+from sweepstack.search.retention import REMOVED, Keeper, deleted, deleted_words, needed, removable, removed, size_of
 from sweepstack.search.search_settings import Keep, Search
 from sweepstack.search.space import Space
 from sweepstack.search.sweep import Sweep
@@ -54,6 +54,37 @@ def test_a_pareto_front_stays(make_record: Make) -> None:
     objectives = [{"reward": 0.9, "seconds": 9.0}, {"reward": 0.5, "seconds": 1.0}, {"reward": 0.4, "seconds": 2.0}]
     records = [make_record(n, [each["reward"]], objectives=each) for n, each in enumerate(objectives)]
     assert needed(records, Search(metric=["reward", "seconds"]), 1, ()) == {0, 1}
+
+
+def test_a_trial_without_its_folder_is_told_from_one_that_never_had_any(tmp_path: Path, make_record: Make) -> None:
+    records = [
+        make_record(0, [0.5]),
+        make_record(1, [0.3]),  # deleted
+        make_record(2, [0.6], "pruned"),  # deleted; under folds a pruned trial has none
+        make_record(3, [0.9], "failed"),
+        make_record(4, [0.1], "running"),
+        make_record(5, [0.0], attributes={REMOVED: 9}),
+        make_record(6, [], "pruned"),  # stopped before its first report
+    ]
+    (tmp_path / "0" / "checkpoint").mkdir(parents=True)
+    (tmp_path / "0" / "checkpoint" / "config.json").touch()
+    folder_of = lambda record: tmp_path / str(record.number)  # noqa: E731
+    assert deleted(records, folder_of, folds=False) == [1, 2]
+    assert deleted(records, folder_of, folds=True) == [1]
+
+
+def test_what_was_deleted_is_said_until_it_was_trained_again(make_record: Make) -> None:
+    gone = [make_record(n, [0.5], attributes={REMOVED: 0}) for n in (3, 5)]
+    assert removed(gone) == (0, 0.0)
+    assert deleted_words(gone) == (
+        "the folders of trials 3, 5 are gone, so they are no members; "
+        "sweepstack retry RUN --trial 3 --trial 5 trains them again"
+    )
+    again = make_record(6, [0.5], attributes={"retry_of": 3})
+    assert deleted_words([*gone, again]) == (
+        "the folder of trial 5 is gone, so it is no member; sweepstack retry RUN --trial 5 trains it again"
+    )
+    assert deleted_words([make_record(0, [0.5]), make_record(1, [0.5], attributes={REMOVED: 9})]) is None
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ from small_writing import SMALL, pairs_dataset
 from sweepstack.models.errors import DataError, StorageError, StudyError, SweepstackError, TrackingError
 from sweepstack.models.files import read_json, write_json
 from sweepstack.search import session as sessions
+from sweepstack.search.ledger import Ledger
 from sweepstack.search.result import Result
 from sweepstack.search.session import Session, check_space
-from sweepstack.search.session_tracker import PATIENCE
+from sweepstack.search.session_tracker import PATIENCE, tracked
 from sweepstack.search.study import Study
 from sweepstack.search.tracking_store import open_client
 
@@ -77,6 +78,50 @@ def test_without_out_the_folder_is_named_after_the_study(
     assert session.study.tracking_uri == f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}"
 
 
+def test_the_store_of_the_environment_is_used_where_the_study_names_none(
+    small: Callable[..., Study], opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mine.db")
+    mine, named = f"sqlite:///{tmp_path / 'mine.db'}", f"sqlite:///{tmp_path / 'named.db'}"
+    session = opened(small(tracking={}), tmp_path / "a")
+    assert session.study.tracking_uri == mine
+    assert session.notes[0] == f"MLflow's records go to {mine}, as MLFLOW_TRACKING_URI says"
+    session = opened(small(tracking={"uri": named}), tmp_path / "b")
+    assert (session.study.tracking_uri, "MLFLOW" in " ".join(session.notes)) == (named, False)
+
+
+def test_a_run_keeps_its_store_whatever_the_environment_says_later(
+    small: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, uri = small(tracking={}), f"sqlite:///{tmp_path / 'mlflow.db'}"
+    first, said = tracked(study, None, tmp_path / "run")
+    assert (first.tracking_uri, said) == (uri, ())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
+    again, said = tracked(study, first, tmp_path / "run")
+    assert again.tracking_uri == uri
+    assert said == (f"MLflow's records stay at {uri}, where this run began, whatever MLFLOW_TRACKING_URI says",)
+    with pytest.raises(TrackingError, match=r"^MLFLOW_TRACKING_URI: .*; tracking\.uri in the study comes first$") as e:
+        tracked(study, None, tmp_path / "other")
+    assert "secret" not in str(e.value)
+
+
+def test_a_store_that_takes_nothing_is_told_before_the_search(
+    small: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check before the start sees nothing; the first run that is recorded does."""
+    (tmp_path / "file").touch()
+    study = small(tracking={"uri": f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}"})
+    monkeypatch.setattr("sweepstack.search.session.check_tracking", lambda uri: None)
+    session = Session.open(study, tmp_path / "run", json=True)
+    try:
+        with pytest.raises(TrackingError, match=r"cannot be used: File exists; .* by tracking\.uri"):
+            session.tracker.check()
+    finally:
+        assert "mend that" in str(session.tracker.close([], None, good=True))
+        session.ledger.close()
+
+
 def test_that_texts_are_longer_than_what_is_read_is_noted(
     small: Callable[..., Study], opened: Open, tmp_path: Path
 ) -> None:
@@ -121,6 +166,7 @@ REFUSALS = {
     "GPUs that are not there": Refusal(
         {"search": {"resources": {"gpu": 99}}}, NOTHING, StudyError, ("search.resources.gpu", "99")
     ),
+    "a device that is not there": Refusal({"device": "cuda"}, NOTHING, StudyError, ("device is cuda", "auto or cpu")),
     "a cluster without a port": Refusal({}, NOTHING, StudyError, ("--address", "host:port"), "nowhere"),
     "a cluster that is not there": Refusal({}, NOTHING, SweepstackError, ("127.0.0.1:9", "ray start"), "127.0.0.1:9"),
 }
@@ -128,8 +174,9 @@ REFUSALS = {
 
 @pytest.mark.parametrize("case", REFUSALS)
 def test_what_cannot_go_well_is_refused_and_nothing_is_written(
-    case: str, small: Callable[..., Study], tmp_path: Path
+    case: str, small: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     refusal = REFUSALS[case]
     study = small(**refusal.study)
     refusal.spoil(tmp_path / "run")
@@ -148,7 +195,10 @@ def test_a_disk_without_space_is_refused_at_the_nearest_folder_that_exists(
     check_space(tmp_path / "not" / "yet")
     monkeypatch.setattr(sessions, "NEEDED_MB", 1 << 40)
     study = small()
-    with pytest.raises(StorageError, match=f"{tmp_path} has [0-9]+ MB of free disk and a run needs .* --out"):
+    with pytest.raises(
+        StorageError,
+        match=f"{tmp_path} has [0-9]+ MB of free disk and a run needs .*; free some space there, or take a folder",
+    ):
         Session.open(study, tmp_path / "deep" / "run")
     assert not (tmp_path / "deep").exists()
 
@@ -267,6 +317,8 @@ def test_what_happens_is_mirrored_and_an_interruption_leaves_no_run_running(
     shutil.copytree(searched_run, tmp_path / "run")
     study = small(search={"sampler": "random", "stopper": "none", "trials": 5}, name="interrupted")
     (tmp_path / "run" / "study.yaml").write_text(study.dump())
+    with Ledger.open(tmp_path / "run" / "ledger.log") as ledger:
+        ledger.set_attribute("sweep_id", str(tmp_path))  # a sweep of its own in the tracking store
 
     def begin_another_trial() -> None:
         with Session.open(study, tmp_path / "run", json=True) as session:

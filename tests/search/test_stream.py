@@ -1,8 +1,9 @@
 import io
+import json
 
 import pytest
 
-from sweepstack.search.stream import UNLIMITED, Stream
+from sweepstack.search.stream import UNLIMITED, Stream, json_line, never_fail
 
 
 class Full(io.StringIO):
@@ -15,6 +16,25 @@ def test_what_an_encoding_lacks_becomes_a_question_mark() -> None:
     text = io.TextIOWrapper(raw, encoding="ascii")
     Stream(text).line("γ .999")
     assert raw.getvalue() == b"? .999\n"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "bare"), [("ascii", b"? ? ?\n"), ("latin-1", b"\xe4 ? ?\n"), ("utf-8", "ä 中 ?\n".encode())]
+)
+def test_no_encoding_ends_a_print(encoding: str, bare: bytes) -> None:
+    """A letter, a Chinese one, and half a surrogate pair; JSON loses none of them."""
+    raw, text = io.BytesIO(), "ä 中 \ud83d"
+    stream = io.TextIOWrapper(raw, encoding=encoding)
+    never_fail(stream, None, io.StringIO())
+    print(text, file=stream, flush=True)
+    assert raw.getvalue() == bare
+    line = json_line({"text": text}, encoding).encode(encoding)
+    assert json.loads(line.decode(encoding)) == {"text": text}
+
+
+def test_json_has_no_escapes_where_none_is_needed() -> None:
+    assert json_line({"text": "ä 中"}, "utf-8") == '{"text": "ä 中"}\n'
+    assert json_line({"text": "ä"}, None) == '{"text": "ä"}\n'
 
 
 def test_after_a_failure_it_is_silent() -> None:

@@ -255,6 +255,24 @@ def test_a_deleted_experiment_and_a_deleted_run_come_back(store: Store) -> None:
     assert any("restored" in line for line in store.lines)
 
 
+def test_an_experiment_that_was_renamed_is_gone_on_with(store: Store) -> None:
+    store.record(PARENT, trial(0))
+    before = store.client.get_experiment_by_name("study")
+    store.client.rename_experiment(before.experiment_id, "my best one")
+    for another in (False, True):  # also where the old name has been given to another experiment
+        if another:
+            store.client.create_experiment("study")
+        tracker = store.tracker()
+        for state in (PARENT, trial(0), trial(1)):
+            tracker.put(state)
+        assert tracker.close(30)
+        found = store.client.search_runs([before.experiment_id])
+        assert sorted(run.data.tags["sweepstack.key"] for run in found) == ["sweep", "trials-0", "trials-1"]
+    assert "MLflow: the experiment 'study' is called 'my best one' there; this run goes on in it" in store.lines
+    other = store.client.get_experiment_by_name("study")
+    assert store.client.search_runs([other.experiment_id]) == []
+
+
 def test_two_sweeps_share_an_experiment_without_meeting(store: Store) -> None:
     store.record(PARENT, trial())
     other = store.tracker(sweep_id="sweep-2")
@@ -363,13 +381,23 @@ def test_a_store_that_never_opens_is_told_in_one_line(store: Store, tmp_path: Pa
     (tmp_path / "file").write_text("")
     tracker = store.tracker(uri=sqlite_uri(tmp_path / "file" / "mlflow.db"))
     tracker.put(PARENT)
-    wait_until(lambda: store.lines)
-    assert not tracker.close(1)
+    assert tracker.refusal(30) == "File exists"
+    begin = time.monotonic()
+    assert not tracker.close(60)
+    assert time.monotonic() - begin < 20, "it is not tried again for the whole minute"
     line = tracker.missing()
     assert line is not None
     assert "\n" not in line
     assert "1 of 1 runs" in line
-    assert "same command again" in line
+    assert "File exists); mend that, and the same command again completes them" in line
+
+
+def test_a_store_that_takes_a_run_refuses_nothing(store: Store) -> None:
+    tracker = store.tracker()
+    tracker.put(PARENT)
+    assert tracker.refusal(30) is None
+    assert tracker._known
+    assert tracker.close(30)
 
 
 class Chaos:

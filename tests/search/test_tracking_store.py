@@ -7,11 +7,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from mlflow.utils.file_utils import local_file_uri_to_path
 
 from sweepstack.models.errors import TrackingError
 from sweepstack.search.tracking_check import check_tracking
+from sweepstack.search.tracking_mirror import Mirror, RunState
 from sweepstack.search.tracking_store import (
+    LONGEST_PATH,
+    absolute_uri,
     close_connections,
+    longest_of,
     open_client,
     quiet_environment,
     sqlite_path,
@@ -30,7 +35,7 @@ def test_a_fresh_store_is_whole_and_nothing_lies_beside_it(tmp_path: Path) -> No
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         (location,) = db.execute("SELECT artifact_location FROM experiments").fetchone()
-    assert location == str(path.parent / "mlartifacts" / "0")
+    assert location == (path.parent / "mlartifacts" / "0").as_uri()
 
 
 def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
@@ -42,9 +47,87 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["mlflow.db"]
 
 
+@pytest.mark.parametrize("name", ["pct%20x", "q?x", "h#x", 'it\'s "so"'])
+def test_a_store_lies_where_its_path_says_and_nothing_lies_elsewhere(tmp_path: Path, name: str) -> None:
+    """``pct%20x`` was taken for ``pct x``, and ``q?x`` for the file ``q``."""
+    path = tmp_path / name / "mlflow.db"
+    path.parent.mkdir()
+    mirror = Mirror(sqlite_uri(path), "study", "sweep", print)
+    run = RunState("sweep", "the sweep", {}, ((0, {"x": 1.0}),), {}, "finished", 1.0, 2.0, parent=False)
+    run_id = mirror.record(run, {0: 1000})
+    uri = mirror._client.get_run(run_id).info.artifact_uri
+    assert local_file_uri_to_path(uri).startswith(f"{path.parent}/mlartifacts/study/")
+    mirror.close()
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+    with closing(sqlite3.connect(path)) as store:
+        assert store.execute("SELECT count(*) FROM runs").fetchone() == (1,)
+
+
+def test_a_path_that_sqlite_cannot_open_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    """The longest that passes is opened; a byte more is refused, and rightly: sqlite's limit is 512 bytes."""
+    folder = tmp_path
+    while len(os.fsencode(folder)) < 350:
+        folder /= "ä" * 20
+    room = LONGEST_PATH - longest_of(folder / "x" / "mlflow.db")
+    longest, too_long = (folder / ("x" * (1 + room + more)) / "mlflow.db" for more in (0, 1))
+    check_tracking(sqlite_uri(longest))
+    close_connections(open_client(sqlite_uri(longest)))
+    with pytest.raises(TrackingError, match="at most 512 bytes, and this store needs 513; name a shorter one"):
+        check_tracking(sqlite_uri(too_long))
+    fresh = too_long.parent / ".mlflow.db.new" / "mlflow.db"
+    fresh.parent.mkdir(parents=True)
+    with pytest.raises(sqlite3.OperationalError), closing(sqlite3.connect(fresh)) as store:
+        store.execute("CREATE TABLE t (a)")
+
+
+@pytest.mark.parametrize(
+    "uri", ["sqlite:///:memory:", "sqlite:///file:x.db?uri=true", "sqlite:///x?mode=memory", "sqlite:///q?x/mlflow.db"]
+)
+def test_what_is_no_file_is_refused_and_stays_as_it_is(uri: str, tmp_path: Path) -> None:
+    assert absolute_uri(uri, tmp_path) == uri
+    with pytest.raises(TrackingError, match=r"names no file|write %3F"):
+        check_tracking(uri)
+
+
+def test_a_store_that_was_moved_with_its_artifacts_finds_them(tmp_path: Path) -> None:
+    def record(folder: Path, key: str) -> str:
+        mirror = Mirror(sqlite_uri(folder / "mlflow.db"), "study", "sweep", print)
+        run = RunState(key, key, {}, (), {}, "finished", 1.0, 2.0, parent=False)
+        run_id = mirror.record(run, {})
+        (tmp_path / "a.txt").write_text(key)
+        mirror._client.log_artifact(run_id, str(tmp_path / "a.txt"))
+        mirror.close()
+        return run_id
+
+    old, new = tmp_path / "old", tmp_path / "new 100%"
+    old.mkdir()
+    first = record(old, "first")
+    old.rename(new)
+    second = record(new, "second")
+    client = open_client(sqlite_uri(new / "mlflow.db"))
+    for run_id in (first, second):
+        assert [each.path for each in client.list_artifacts(run_id)] == ["a.txt"]
+        assert local_file_uri_to_path(client.get_run(run_id).info.artifact_uri).startswith(f"{new}/mlartifacts/")
+    close_connections(client)
+    assert not old.exists()
+
+
+def test_a_fresh_store_has_the_mode_of_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        close_connections(open_client(sqlite_uri(tmp_path / "mlflow.db")))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "mlflow.db").stat().st_mode & 0o777 == 0o664
+
+
 def test_a_path_survives_its_uri(tmp_path: Path) -> None:
-    for name in ("plain.db", "100% sure?.db", "a b#c+d.db", "größe.db", "%41.db"):
+    for name in ("plain.db", "100% sure?.db", "a b#c+d.db", "größe.db", "%41.db", 'it\'s "so".db'):
         assert sqlite_path(sqlite_uri(tmp_path / name)) == tmp_path / name
+        assert absolute_uri("sqlite:///m.db", tmp_path / name) == sqlite_uri(tmp_path / name / "m.db")
+        assert absolute_uri(sqlite_uri(tmp_path / name), Path("/elsewhere")) == sqlite_uri(tmp_path / name)
+    assert sqlite_uri(Path("/a%20b/m.db")) == "sqlite+pysqlite:////a%2520b/m.db"
+    assert absolute_uri("sqlite:///a%20b.db?timeout=3", Path("/x")) == "sqlite:////x/a b.db?timeout=3"
     assert sqlite_path("sqlite:///here.db") == Path.cwd() / "here.db"
     assert sqlite_path("http://127.0.0.1:5000") is None
 
