@@ -327,7 +327,7 @@ def test_every_file_of_a_bundle_has_the_mode_of_the_umask(tmp_path: Path, keywor
             os.umask(before)
         files = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "bundle").rglob("*") if path.is_file()}
         assert files == dict.fromkeys(files, mode)
-        assert {"ensemble.safetensors", "calibration.safetensors", "weights.safetensors", "bundle.json"} <= set(files)
+        assert {"ensemble.safetensors", "sets.safetensors", "weights.safetensors", "bundle.json"} <= set(files)
 
 
 def test_a_named_bundle_is_replaced_with_force_and_only_where_it_is_whole(exported: Path) -> None:
