@@ -31,6 +31,7 @@ FORMAT = 2
 PADDING, UNKNOWN = 0, 1
 SPECIAL = ["[PAD]", "[UNK]"]
 WHOLE = Reading(unit="words", segment=128, max_segments=1)  # what `reading: off` reads, all at once
+EVERYTHING = Reading(unit="words", segment=1_000_000_000, max_segments=1)  # a whole text, however long
 VOCABULARY = {"words": 20_000, "characters": 20_000, "tokens": 4_000}  # at most, special ones included
 UNIT_LENGTH = {"words": 8, "characters": 2, "tokens": 8}  # characters that a unit and its gap seldom exceed
 GAP = "▁"  # before a word that does not follow another one closely: its first token says so
