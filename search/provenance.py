@@ -25,6 +25,7 @@ def provenance(
             "rows": dataset.sizes,
             "classes": list(dataset.classes),
             "notes": list(dataset.notes),
+            "most_words": dataset.text.max_words if isinstance(dataset, Dataset) else None,
         }
     if played is not None:
         found["environment"] = played
