@@ -226,8 +226,8 @@ def cutter(dataset: Dataset, reading: Reading | Literal["off"]) -> TextReader:
     """A reader that cuts texts as a policy of the same study does, or not at all where that reads at once; its ids are
     of no use."""
     if reading == "off":
-        return TextReader.cutter(EVERYTHING, dataset.text)
-    cut_by_vocabulary = reading != "off" and reading.unit == "tokens"
+        return TextReader.cutter("off", dataset.text.model_copy(update={"max_words": EVERYTHING}))
+    cut_by_vocabulary = reading.unit == "tokens"
     return TextReader.fit(fitted_rows(dataset)[0] if cut_by_vocabulary else (), reading, dataset.text)
 
 

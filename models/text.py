@@ -34,7 +34,7 @@ WHOLE = Reading(unit="words", segment=128, max_segments=1)  # of `reading: off` 
 MOST_WORDS = 256  # that data make it read at once: twice as many took 1.5 times as long, without gain (R8, newsgroups)
 NEARLY_ALL = 95  # percent of the texts that it then reads to their end
 LOOKED_AT = 2000  # texts, to see how long they are
-EVERYTHING = Reading(unit="words", segment=1_000_000_000, max_segments=1)  # a whole text, however long
+EVERYTHING = 1_000_000_000  # words: a whole text, however long
 VOCABULARY = {"words": 20_000, "characters": 20_000, "tokens": 4_000}  # at most, special ones included
 UNIT_LENGTH = {"words": 8, "characters": 2, "tokens": 8}  # characters that a unit and its gap seldom exceed
 GAP = "▁"  # before a word that does not follow another one closely: its first token says so
@@ -276,7 +276,7 @@ def bounded(text: Text, reading: Reading | Literal["off"], texts: Sequence[str])
     if reading != "off" or text.max_words is not None or not texts:
         return text
     looked_at = texts[:: -(-len(texts) // LOOKED_AT)]
-    cutter = TextReader.cutter(WHOLE.model_copy(update={"segment": 4 * MOST_WORDS}), text)
+    cutter = TextReader.cutter(reading, text.model_copy(update={"max_words": 4 * MOST_WORDS}))
     lengths = np.array([len(words) for words in cutter.cut(looked_at)])
     nearly_all = int(np.percentile(lengths, NEARLY_ALL, method="higher"))
     bound = max(min(int(lengths.max()), WHOLE.segment), min(nearly_all, MOST_WORDS))

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,11 +8,12 @@ import numpy as np
 import pytest
 
 from sweepstack.models.costs import Costs
-from sweepstack.models.data import Dataset, Part
-from sweepstack.models.data_settings import Text
+from sweepstack.models.data import Dataset, Part, load_dataset
+from sweepstack.models.data_settings import Data, Text
 from sweepstack.models.encoding import encode
 from sweepstack.models.errors import BundleError
-from sweepstack.models.linear import BATCH, LinearBaseline
+from sweepstack.models.linear import BATCH, LinearBaseline, LinearMember
+from sweepstack.models.pipelines import PIPELINES
 from sweepstack.models.predictions import metrics
 from sweepstack.models.settings import Reading
 from sweepstack.models.text import TextReader
@@ -200,6 +202,22 @@ def test_under_reading_off_it_reads_to_the_end() -> None:
     assert got["accuracy"] > 0.98
     cut = replace(parts["test"], inputs=tuple(" ".join(text.split()[:200]) for text in parts["test"].inputs))
     assert metrics(baseline.read(cut.inputs), cut.labels, Costs(0.0))["accuracy"] < 0.6
+
+
+@pytest.mark.parametrize("fit", [LinearBaseline.fit, *PIPELINES.values()])
+def test_linear_members_read_whole_texts_of_which_policies_read_a_part(
+    fit: Callable[..., LinearMember], tmp_path: Path
+) -> None:
+    part = whole_texts(7, 180)
+    rows = [{"text": text, "label": str(label)} for text, label in zip(part.inputs, part.labels, strict=True)]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    data = load_dataset(Data(train=str(tmp_path / "x.jsonl"), text=Text(max_words=150)), "off")
+    member = fit(data, "off", None)
+    member.save(tmp_path / "member")
+    test = data.parts["test"]
+    said = LinearBaseline.load(tmp_path / "member").read(test.inputs)
+    assert metrics(said, test.labels, Costs(0.0))["accuracy"] > 0.9
+    assert encode(data, "off").parts["test"].tokens.shape[1:] == (1, 150)
 
 
 @pytest.mark.parametrize("machines", [1.0, 0.0])
