@@ -76,7 +76,7 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
 
 def markdown(card: Card, row: Row, installed: Mapping[str, str], calibration: Calibration | None = None) -> str:
     """The bundle's README.md; ``calibration``: of its sets of labels."""
-    reading = "the whole text at once"
+    reading = "each text at once"
     if card.reading is not None:
         reading = (
             f"{card.reading['segment']} {card.reading['unit']} at a time, "

@@ -32,7 +32,7 @@ from sweepstack.models.same_input import settled_by_reader
 from sweepstack.models.seeds import derive_seed
 from sweepstack.models.settings import Reading, TrialSettings
 from sweepstack.models.splits import split
-from sweepstack.models.text import TextReader
+from sweepstack.models.text import TextReader, bounded
 
 if TYPE_CHECKING:
     from sweepstack.models.checkpoints import Member
@@ -197,11 +197,12 @@ class PolicyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
             found = split(labels, units, sizes, derive_seed(seed, "split"))
             return [{name: found[name] if len(found[name]) else np.arange(rows) for name in sizes}]
 
-        cutter = TextReader.cutter(reading)
-        units, [places], _ = settled_by_reader(texts, None, cutter, Text(), carve)
+        text = bounded(Text(), reading, texts)
+        cutter = TextReader.cutter(reading, text)
+        units, [places], _ = settled_by_reader(texts, None, cutter, text, carve)
         parts = {name: Part(tuple(texts[row] for row in own), labels[own], units[own]) for name, own in places.items()}
         hashes = {name: _hash(part) for name, part in parts.items()}
-        return Dataset(tuple(map(str, range(len(self.classes_)))), parts, hashes, ()), places
+        return Dataset(tuple(map(str, range(len(self.classes_)))), parts, hashes, (), text), places
 
 
 def _loaded(checkpoint: Mapping[str, bytes]) -> "Member":

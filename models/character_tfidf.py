@@ -31,6 +31,12 @@ class PrefixSums:
         self._lengths = np.maximum(lengths, 1e-12)[:, None]
         self.n_segments = n_segments
 
+    def rows(self) -> csr_array:
+        """The matrix itself, where each text is one segment."""
+        scale = np.repeat(1 / self._lengths[:, 0], np.diff(self._added.indptr))
+        data = (self._added.data * scale).astype(np.float32)
+        return csr_array((data, self._added.indices, self._added.indptr), shape=self._added.shape)
+
     def scores(self, coef: Floats) -> Floats:
         """(prefixes, classes), of ``coef`` (terms, classes)."""
         return np.asarray(_running(self._added @ coef, self.n_segments) / self._lengths, dtype=np.float32)

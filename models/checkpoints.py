@@ -3,7 +3,7 @@
 A checkpoint is whole in itself: :func:`load_member` needs nothing else to read texts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -32,12 +32,12 @@ from sweepstack.models.predictions import (
     threshold_at,
 )
 from sweepstack.models.settings import Model, Reading, TrialSettings
-from sweepstack.models.text import WHOLE, TextReader
+from sweepstack.models.text import TextReader
 from sweepstack.models.wide import LONGEST, known_ngrams
 
 FORMAT = 4
 FOLDS_FORMAT = 1
-CHUNK = 512  # rows predicted at a time
+CHUNK, CHUNK_TOKENS = 512, 128  # rows predicted at a time, of so many tokens
 
 
 class Member(Protocol):
@@ -67,8 +67,10 @@ def pick_device(name: str) -> torch.device:
 
 def new_policy(settings: TrialSettings, data: TaskData, seed: int) -> ReadingPolicy:
     """A policy with the initial weights of ``seed``, on the settings' device."""
-    reading = WHOLE if settings.reading == "off" else settings.reading
     reader = TextReader.from_json(data.reader)
+    reading = settings.reading
+    if reading == "off":
+        reading = Reading(unit=reader.unit, segment=reader.segment, max_segments=reader.max_segments)
     codes, idf = known_ngrams(data.parts["warm"].tokens, reader.before, reader.vocab_size, LONGEST[reading.unit])
     shape = Shape(reader.vocab_size, len(data.classes), len(codes))
     with torch.random.fork_rng([]):
@@ -245,13 +247,23 @@ def predict(
     longest = int(part.n_segments.max(initial=1))
     probabilities = np.empty((len(part), longest, policy.shape.classes), dtype=np.float32)
     answer = np.empty((len(part), longest), dtype=np.float32)
-    order = np.argsort(part.n_segments, kind="stable")
-    for begin in range(0, len(order), CHUNK):
-        rows = order[begin : begin + CHUNK]
+    lengths = part.lengths
+    order = np.argsort(lengths, kind="stable")
+    for rows in _chunks(order, lengths, part.unit):
         most = int(part.n_segments[rows].max())
         output = policy(torch.from_numpy(part.tokens[rows, :most]).to(device), cost)
         probabilities[rows, :most], answer[rows, :most] = probabilities_of(output)
     return finished(probabilities, answer, part.n_segments, threshold, costs)
+
+
+def _chunks(order: Ints, lengths: Ints, unit: int) -> Iterator[Ints]:
+    """CHUNK rows of at most CHUNK_TOKENS tokens; of longer ones fewer: attention's memory grows with the square."""
+    begin = 0
+    while begin < len(order):
+        longest = int(lengths[order[min(begin + CHUNK, len(order)) - 1]]) * unit
+        size = max(1, CHUNK * CHUNK_TOKENS**2 // max(longest, CHUNK_TOKENS) ** 2)
+        yield order[begin : begin + size]
+        begin += size
 
 
 def probabilities_of(output: PolicyOutput) -> tuple[Floats, Floats]:

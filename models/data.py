@@ -29,7 +29,7 @@ from sweepstack.models.rows import LabelType, Rows, read_rows
 from sweepstack.models.same_input import by_text, inputs_of, notes_of, settled_by_reader, without_test
 from sweepstack.models.settings import Reading
 from sweepstack.models.splits import split, split_folds
-from sweepstack.models.text import TextReader
+from sweepstack.models.text import TextReader, bounded
 
 OUT_OF_FOLD = "out_of_fold"
 PARTS = ("warm", "policy", "valid", "blend", "test")
@@ -89,6 +89,7 @@ def load_dataset(data: Data, reading: Reading | Literal["off"]) -> Dataset:
     inputs, groups = inputs_of(train, test)
     targets = train.targets if test is None else (*train.targets, *test.targets)
     strata = np.unique(np.array(train.targets, dtype=object), return_inverse=True)[1]
+    data = data.model_copy(update={"text": bounded(data.text, reading, train.inputs)})
     cutter = TextReader.cutter(reading, data.text)
 
     def carve(units: Ints) -> list[dict[str, Ints]]:

@@ -67,6 +67,7 @@ class Text(Settings):
     stop_words: Literal["english"] | None = None  # left out, by scikit-learn's list
     stem: str | None = None  # a language of the package snowballstemmer: words are cut to their stems
     vocabulary: Count | None = None  # at most; 20,000 words or characters, 4,000 tokens where it is left out
+    max_words: Count | None = None  # read of a text under reading: off; null: as the texts' lengths suggest, up to 256
     min_frequency: Count = 2  # a unit seen once teaches nothing but itself, and unknown ones must be met in training
 
     @field_validator("stem")
@@ -80,7 +81,12 @@ class Text(Settings):
         return stem
 
     def check(self, reading: "Reading | Literal['off']") -> None:
-        """Raises ValueError where something is asked for that only words have."""
+        """Raises ValueError where something is asked for that only words have, or texts that are read at once."""
+        if reading != "off" and self.max_words is not None:
+            raise ValueError(
+                f"data.text.max_words {self.max_words} bounds what reading: off reads; leave it out, and set "
+                "reading.segment and reading.max_segments"
+            )
         if reading != "off" and reading.unit != "words":
             for name in ("stop_words", "stem"):
                 if (value := getattr(self, name)) is not None:

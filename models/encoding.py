@@ -31,6 +31,16 @@ class EncodedPart:
     def __len__(self) -> int:
         return len(self.n_segments)
 
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(rows,): what a row costs, in units of ``unit`` tokens: its segments, or, where it is read at once, its
+        tokens."""
+        return (self.tokens[:, 0] != 0).sum(axis=1) if self.tokens.shape[1] == 1 else self.n_segments
+
+    @property
+    def unit(self) -> int:
+        return 1 if self.tokens.shape[1] == 1 else int(self.tokens.shape[2])
+
     def rows(self, index: NDArray[np.int64]) -> "EncodedPart":
         labels = None if self.labels is None else self.labels[index]
         units = None if self.units is None else self.units[index]
@@ -59,7 +69,7 @@ def encode(dataset: Dataset, reading: Reading | Literal["off"]) -> TaskData:
     cut = dict(zip(texts, cutter.cut(texts), strict=True))
     made = [_encoded(fold, cutter, cut) for fold in folds]
     first = made[0]
-    notes = (*dataset.notes, *_cut_short(folds[0], TextReader.from_json(first.reader), first.parts))
+    notes = (*dataset.notes, *_cut_short(folds[0], TextReader.from_json(first.reader), first.parts, reading))
     if not dataset.folds:
         return replace(first, notes=notes)
     return TaskData(dataset.classes, "", {}, dict(dataset.hashes), notes, dataset.costs, tuple(made))
@@ -82,7 +92,9 @@ def labels_of(data: TaskData, name: str) -> NDArray[np.int64]:
     return labels
 
 
-def _cut_short(dataset: Dataset, reader: TextReader, parts: dict[str, EncodedPart]) -> tuple[str, ...]:
+def _cut_short(
+    dataset: Dataset, reader: TextReader, parts: dict[str, EncodedPart], reading: Reading | Literal["off"]
+) -> tuple[str, ...]:
     """A note where texts of train have more than is read of them."""
     lengths: list[int] = []
     rows = 0
@@ -96,7 +108,10 @@ def _cut_short(dataset: Dataset, reader: TextReader, parts: dict[str, EncodedPar
     share = f"{len(lengths) / rows:.0%}" if len(lengths) / rows >= 0.005 else "fewer than 1%"
     longest = f"(the longest has {max(lengths)} {reader.unit})"
     if reader.max_segments == 1:
-        return (f"{share} of the texts are longer than the {reader.segment} {reader.unit} that are read {longest}",)
+        said = f"{share} of the texts are longer than the {reader.segment} {reader.unit} that"
+        if reading == "off":
+            return (f"{said} policies read {longest}; linear members read all; raise data.text.max_words",)
+        return (f"{said} are read {longest}",)
     return (
         f"{share} of the texts are longer than the {reader.max_segments} segments that are read {longest}; "
         "raise reading.max_segments",

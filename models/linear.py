@@ -2,8 +2,9 @@
 
 The baseline is TF-IDF and logistic regression. It is fitted on every prefix of the warm and policy rows, so that it
 knows what little text looks like. The strength of its regularisation is chosen by the log loss on valid, and so is, by
-reward, the threshold above which it answers. It is as strong as we could make it within seconds: a policy that does not
-beat it is not worth its training.
+reward, the threshold above which it answers. Under ``reading: off`` it reads each text to its end, however far policies
+do, and is logistic regression or support vector machines, by the reward on valid. It is as strong as we could make it
+within seconds: a policy that does not beat it is not worth its training.
 """
 
 import json
@@ -22,7 +23,7 @@ from sweepstack.models.costs import Costs, read_matrix
 from sweepstack.models.data import Dataset
 from sweepstack.models.errors import BundleError
 from sweepstack.models.files import read_json, write_atomic
-from sweepstack.models.logistic import SparseDesign, distinct, fit_path, softmax
+from sweepstack.models.logistic import STRENGTHS, SparseDesign, distinct, fit_path, log_loss, softmax
 from sweepstack.models.predictions import (
     Floats,
     Ints,
@@ -35,11 +36,14 @@ from sweepstack.models.predictions import (
     thresholds_over,
 )
 from sweepstack.models.settings import Reading
-from sweepstack.models.text import TextReader
+from sweepstack.models.support_vectors import fit_machines
+from sweepstack.models.text import EVERYTHING, TextReader
 from sweepstack.models.tfidf import PrefixTfidf
 
 FORMAT = 2
 BATCH = 2048  # texts whose prefixes are in memory at a time
+WHOLE_STRENGTHS = (10.0,)  # C of logistic regression on whole texts, on by decades: it takes much longer than machines
+MANY_WEIGHTS = 1_000_000  # terms times classes
 
 Found = Mapping[str, float]
 Features = PrefixTfidf | CharacterTfidf
@@ -150,9 +154,10 @@ class LinearBaseline(LinearMember):
     def fit(cls, dataset: Dataset, reading: Reading | Literal["off"], found: Found | None = None) -> "LinearBaseline":
         """Fits on warm and policy, chooses on valid; the same data give the same bytes. With what was ``found`` before
         only the threshold is chosen on valid."""
+        if reading == "off":
+            return cls._fit_whole(dataset, found)
         texts, labels = fitted_rows(dataset)
-        features = PrefixTfidf.fit(texts, cutter(dataset, reading))
-        matrix, n_segments = features.transform(texts)
+        features, matrix, n_segments = PrefixTfidf.fit_transform(texts, cutter(dataset, reading))
         rows, targets = distinct(matrix, np.repeat(labels, n_segments), len(dataset.classes))
         valid = dataset.parts["valid"]
         valid_matrix, valid_segments = features.transform(valid.inputs)
@@ -164,9 +169,51 @@ class LinearBaseline(LinearMember):
                 SparseDesign(valid_matrix),
                 np.repeat(valid.labels, valid_segments),
                 len(features.terms),
+                path_of(len(features.terms), len(dataset.classes)),
                 found=None if found is None else found["strength"],
             )
         return cls.answering(dataset, reading, features, coef, intercept, {"strength": strength})
+
+    @classmethod
+    def _fit_whole(cls, dataset: Dataset, found: Found | None) -> "LinearBaseline":
+        """Machines or logistic regression on whole texts, by the reward on valid; of equals the one with the smaller
+        log loss. ``found["machines"]``: 1 or 0."""
+        texts, labels = fitted_rows(dataset)
+        features, matrix, _ = PrefixTfidf.fit_transform(texts, cutter(dataset, "off"))
+        valid, classes = dataset.parts["valid"], len(dataset.classes)
+        valid_matrix, _ = features.transform(valid.inputs)
+        costs = Costs(matrix=dataset.costs)
+        candidates = []
+        if len(np.unique(labels)) > 1 and (found is None or found["machines"]):
+            earlier = None if found is None else (found["strength"], found["factor"])
+            machine = fit_machines(matrix, labels, classes, valid_matrix, valid.labels, earlier)
+            chosen = {"machines": 1.0, "strength": machine.strength, "factor": machine.factor}
+            candidates.append((machine.coef, machine.intercept, chosen))
+        if not candidates or found is None:
+            with threadpool_limits(limits=1, user_api="blas"):
+                coef, intercept, strength = fit_path(
+                    SparseDesign(matrix),
+                    np.eye(classes, dtype=np.float32)[labels] / np.float32(len(labels)),
+                    len(labels),
+                    SparseDesign(valid_matrix),
+                    valid.labels,
+                    len(features.terms),
+                    WHOLE_STRENGTHS,
+                    found=None if found is None else found["strength"],
+                )
+            candidates.append((coef, intercept, {"machines": 0.0, "strength": strength, "factor": 1.0}))
+
+        def merit(candidate: tuple[Floats, Floats, Found]) -> tuple[float, float]:
+            probabilities = softmax(np.asarray(valid_matrix @ candidate[0]) + candidate[1])
+            reward = float(costs.rewards(valid.labels, costs.answers(probabilities)).mean())
+            return reward, -log_loss(probabilities, valid.labels)
+
+        return cls.answering(dataset, "off", features, *max(candidates, key=merit))
+
+
+def path_of(terms: int, classes: int) -> tuple[float, ...]:
+    """A decade of strengths: only one where a fit takes seconds."""
+    return STRENGTHS if terms * classes <= MANY_WEIGHTS else STRENGTHS[:1]
 
 
 def fitted_rows(dataset: Dataset) -> tuple[list[str], Ints]:
@@ -176,8 +223,11 @@ def fitted_rows(dataset: Dataset) -> tuple[list[str], Ints]:
 
 
 def cutter(dataset: Dataset, reading: Reading | Literal["off"]) -> TextReader:
-    """A reader that cuts texts as a policy of the same study does; its ids are of no use."""
-    cut_by_vocabulary = reading != "off" and reading.unit == "tokens"
+    """A reader that cuts texts as a policy of the same study does, or not at all where that reads at once; its ids are
+    of no use."""
+    if reading == "off":
+        return TextReader.cutter("off", dataset.text.model_copy(update={"max_words": EVERYTHING}))
+    cut_by_vocabulary = reading.unit == "tokens"
     return TextReader.fit(fitted_rows(dataset)[0] if cut_by_vocabulary else (), reading, dataset.text)
 
 

@@ -2,7 +2,7 @@
 
 For each strength C it lowers mean cross-entropy + ‖coef‖² / (2·C·rows) by L-BFGS, started at the last one's solution,
 in coordinates scaled by the diagonal of the Hessian's upper bound (Böhning 1992): rare terms then learn as fast as
-common ones.
+common ones. All is float32: 65,000 terms and 52 classes have 3.4 million weights, and memory is what a step costs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,9 +11,9 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.sparse import csr_array
 
+from sweepstack.models.lbfgs import minimized
 from sweepstack.models.predictions import Floats, Ints
 
 STRENGTHS = (1.0, 3.0)  # C of logistic regression, and so on by decades, from smooth to sharp
@@ -73,31 +73,33 @@ def fit_path(
     weights = targets.sum(axis=1, keepdims=True)
     squares = design.squares(weights)
 
-    def objective(
-        flat: NDArray[np.float64], l2: float, scale: NDArray[np.float64]
-    ) -> tuple[float, NDArray[np.float64]]:
-        now = flat.reshape(-1, classes) / scale
-        logits = design.scores(now[:-1].astype(np.float32)) + now[-1].astype(np.float32)
-        logits -= logits.max(axis=1, keepdims=True)
-        exponentials = np.exp(logits)
-        sums = exponentials.sum(axis=1, keepdims=True)
-        loss = float((weights * np.log(sums)).sum(dtype=np.float64) - (targets * logits).sum(dtype=np.float64))
-        residuals = exponentials * (weights / sums) - targets
-        gradient = np.concatenate([design.gradient(residuals) + l2 * now[:-1], residuals.sum(axis=0, keepdims=True)])
-        return loss + 0.5 * l2 * float((now[:-1] ** 2).sum()), (gradient / scale).ravel()
-
-    def solved(strength: float, theta: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    def solved(strength: float, theta: Floats) -> tuple[Floats, float]:
         """Begun at ``theta``; and its log loss on valid."""
-        l2 = 1 / (strength * rows)
-        scale = np.sqrt(np.concatenate([squares / 4 + l2, [[0.25]]]))
-        options = {"maxiter": steps, "ftol": 1e-7, "gtol": 1e-9}
-        found = minimize(objective, (theta * scale).ravel(), (l2, scale), jac=True, method="L-BFGS-B", options=options)
-        theta = found.x.reshape(theta.shape) / scale
-        probabilities = softmax(valid.scores(theta[:-1].astype(np.float32)) + theta[-1].astype(np.float32))
-        return theta, log_loss(probabilities, valid_labels)
+        l2 = np.float32(1 / (strength * rows))
+        scale = np.sqrt(np.concatenate([squares / 4 + l2, [[0.25]]])).astype(np.float32)
+
+        def objective(scaled: Floats) -> tuple[float, Floats]:
+            now = scaled / scale
+            logits = design.scores(now[:-1]) + now[-1]
+            logits -= logits.max(axis=1, keepdims=True)
+            right = float((targets * logits).sum(dtype=np.float64))
+            exponentials = np.exp(logits, out=logits)
+            sums = exponentials.sum(axis=1, keepdims=True)
+            loss = float((weights * np.log(sums)).sum(dtype=np.float64)) - right
+            loss += 0.5 * float(l2) * float(np.vdot(now[:-1], now[:-1]))
+            residuals = np.multiply(exponentials, weights / sums, out=exponentials)
+            residuals -= targets
+            now *= l2  # from here on the gradient
+            now[:-1] += design.gradient(residuals)
+            now[-1] = residuals.sum(axis=0)
+            now /= scale
+            return loss, now
+
+        theta = minimized(objective, theta * scale, steps) / scale
+        return theta, log_loss(softmax(valid.scores(theta[:-1]) + theta[-1]), valid_labels)
 
     first = strengths[0]
-    best, best_loss = solved(first, np.zeros((terms + 1, classes)))  # the last row is the intercept
+    best, best_loss = solved(first, np.zeros((terms + 1, classes), dtype=np.float32))  # the last row is the intercept
     best_strength = first
     for path in (sharper(strengths), smoother(strengths)):
         theta = best
@@ -110,7 +112,7 @@ def fit_path(
             best, best_loss, best_strength = theta, loss, strength
         if best_strength > first:
             break
-    return best[:-1].astype(np.float32), best[-1].astype(np.float32), best_strength
+    return best[:-1], best[-1], best_strength
 
 
 def sharper(decade: Sequence[float]) -> Iterator[float]:

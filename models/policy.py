@@ -42,6 +42,9 @@ class PolicyOutput(NamedTuple):
     values: Tensor  # (B, S)
 
 
+WIDTHS = 16  # tokens: a single segment is cut to a multiple of it
+
+
 @dataclass(frozen=True)
 class Shape:
     """What a policy's weights have to fit, besides its settings."""
@@ -210,7 +213,10 @@ class ReadingPolicy(nn.Module):
 
     def states(self, tokens: Tensor) -> Tensor:
         """The state after every segment, in float32: (B, S, W) → (B, S, state_size), the decoder's d dimensions and the
-        wide logits."""
+        wide logits. Of a single segment only as much is computed as the longest text has."""
+        if tokens.shape[1] == 1:
+            longest = int((tokens != 0).sum(2).max()) if len(tokens) else 1
+            tokens = tokens[:, :, : max(1, -(-longest // WIDTHS) * WIDTHS)]
         transform = compiled_transform() if self.compiled else ReadingPolicy._transform
         with autocast(self.precision, tokens.device):
             return transform(self, tokens).float()

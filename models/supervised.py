@@ -94,10 +94,10 @@ def train_epoch(
     dropout then. lbfgs evaluates a batch several times, always with the same dropout, and its gradients are not
     clipped: its line search needs those of the loss.
     """
-    weights = _weights(policy, part, descent)
+    weights, lengths = _weights(policy, part, descent), part.lengths
     batches = [
-        micro_batches(index, part.n_segments, part.tokens.shape[2], descent.token_budget)
-        for index in batches_by_length(part.n_segments, batch_size, seed)
+        micro_batches(index, lengths, part.unit, descent.token_budget)
+        for index in batches_by_length(lengths, batch_size, seed)
     ]
 
     def accumulate(pieces: list[Rows]) -> Tensor:
@@ -157,7 +157,7 @@ def measure_noise(
     weights = _weights(policy, part, descent)
 
     def accumulate(rows: Rows) -> None:
-        pieces = micro_batches(rows, part.n_segments, part.tokens.shape[2], descent.token_budget)
+        pieces = micro_batches(rows, part.lengths, part.unit, descent.token_budget)
         _accumulate(policy, part, pieces, descent.label_smoothing, weights)
 
     return noise_over_rows(policy, len(part), batch_size, accumulate, seed)

@@ -95,6 +95,29 @@ STUDY_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 """By task, of the sections of a study that a trial does not see."""
 
+AT_ONCE: dict[str, Any] = {
+    "data": {"splits": {"folds": 5, "policy": 0.1}},  # each row teaches and is held out: a few thousand are few
+    "train": {
+        "warm_start": {"batch_size": 32},
+        "algorithm": "supervised",  # where nothing is decided but the label, policy optimisation pays nothing
+        "freeze": "none",
+        "epochs": 1,
+        "lr": 3e-4,
+    },
+    "search": {"stopper": "none"},
+    "ensembles": {
+        "library": ["trials", "linear", "naive_bayes", "char_linear"],
+        "builders": ["average", "selection", {"stacking": {"top": 8}}],
+    },
+}
+"""Of the study of a classifier that reads each text at once and does not name an algorithm of policy optimisation."""
+
+STARTS: dict[str, Any] = {
+    "space": {"train.warm_start.seed": list(range(16))},
+    "search": {"sampler": "grid", "trials": 3},
+}
+"""Beside it, where the study names no space: members from different starts are what is worth searching."""
+
 METRICS = ("reward", "reward_std", "length")
 """Of the evaluated episodes of an environment: the mean return, its standard deviation, and the mean number of
 decisions."""
@@ -210,13 +233,29 @@ def with_study_defaults(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The raw ``tree`` of a whole study, with the defaults of its task where it says nothing."""
     task = tree.get("task")
     own = STUDY_DEFAULTS.get(task, {}) if isinstance(task, str) else {}
+    if answers_at_once(tree):
+        own = AT_ONCE if "space" in tree else _merged(STARTS, AT_ONCE)
     if writes_while_reading(tree):
         own = {**own, "search": {"metric": "reward"}}  # the one that what is read counts in
     if "data" not in tree:  # which is missing, and that is said of it
         own = {section: values for section, values in own.items() if section != "data"}
-    elif _named_folds(tree["data"]):  # which take the place of shares, and are spoken of as they are
+    elif _named_folds(tree["data"]) or (answers_at_once(tree) and _names_splits(tree["data"])):
+        # which take the place of shares, and are spoken of as they are
         own = {**own, "data": {key: value for key, value in own.get("data", {}).items() if key != "splits"}}
     return _merged(with_defaults(tree), own)
+
+
+def answers_at_once(tree: Mapping[str, Any]) -> bool:
+    """Whether the raw ``tree`` of a study is of a classifier that has AT_ONCE as its defaults."""
+    if family(tree.get("task")) != "classification" or tree.get("reading") != "off":
+        return False
+    train, space = tree.get("train", {}), tree.get("space", {})
+    named = train.get("algorithm", "supervised") if isinstance(train, Mapping) else "supervised"
+    return named == "supervised" and not (isinstance(space, Mapping) and "train.algorithm" in space)
+
+
+def _names_splits(data: Any) -> bool:
+    return not isinstance(data, Mapping) or "splits" in data
 
 
 def _named_folds(data: Any) -> bool:

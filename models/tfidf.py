@@ -19,6 +19,8 @@ from sweepstack.models.text import TextReader
 LONGEST = {"words": 2, "characters": 3, "tokens": 2}  # units in a term
 MIN_TEXTS = 2  # a term of one text only costs time: measured on both data sets, without gain
 
+Units = Sequence[tuple[str, int]]  # of a text, each with its segment
+
 
 @dataclass(frozen=True)
 class PrefixTfidf:
@@ -29,15 +31,30 @@ class PrefixTfidf:
     @classmethod
     def fit(cls, texts: Sequence[str], reader: TextReader) -> "PrefixTfidf":
         """The terms and their inverse document frequencies of what can be read of ``texts``."""
-        found = Counter(term for text in texts for term in {term for _, term in _terms(reader, reader.placed(text))})
+        return cls._of(reader, [reader.placed(text) for text in texts])
+
+    @classmethod
+    def fit_transform(
+        cls, texts: Sequence[str], reader: TextReader
+    ) -> tuple["PrefixTfidf", csr_array, NDArray[np.int64]]:
+        """:meth:`fit` and :meth:`transform` of the same texts, which are cut once."""
+        read = [reader.placed(text) for text in texts]
+        features = cls._of(reader, read)
+        return (features, *features._transformed(read))
+
+    @classmethod
+    def _of(cls, reader: TextReader, read: Sequence[Units]) -> "PrefixTfidf":
+        found = Counter(term for units in read for term in {term for _, term in _terms(reader, units)})
         terms = sorted(term for term, count in found.items() if count >= MIN_TEXTS) or sorted(found)
         counts = np.array([found[term] for term in terms], dtype=np.float64)
-        return cls(reader, tuple(terms), (np.log((1 + len(texts)) / (1 + counts)) + 1).astype(np.float32))
+        return cls(reader, tuple(terms), (np.log((1 + len(read)) / (1 + counts)) + 1).astype(np.float32))
 
     def transform(self, texts: Sequence[str]) -> tuple[csr_array, NDArray[np.int64]]:
         """The matrix (sum of n_segments, terms) of all prefixes, text after text, and n_segments (rows,)."""
+        return self._transformed([self.reader.placed(text) for text in texts])
+
+    def _transformed(self, read: Sequence[Units]) -> tuple[csr_array, NDArray[np.int64]]:
         place = {term: i for i, term in enumerate(self.terms)}
-        read = [self.reader.placed(text) for text in texts]
         n_segments = np.array([units[-1][1] + 1 if units else 1 for units in read], dtype=np.int64)
         events = [
             (text, segment, place[term])
@@ -73,7 +90,7 @@ def _unit_length(matrix: csr_array) -> csr_array:
     return matrix
 
 
-def _terms(reader: TextReader, units: Sequence[tuple[str, int]]) -> Iterator[tuple[int, str]]:
+def _terms(reader: TextReader, units: Units) -> Iterator[tuple[int, str]]:
     """Each term of a text, given as units with their segments, with the segment in which its last unit stands."""
     for unit, segment in units:
         yield segment, unit

@@ -48,9 +48,10 @@ class Display:
         json: bool = False,
         classes: int | None = None,
         languages: tuple[str, str] | None = None,
+        most_words: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._header = header(study, parts, workers, classes, languages)
+        self._header = header(study, parts, workers, classes, languages, most_words)
         self._stream = Stream(stream)
         self._silent = json
         self._table = TrialTable(study, space)
@@ -218,14 +219,15 @@ def header(
     workers: int,
     classes: int | None,
     languages: tuple[str, str] | None = None,
+    most_words: int | None = None,
 ) -> list[str]:
-    """Name, task, sizes and workers of a run, as the pieces of its first line."""
+    """Name, task, sizes and workers of a run, as the pieces of its first line. ``most_words``: see reading_words."""
     at_work = f"{workers} worker{'s' * (workers != 1)}"
     if study.data is None:
         env, steps = study.train.env, study.train.epochs * study.train.env.steps
         played = f"{fmt.count(steps)} decisions a trial in {env.copies} cop{'ies' if env.copies > 1 else 'y'}"
         return [study.name, f"{study.task}  {played}", f"scored on {env.eval_episodes} episodes", at_work]
-    task = writing_words(study, languages) if study.writes else reading_words(study, classes)
+    task = writing_words(study, languages) if study.writes else reading_words(study, classes, most_words)
     sizes = " · ".join(f"{fmt.count(size)} {name.replace('_', ' ')}" for name, size in parts.items())
     if study.folds > 1:
         sizes = f"{study.folds} folds: {sizes}"

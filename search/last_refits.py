@@ -248,12 +248,20 @@ def refit_linear(session: Session, member: Member, dataset: Dataset) -> Member:
 
 
 def _fit_again(dataset: Dataset, reading: Reading | Literal["off"], name: str, checkpoint: Path, folder: Path) -> None:
-    """Of several folds, which may have found different things, the median of each counts."""
+    """Of several folds, which may have found different things, the median of each counts: among the folds that found
+    the kind of model that most of them did."""
     folds = sorted(checkpoint.glob("fold-*"))
     earlier = [LinearMember.load(each) for each in folds or [checkpoint]]
-    found = {key: sorted(each.found[key] for each in earlier)[len(earlier) // 2] for key in earlier[0].found}
+    kind = _median([each.found.get("machines", 0.0) for each in earlier])
+    like = [each.found for each in earlier if each.found.get("machines", 0.0) == kind]
+    found = {key: _median([each[key] for each in like]) for key in like[0]}
     member = FITS[name](dataset, reading, found)
     member.threshold, member.thresholds = earlier[0].threshold, earlier[0].thresholds  # the same in all folds
     member.save(folder / "checkpoint")
     predictions = member.read(dataset.parts["test"].inputs)
     predictions.save(folder / "predictions" / "test.safetensors", dataset.hashes["test"])
+
+
+def _median(values: Sequence[float]) -> float:
+    """The upper one of an even number: always a value of one of them."""
+    return sorted(values)[len(values) // 2]

@@ -29,6 +29,7 @@ def provenance(
             "rows": dataset.sizes,
             "classes": list(dataset.classes),
             "notes": list(dataset.notes),
+            "most_words": dataset.text.max_words if isinstance(dataset, Dataset) else None,
         }
         if isinstance(dataset, Dataset):
             found["data"]["label_type"] = dataset.label_type

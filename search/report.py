@@ -168,8 +168,9 @@ def question(contents: Contents) -> str:
     from sweepstack.search.display import header
 
     study = contents.results.study
-    classes = len(contents.provenance.get("data", {}).get("classes", [])) or None
-    return header(study, {}, 1, classes)[1]
+    data = contents.provenance.get("data", {})
+    classes = len(data.get("classes", [])) or None
+    return header(study, {}, 1, classes, most_words=data.get("most_words"))[1]
 
 
 def held_out(results: Results) -> str:

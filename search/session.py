@@ -364,6 +364,7 @@ class Session(HoldsTexts):
                 json=self._json,
                 classes=len(texts.classes) if texts else None,
                 languages=languages_of(self.study, texts) if isinstance(texts, PairDataset) else None,
+                most_words=texts.text.max_words if isinstance(texts, Dataset) else None,
             )
             self.display.start()
             self.find_deleted()

@@ -5,7 +5,7 @@ leaves out have the defaults below; paths are absolute, so that ``Study.dump`` c
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -29,7 +29,9 @@ from sweepstack.models.settings import Model, Reading, Task, Train, TrialSetting
 from sweepstack.models.task_settings import (
     METRICS,
     PREFIX,
+    STARTS,
     Family,
+    answers_at_once,
     family,
     given_foreign,
     is_environment,
@@ -83,6 +85,13 @@ SPACES: dict[Family, dict[str, Any]] = {
     "writing": WRITING_SPACE,
     "environment": ENVIRONMENT_SPACE,
 }
+
+
+def default_space(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a study whose raw ``tree`` names none."""
+    if answers_at_once(tree):
+        return dict(STARTS["space"])
+    return READING_SPACE if writes_while_reading(tree) else SPACES[family(tree.get("task"))]
 
 
 def _word_or_mapping(value: Any) -> str:
@@ -142,7 +151,8 @@ class Study(Settings):
         for path in given_foreign(tree):
             raise SettingError(path, say_foreign(path, task))
         reads = writes_while_reading(tree)
-        tree = {"space": READING_SPACE if reads else SPACES[family(task)], **tree}
+        if not answers_at_once(tree):
+            tree = {"space": default_space(tree), **tree}
         given = tree.get("ensembles", {})
         if is_writing(task) and isinstance(given, dict):
             tree["ensembles"] = {**writing_defaults(), **({"builders": []} if reads else {}), **given}
@@ -343,7 +353,7 @@ def _override(tree: dict[str, Any], text: str, relative: set[str]) -> str:
     relative -= {path for path in relative if f"{path}.".startswith(f"{key}.")}
     relative |= make_absolute(lone, Path.cwd())
     if parents == ["space"] and "space" not in tree:
-        tree["space"] = dict(SPACES[family(tree.get("task"))])
+        tree["space"] = dict(default_space(tree))
     for name in parents:
         lone = lone[name]
         if tree.get(name) is None:

@@ -16,13 +16,14 @@ ENGLISH = 0.02  # share of words that are "the"; no other language has one
 PLAIN = {own["data"][side] for own in STUDY_DEFAULTS.values() for side in ("input", "target")}
 
 
-def reading_words(study: "Study", classes: int | None) -> str:
-    """Of classification."""
+def reading_words(study: "Study", classes: int | None, most: int | None = None) -> str:
+    """Of classification; ``most``: how many words policies read, where they read at once and that is known."""
     assert study.data is not None
     kind = "languages" if study.data.train == "builtin:languages" else "labels"
     question = f"which of {classes} {kind} is it?" if classes else study.task
     if study.reading == "off":
-        return f"{question}  reads the whole text at once"
+        most = study.data.text.max_words or most
+        return f"{question}  reads {f'up to {most} words' if most else 'each text'} at once"
     unit = {"characters": "letter", "words": "word", "tokens": "token"}[study.reading.unit]
     return f"{question}  reads {study.reading.segment} {unit}{'s' * (study.reading.segment > 1)} at a time"
 

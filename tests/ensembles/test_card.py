@@ -56,7 +56,7 @@ def test_what_is_guaranteed_of_sets_is_said() -> None:
 
 def test_what_is_not_known_is_said() -> None:
     text = markdown(replace(CARD, reading=None), replace(ROW, weights=None), {})
-    assert "It reads the whole text at once." in text
+    assert "It reads each text at once." in text
     assert "| reward | .9000 | .9100 | not scored |" in text
     assert "| linear |  |" in text
 

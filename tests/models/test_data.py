@@ -172,7 +172,7 @@ def test_the_quickstart_data_have_the_sizes_of_the_design() -> None:
 def test_what_is_done_to_texts_goes_with_them(tmp_path: Path) -> None:
     how = Text(stem="german", min_frequency=3)
     rows = [{**row, "text": " ".join(str(i >> place & 1) for place in range(7))} for i, row in enumerate(ROWS)]
-    assert loaded(tmp_path, rows, text=how, reading="off").text == how
+    assert loaded(tmp_path, rows, text=how, reading="off").text == how.model_copy(update={"max_words": 7})
 
 
 def test_costs_of_wrong_answers_are_a_matrix_in_the_order_of_the_classes(tmp_path: Path) -> None:

@@ -199,8 +199,9 @@ def test_a_small_share_is_not_rounded_to_nothing() -> None:
     source = dataset()
     warm = Part(("few words",) * 400 + ("word " * 300,), np.zeros(401, dtype=np.int64))
     (note,) = encode(dataclasses.replace(source, parts={**source.parts, "warm": warm}), "off").notes
-    assert note.startswith(
-        "fewer than 1% of the texts are longer than the 128 words that are read (the longest has 300"
+    assert note == (
+        "fewer than 1% of the texts are longer than the 128 words that policies read (the longest has 300 words); "
+        "linear members read all; raise data.text.max_words"
     )
 
 

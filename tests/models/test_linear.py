@@ -1,5 +1,6 @@
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,11 +8,12 @@ import numpy as np
 import pytest
 
 from sweepstack.models.costs import Costs
-from sweepstack.models.data import Dataset, Part
-from sweepstack.models.data_settings import Text
+from sweepstack.models.data import Dataset, Part, load_dataset
+from sweepstack.models.data_settings import Data, Text
 from sweepstack.models.encoding import encode
 from sweepstack.models.errors import BundleError
-from sweepstack.models.linear import BATCH, LinearBaseline
+from sweepstack.models.linear import BATCH, LinearBaseline, LinearMember
+from sweepstack.models.pipelines import PIPELINES
 from sweepstack.models.predictions import metrics
 from sweepstack.models.settings import Reading
 from sweepstack.models.text import TextReader
@@ -181,3 +183,66 @@ def test_what_was_found_is_enough_to_fit_the_same_again(baseline: LinearBaseline
     again = LinearBaseline.fit(other, READING, baseline.found)
     assert np.array_equal(again.coef, baseline.coef)
     assert LinearBaseline.fit(other, READING).found == {"strength": pytest.approx(1e-4)} != baseline.found
+
+
+def whole_texts(seed: int, rows: int) -> Part:
+    """Two hundred words that say nothing, then two of the topic: nobody who stops before 200 can know it."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(rows) % len(TOPICS)
+    words = [list(TOPICS.values())[label].split() for label in labels]
+    texts = [" ".join([*rng.choice(FILLER.split(), 200), *rng.choice(own, 2)]) for own in words]
+    return Part(tuple(texts), labels)
+
+
+def test_under_reading_off_it_reads_to_the_end() -> None:
+    parts = {name: whole_texts(seed, 90) for seed, name in enumerate(("warm", "policy", "valid", "test"))}
+    data = Dataset(tuple(TOPICS), parts, {name: name for name in parts}, ())
+    baseline = LinearBaseline.fit(data, "off")
+    got = metrics(baseline.read(parts["test"].inputs), parts["test"].labels, Costs(0.0))
+    assert got["accuracy"] > 0.98
+    cut = replace(parts["test"], inputs=tuple(" ".join(text.split()[:200]) for text in parts["test"].inputs))
+    assert metrics(baseline.read(cut.inputs), cut.labels, Costs(0.0))["accuracy"] < 0.6
+
+
+@pytest.mark.parametrize("fit", [LinearBaseline.fit, *PIPELINES.values()])
+def test_linear_members_read_whole_texts_of_which_policies_read_a_part(
+    fit: Callable[..., LinearMember], tmp_path: Path
+) -> None:
+    part = whole_texts(7, 180)
+    rows = [{"text": text, "label": str(label)} for text, label in zip(part.inputs, part.labels, strict=True)]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    data = load_dataset(Data(train=str(tmp_path / "x.jsonl"), text=Text(max_words=150)), "off")
+    member = fit(data, "off", None)
+    member.save(tmp_path / "member")
+    test = data.parts["test"]
+    said = LinearBaseline.load(tmp_path / "member").read(test.inputs)
+    assert metrics(said, test.labels, Costs(0.0))["accuracy"] > 0.9
+    assert encode(data, "off").parts["test"].tokens.shape[1:] == (1, 150)
+
+
+@pytest.mark.parametrize("machines", [1.0, 0.0])
+def test_under_reading_off_the_kind_that_was_found_is_fitted_again(machines: float) -> None:
+    first = LinearBaseline.fit(dataset(), "off", {"machines": machines, "strength": 1.0, "factor": 4.0})
+    assert first.found["machines"] == machines
+    again = LinearBaseline.fit(dataset(), "off", first.found)
+    assert np.allclose(again.coef, first.coef, rtol=1e-5)
+
+
+def test_under_reading_off_it_is_not_below_machines_of_scikit_learn() -> None:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.svm import LinearSVC
+
+    data = dataset(per_part=150)
+    rng = np.random.default_rng(3)
+    spoilt = {  # of every part a fifth of the labels
+        name: replace(part, labels=np.where(rng.random(150) < 0.2, rng.integers(0, 3, 150), part.labels))
+        for name, part in data.parts.items()
+    }
+    data = replace(data, parts=spoilt)
+    fitted = [data.parts["warm"], data.parts["policy"]]
+    other = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LinearSVC())
+    other.fit([text for part in fitted for text in part.inputs], np.concatenate([part.labels for part in fitted]))
+    test = dataset().parts["test"]
+    got = metrics(LinearBaseline.fit(data, "off").read(test.inputs), test.labels, Costs(0.0))["accuracy"]
+    assert got >= (other.predict(test.inputs) == test.labels).mean()

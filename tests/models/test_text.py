@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sweepstack.models.data_settings import Text
 from sweepstack.models.settings import Reading
-from sweepstack.models.text import PADDING, UNKNOWN, TextReader
+from sweepstack.models.text import PADDING, UNKNOWN, TextReader, bounded
 
 WORDS = Reading(unit="words", segment=2, max_segments=3)
 LETTERS = Reading(unit="characters", segment=3, max_segments=4)
@@ -84,6 +84,31 @@ def test_reading_off_is_one_segment_of_128_words() -> None:
     encoded = reader.encode(["cat " * 500])
     assert encoded.tokens.shape == (1, 1, 128)
     assert (encoded.tokens > UNKNOWN).all()
+
+
+@pytest.mark.parametrize(
+    ("lengths", "bound"),
+    [
+        ([3] * 99 + [40], 40),  # all of it costs no more than is read without data
+        ([3] * 99 + [4000], 128),
+        ([150] * 94 + [200] * 6, 200),  # the 95th of a hundred
+        ([150] * 96 + [200] * 4, 150),
+        ([4000] * 5, 256),  # and no more, whatever the lengths
+    ],
+)
+def test_how_much_is_read_at_once_comes_from_the_texts(lengths: list[int], bound: int) -> None:
+    texts = ["cat " * length for length in lengths]
+    assert bounded(Text(), "off", texts).max_words == bound
+    reader = TextReader.fit(texts, "off", bounded(Text(), "off", texts))
+    assert (reader.segment, reader.max_segments) == (bound, 1)
+
+
+def test_how_much_is_read_at_once_can_be_set() -> None:
+    assert bounded(Text(max_words=7), "off", ["cat " * 90]).max_words == 7
+    assert TextReader.fit(CORPUS, "off", Text(max_words=7)).units("cat " * 90) == ["cat"] * 7
+    assert bounded(Text(), WORDS, ["cat " * 90]).max_words is None
+    with pytest.raises(ValueError, match=r"max_words 7 bounds what reading: off reads; .* reading.max_segments"):
+        TextReader.fit(CORPUS, WORDS, Text(max_words=7))
 
 
 def test_no_texts_encode_to_no_rows(reader: TextReader) -> None:

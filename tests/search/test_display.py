@@ -30,12 +30,12 @@ def test_the_header_is_that_of_the_design(study: Study, make_study: Callable[...
     )
     tokens = make_study(reading={"unit": "tokens", "segment": 8})
     assert "reads 8 tokens at a time" in header(tokens, PARTS, 2, 14)[1]
-    off = make_study(reading="off", data={"train": "x.csv"})
+    off = make_study(reading="off", data={"train": "x.csv", "splits": {"valid": 0.1}})
     folds = make_study(data={"train": "x", "splits": {"folds": 3}})
     assert header(writing_study, PARTS, 1, 0, ("en", "zh"))[1] == "translates en → zh  rewarded by chrf"
     sizes = {"warm": 50, "policy": 30, "out_of_fold": 120, "test": 40}
     assert header(folds, sizes, 2, 14)[2] == "3 folds: 50 warm · 30 policy · 120 out of fold · 40 test"
-    assert header(off, {}, 1, 8)[1:] == ["which of 8 labels is it?  reads the whole text at once", "", "1 worker"]
+    assert header(off, {}, 1, 8)[1:] == ["which of 8 labels is it?  reads each text at once", "", "1 worker"]
     assert wrap(["name", "a" * 10, "b" * 10], 20) == ["name   " + "a" * 10, "  " + "b" * 10]
 
 

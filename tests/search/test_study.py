@@ -164,6 +164,39 @@ def test_paths_are_relative_to_the_file_and_those_of_set_to_the_working_director
         assert Study.load(path, [f"tracking.uri={uri}"]).tracking.uri == uri
 
 
+def test_a_classifier_that_reads_at_once_has_the_recipe_that_works(tmp_path: Path) -> None:
+    """Supervised training from several starts under folds, beside linear members of words and of characters."""
+    study = Study.load(write(tmp_path, MINIMAL + "reading: off\n"))
+    assert (study.train.algorithm, study.train.freeze, study.folds) == ("supervised", "none", 5)
+    assert (study.search.sampler, study.search.trials, study.search.stopper) == ("grid", 3, "none")
+    assert study.space == {"train.warm_start.seed": list(range(16))}
+    assert set(study.ensembles.library) == {"trials", "linear", "naive_bayes", "char_linear"}
+    assert Study.load(write(tmp_path, study.dump())) == study
+
+
+@pytest.mark.parametrize(
+    ("changes", "algorithm", "sampler", "folds"),
+    [
+        ("train: {algorithm: supervised, lr: 1e-3}", "supervised", "grid", 5),
+        ("search: {trials: 8}", "supervised", "grid", 5),
+        ("space: {train.lr: {log: [1e-4, 1e-3]}}", "supervised", "tpe", 5),  # a range, which a grid cannot try
+        ("search: {sampler: random}", "supervised", "random", 5),
+        ("train: {algorithm: ppo}", "ppo", "tpe", 1),
+        ("space: {train.algorithm: [ppo, supervised]}", "ppo", "tpe", 1),
+    ],
+)
+def test_what_is_given_decides_which_of_it_is_left(
+    tmp_path: Path, changes: str, algorithm: str, sampler: str, folds: int
+) -> None:
+    study = Study.load(write(tmp_path, f"{MINIMAL}reading: off\n{changes}\n"))
+    assert (study.train.algorithm, study.search.sampler, study.folds) == (algorithm, sampler, folds)
+
+
+def test_shares_that_are_given_are_no_folds(tmp_path: Path) -> None:
+    study = Study.load(write(tmp_path, MINIMAL + "reading: off\n"), ["data.splits.valid=0.2"])
+    assert (study.folds, study.train.algorithm) == (1, "supervised")
+
+
 def test_without_a_store_the_one_beside_the_run_folders_is_taken(tmp_path: Path) -> None:
     study = Study.load(write(tmp_path))
     placed = study.in_folder(tmp_path / "runs" / "s")

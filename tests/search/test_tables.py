@@ -51,7 +51,7 @@ def test_the_table_fits_and_keeps_number_metric_and_state(
 def test_a_log_loss_study_shows_it_first_and_a_plain_classifier_reads_nothing(
     make_study: Callable[..., Study], make_record: Callable[..., TrialRecord]
 ) -> None:
-    study = make_study(reading="off", search={"metric": "log_loss"})
+    study = make_study(reading="off", train={"algorithm": "ppo"}, search={"metric": "log_loss"})
     table = TrialTable(study, Space.of(study.space, study.trial_settings())[0])
     heading, (row,) = table.lines([make_record(7, [0.895])], 200)
     assert heading.split()[:4] == ["trial", "lr", "schedule", "batch"]

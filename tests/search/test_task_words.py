@@ -17,7 +17,10 @@ def written(task: str = "translation", **changes: Any) -> Study:
 
 def test_what_is_read_at_a_time(make_study: Callable[..., Study]) -> None:
     assert reading_words(make_study(), 14) == "which of 14 languages is it?  reads 2 letters at a time"
-    assert reading_words(make_study(reading="off"), None) == "classification  reads the whole text at once"
+    assert reading_words(make_study(reading="off"), None) == "classification  reads each text at once"
+    assert reading_words(make_study(reading="off"), None, 240) == "classification  reads up to 240 words at once"
+    given = make_study(reading="off", data={"train": "builtin:languages", "text": {"max_words": 64}})
+    assert reading_words(given, None, 240).endswith("up to 64 words at once")
 
 
 def test_what_is_written_and_for_what() -> None:
