@@ -5,7 +5,7 @@ leave_one_out    R − mean of the others' R, of episodes that began alike     R
 estimated        GAE                 A2C, PPO, TRPO, and REINFORCE with a learned baseline (λ = 1)
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -47,8 +47,15 @@ def leave_one_out(rollout: Rollout, train: Train, *, whiten: bool) -> Advantages
     return _advantages((total - others)[rollout.row], rollout, train, whiten)
 
 
-def estimated(rollout: Rollout, train: Train, *, whiten: bool, gae_lambda: float | None = None) -> Advantages:
-    """GAE by the settings' γ and λ (or ``gae_lambda``, or a λ for each episode's length by ``lambda_alpha``)."""
+def estimated(
+    rollout: Rollout, train: Train, *, whiten: bool, gae_lambda: float | None = None, by_value: bool = True
+) -> Advantages:
+    """GAE by the settings' γ and λ (or ``gae_lambda``, or a λ for each episode's length by ``lambda_alpha``).
+
+    ``by_value`` is False where no value is learned: then it is 0 everywhere, after a cut, too.
+    """
+    if not by_value:
+        rollout = replace(rollout, values=torch.zeros_like(rollout.values), bootstrap=None)
     by_episode: float | Tensor = train.gae_lambda if gae_lambda is None else gae_lambda
     if gae_lambda is None and train.lambda_alpha is not None:
         by_episode = length_adaptive_lambda(_lengths(rollout), train.lambda_alpha)

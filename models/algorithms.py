@@ -45,7 +45,7 @@ def make_algorithm(
             return Exact()
         case "reinforce":
             own = train.reinforce
-            learns_value = own.baseline == "value"
+            learns_value = own.baseline == "value" and own.value_coef > 0
             passes = Passes(
                 entropy=own.entropy,
                 entropy_schedule=own.entropy_schedule,
@@ -67,15 +67,19 @@ def make_algorithm(
             )
         case "a2c":
             passes = Passes(value_loss=value_loss, **train.a2c.model_dump(exclude={"whiten"}))
+            learns_value = train.a2c.value_coef > 0
             return PolicyGradient(
-                passes, lambda rollout: estimated(rollout, train, whiten=train.a2c.whiten), gamma=train.gamma
+                passes,
+                lambda rollout: estimated(rollout, train, whiten=train.a2c.whiten, by_value=learns_value),
+                gamma=train.gamma,
             )
         case "ppo":
             whiten, by_minibatch = train.ppo.whiten in (True, "batch"), train.ppo.whiten == "minibatch"
             passes = Passes(value_loss=value_loss, whiten=by_minibatch, **train.ppo.model_dump(exclude={"whiten"}))
+            learns_value = train.ppo.value_coef > 0 or train.ppo.value_warmup > 0
             return PolicyGradient(
                 passes,
-                lambda rollout: estimated(rollout, train, whiten=whiten),
+                lambda rollout: estimated(rollout, train, whiten=whiten, by_value=learns_value),
                 gamma=train.gamma,
                 reference=reference,
                 rollouts=rollouts,

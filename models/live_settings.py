@@ -38,18 +38,16 @@ def _plays_without_costs(of: Of) -> bool:
     return not is_writing(of("task")) and (of("train.algorithm") == "supervised" or of("train.reward") == "constant")
 
 
-def _uses_value(of: Of) -> bool:
-    """Whether advantages are taken against a learned value."""
-    algorithm = of("train.algorithm")
-    return algorithm in ("a2c", "ppo", "trpo") or (
-        algorithm == "reinforce" and of("train.reinforce.baseline") == "value"
-    )
+def _takes_no_value(of: Of) -> bool:
+    """Whether REINFORCE takes nothing, or the batch's mean, off the return."""
+    return bool(of("train.algorithm") == "reinforce" and of("train.reinforce.baseline") != "value")
 
 
 def _learns_value(of: Of) -> bool:
-    if not _uses_value(of):
-        return False
+    """Whether advantages are taken against a value, which is then learned."""
     algorithm = of("train.algorithm")
+    if algorithm not in ("reinforce", "a2c", "ppo", "trpo") or _takes_no_value(of):
+        return False
     return bool(
         algorithm == "trpo"
         or of(f"train.{algorithm}.value_coef") > 0
@@ -166,8 +164,8 @@ RULES: tuple[Rule, ...] = (
     Rule("reading.cost", _one_decision, "only one segment is read"),
     Rule("reading.cost", _plays_without_costs, "it is not trained by costs, and all trials are scored by one"),
     Rule("train.gae_lambda", lambda of: of("train.lambda_alpha") is not None, "lambda_alpha sets λ"),
-    Rule("train.value_lr train.reinforce.value_coef", lambda of: not _uses_value(of), "no value is learned"),
-    Rule("train.value_loss train.value_lambda", lambda of: not _learns_value(of), "no value is learned"),
+    Rule("train.reinforce.value_coef", _takes_no_value, "no value is learned"),
+    Rule("train.value_lr train.value_loss train.value_lambda", lambda of: not _learns_value(of), "no value is learned"),
     Rule("train.ppo.value_clip", lambda of: not _learns_value(of), "no value is learned"),
     Rule("train.label_smoothing", lambda of: not _learns_from_labels(of), "only a supervised loss uses it"),
     Rule("train.class_weights", lambda of: not _learns_from_labels(of), "only a supervised loss uses it"),

@@ -5,7 +5,10 @@ a verdict takes no longer in a study of ten thousand trials than in one of a hun
 """
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Self
+
+from optuna.trial import FrozenTrial, TrialState
 
 Curves = Mapping[int, Sequence[float]]
 """By trial number the values after each epoch of the first repetition or fold so far; more is better. Failed trials
@@ -13,11 +16,13 @@ have none."""
 
 
 class SortedCurves(dict[int, list[float]]):
-    """Curves that grow by :meth:`extend` alone, with the values after each epoch in ascending order beside them."""
+    """Curves that grow by :meth:`follow` and :meth:`extend` alone, values after each epoch in ascending order beside
+    them."""
 
     def __init__(self) -> None:
         super().__init__()
         self._columns: list[list[float]] = []  # by epoch from 0
+        self._moving: set[int] = set()  # the trials that had not ended when their curves were last looked at
 
     def extend(self, number: int, values: Iterable[float]) -> None:
         """Adds what trial ``number`` has come to since."""
@@ -33,6 +38,25 @@ class SortedCurves(dict[int, list[float]]):
         for column, value in zip(self._columns, self.get(number, ()), strict=False):
             del column[bisect_left(column, value)]
         self[number] = []
+
+    def moving(self, trials: int) -> list[int]:
+        """The numbers, of ``trials`` in all, whose curves may have changed since :meth:`follow` looked at them."""
+        self._moving.update(range(len(self), trials))
+        return sorted(self._moving)
+
+    def follow(self, trials: Iterable[FrozenTrial], length: Callable[[FrozenTrial], int], sign: float) -> Self:
+        """Takes in what ``trials`` have reported since, as far as ``length`` of each, times ``sign``."""
+        for trial in trials:
+            number, values = trial.number, trial.intermediate_values
+            known = len(self.get(number, ()))
+            if trial.state == TrialState.FAIL:
+                self.drop(number)
+            else:
+                end = min(len(values), length(trial))
+                self.extend(number, [sign * values[e] for e in range(known + 1, end + 1)])
+            if trial.state.is_finished():
+                self._moving.discard(number)
+        return self
 
     def column(self, epoch: int) -> Sequence[float]:
         """The values after ``epoch`` (from 1), ascending."""

@@ -60,7 +60,6 @@ class Sweep:
         self._late = late_attributes(self._storage.get_study_user_attrs(self._study_id))
         self._finished: dict[int, TrialRecord] = {}
         self._curves = SortedCurves()  # see _so_far
-        self._moving: set[int] = set()  # the trials that had not ended when their curves were last looked at
         population, sign = population_of(search, epochs), direction(self.metric)
         self._lineages = Lineages(population, self._storage, self._study_id, space, sign) if population else None
         self._tried = Tried(space, None if population else points_of(search, space))
@@ -296,19 +295,8 @@ class Sweep:
         """The first objective after each epoch of the first repetition by trial number, more is better; of those that
         did not fail. Later repetitions are left out: a trial that is long is judged in its first one, while another
         that is short may have come to its second."""
-        sign = direction(self.metric)
-        self._moving.update(range(len(self._curves), self._storage.get_n_trials(self._study_id)))
-        for number in sorted(self._moving):
-            trial = self._frozen(number)
-            known, values = len(self._curves.get(number, ())), trial.intermediate_values
-            if trial.state == TrialState.FAIL:
-                self._curves.drop(number)
-            else:
-                end = min(len(values), self._length(trial))
-                self._curves.extend(number, [sign * values[e] for e in range(known + 1, end + 1)])
-            if trial.state.is_finished():
-                self._moving.discard(number)
-        return self._curves
+        trials = (self._frozen(number) for number in self._curves.moving(self._storage.get_n_trials(self._study_id)))
+        return self._curves.follow(trials, self._length, direction(self.metric))
 
     def _race(self, trial: FrozenTrial, repetition: int) -> Literal["continue", "stop"]:
         """The verdict at the end of a repetition or fold that is not the last one; one that was given stands.

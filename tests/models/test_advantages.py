@@ -113,3 +113,10 @@ def test_a_cut_off_episode_is_worth_the_value_of_its_last_state() -> None:
     got = estimated(rollout(bootstrap=bootstrap), Train(gae_lambda=0.0), whiten=False)
     assert got.advantages.tolist() == near(-0.1, -0.1, 0.9, -0.5, -0.1, 0.5)
     assert got.targets[0].item() == pytest.approx(1.2)
+
+
+def test_without_a_value_nothing_is_expected_not_even_after_a_cut() -> None:
+    """γ = 1, λ = ½: the discounted sum of the rewards, −.1 − .05 + .25 of the first episode."""
+    cut = rollout(bootstrap=torch.full((3, 3), 100.0))
+    got = estimated(cut, Train(gae_lambda=0.5), whiten=False, by_value=False)
+    assert got.advantages.tolist() == near(0.1, 0.4, 1.0, 0.0, 0.4, 1.0)

@@ -123,6 +123,27 @@ def test_a_constant_reward_moves_no_policy_whose_value_knows_it(name: str, segme
     assert "grad_noise" not in logs  # of no gradient nothing is noise
 
 
+@pytest.mark.parametrize(
+    "train",
+    [
+        {"algorithm": "reinforce", "reinforce": {"baseline": "value", "value_coef": 0.0}},
+        {"algorithm": "a2c", "a2c": {"value_coef": 0.0}},
+        {"algorithm": "ppo", "ppo": {"value_coef": 0.0, "value_clip": 0.1, "minibatch": 32}},
+        {"algorithm": "ppo", "ppo": {"value_coef": 0.0, "whiten": "minibatch", "minibatch": 32}},
+    ],
+)
+def test_a_value_that_never_learns_is_not_asked(train: dict[str, Any]) -> None:
+    """It would be noise for good: two policies that differ in it alone learn the same."""
+    policies = []
+    for wrong in (0.0, 7.0):
+        learner = Learner(samples_labels=True, seed=0)
+        torch.nn.init.constant_(learner.values, wrong)
+        logs = learned(learner, texts_of(64, 0.1, label=2), Train.model_validate(train), epochs=2, batch=64)[0]
+        policies.append(torch.cat([learner.labels.flatten(), learner.read.flatten()]))
+        assert "gae/explained_variance" not in logs
+    assert torch.equal(*policies)
+
+
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_the_same_seed_gives_the_same_weights(name: str) -> None:
     weights = []
