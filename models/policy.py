@@ -215,7 +215,7 @@ class ReadingPolicy(nn.Module):
         """The state after every segment, in float32: (B, S, W) → (B, S, state_size), the decoder's d dimensions and the
         wide logits. Of a single segment only as much is computed as the longest text has."""
         if tokens.shape[1] == 1:
-            longest = int((tokens != 0).sum(2).max()) if len(tokens) else 1
+            longest = int((tokens != 0).sum(2).max())
             tokens = tokens[:, :, : max(1, -(-longest // WIDTHS) * WIDTHS)]
         transform = compiled_transform() if self.compiled else ReadingPolicy._transform
         with autocast(self.precision, tokens.device):

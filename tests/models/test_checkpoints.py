@@ -252,6 +252,17 @@ def test_how_many_are_read_at_a_time_changes_nothing(
     same(predict(policy, topics.data.parts["valid"]), at_once, 1e-5)
 
 
+def test_long_texts_are_read_fewer_at_a_time() -> None:
+    """Rows times squared tokens stay below what 512 rows of 128 have, and every row is read once, by length."""
+    lengths = np.array([5] * 1000 + [256] * 300)
+    order = np.argsort(lengths, kind="stable")
+    pieces = list(checkpoints._chunks(order, lengths, 1))
+    assert np.array_equal(np.concatenate(pieces), order)
+    assert max(len(rows) * int(lengths[rows].max()) ** 2 for rows in pieces) <= 512 * 128**2
+    assert len(pieces[0]) == 512
+    assert list(map(len, checkpoints._chunks(np.arange(600), np.full(600, 4), 5))) == [512, 88]
+
+
 def test_the_last_segment_repeats_and_is_answered_at() -> None:
     """Beyond a text's end there is what was said at its end, whatever the arrays held there."""
     probabilities = np.float32([[[0.6, 0.4], [0.9, 0.1]], [[0.2, 0.8], [9, 9]]])

@@ -370,3 +370,20 @@ def test_one_class_needs_no_second_label() -> None:
     reader = TextReader.fit(PHRASES * 2, reading)
     policy = ReadingPolicy(Shape(reader.vocab_size, 1), reading, Model(d_model=16, heads=2)).eval()
     assert np.isfinite(read(policy, reader, PHRASES).read_logits.numpy()).all()
+
+
+def test_of_a_single_segment_padding_beyond_the_longest_text_changes_nothing() -> None:
+    reading = Reading(unit="words", segment=200, max_segments=1)
+    reader = TextReader.fit(PHRASES * 2, reading)
+    policy = make(reading, reader)
+    tokens = torch.from_numpy(reader.encode(PHRASES).tokens)
+    with torch.no_grad():
+        padded = policy._transform(tokens).float()
+        cut = policy.states(tokens)
+    assert cut.numpy() == pytest.approx(padded.numpy(), abs=1e-5)
+    widths: list[int] = []
+    policy.tokens.register_forward_hook(lambda _, given, __: widths.append(given[0].shape[1]))
+    policy.states(tokens)
+    longest = max(len(reader.units(phrase)) for phrase in PHRASES)
+    assert widths == [-(-longest // 16) * 16]
+    assert longest < 100

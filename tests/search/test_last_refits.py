@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from killing import Killed, killed
+from topic_words import topics_dataset
 
 from sweepstack.ensembles.bundle import load
 from sweepstack.ensembles.choose import Choice, Row
@@ -24,7 +25,7 @@ from sweepstack.models.data import load_dataset
 from sweepstack.models.data_settings import Data
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.files import read_json
-from sweepstack.models.linear import LinearMember
+from sweepstack.models.linear import LinearBaseline, LinearMember
 from sweepstack.models.predictions import Predictions, metrics
 from sweepstack.models.settings import Reading
 from sweepstack.search import ensembling, last_refits
@@ -233,6 +234,20 @@ def test_a_linear_member_of_folds_becomes_one_of_all_rows(name: str, phrases: Pa
     alone = metrics(said, dataset.parts["test"].labels, costs)["accuracy_full"]
     together, _ = Predictions.load(tmp_path / "folds" / "predictions" / "test.safetensors")
     assert alone > metrics(together, dataset.parts["test"].labels, costs)["accuracy_full"] - 0.05
+
+
+def test_of_folds_that_found_two_kinds_the_more_frequent_one_is_fitted_again(tmp_path: Path) -> None:
+    data = topics_dataset()
+    found = [
+        {"machines": 1.0, "strength": 1.0, "factor": 4.0},
+        {"machines": 0.0, "strength": 1000.0, "factor": 1.0},
+        {"machines": 1.0, "strength": 3.0, "factor": 5.0},
+    ]
+    for fold, each in enumerate(found, 1):
+        LinearBaseline.fit(data, "off", each).save(tmp_path / "checkpoint" / f"fold-{fold}")
+    last_refits._fit_again(data, "off", "linear", tmp_path / "checkpoint", tmp_path / "again")
+    again = LinearMember.load(tmp_path / "again" / "checkpoint").found
+    assert again == {"machines": 1.0, "strength": 3.0, "factor": pytest.approx(5.0)}
 
 
 def test_a_trial_of_folds_becomes_one_policy_of_all_rows(
