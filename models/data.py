@@ -124,7 +124,6 @@ def load_dataset(data: Data, reading: Reading | Literal["off"]) -> Dataset:
     made = []
     for fold in folds:
         parts = {name: part(fold[name]) for name in PARTS if name in fold}
-        _check_parts(parts, train.source)
         made.append(Dataset(classes, parts, _hashes(parts, classes), (), data.text, costs, label_type=label_type))
     check_sizes(planned(len(kept), data.splits, carve_test=test is None), made, train.source, carved_test=test is None)
     _note_rare(made, classes, notes)
@@ -202,16 +201,6 @@ def _check_labels(test: Rows, classes: tuple[str, ...], source: str) -> None:
             f"{test.source}: {counted(unknown.total(), 'row')} of {counted(len(unknown), 'label')} that never stand in "
             f"{source} ({named(set(unknown))}); remove these rows, or add such rows to train"
         )
-
-
-def _check_parts(parts: dict[str, Part], source: str) -> None:
-    for name, part in parts.items():
-        if not part.inputs:
-            raise DataError(
-                f"{source}: no rows are left for {name}, as rows stay together that are of one group or are read the "
-                "same, where rare words are all unknown; give more rows that differ, or read more of each, or smaller "
-                "units (reading.unit: characters)"
-            )
 
 
 def _note_rare(folds: Sequence[Dataset], classes: tuple[str, ...], notes: list[str]) -> None:

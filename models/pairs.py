@@ -142,11 +142,6 @@ def load_pairs(data: Data, task: str, writing: Writing, reading: Reading | Liter
     parts = {}
     for name in (name for name in PARTS if name in chosen):
         own = chosen[name].tolist()
-        if not own:
-            raise DataError(
-                f"{train.source}: no rows are left for {name}, as rows of one group or whose sources are read the same "
-                "stay together; give more rows that differ"
-            )
         parts[name] = PairPart(tuple(sources[i] for i in own), tuple(targets[i] for i in own), units[chosen[name]])
     hashes = {name: _hash(part) for name, part in parts.items()}
     hashes["content"] = hashlib.sha256("".join(hashes.values()).encode()).hexdigest()[:16]

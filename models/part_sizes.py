@@ -68,11 +68,12 @@ def check_sizes(planned: Mapping[str, int], folds: Sequence[HasParts], source: s
             if rows >= LEAST * wanted and (units > 1 or not estimated):
                 continue
             where = name if len(folds) == 1 or name == "test" else f"{name} of fold {number}"
-            largest = max(int(np.unique(each.units, return_counts=True)[1].max()) for each in fold.parts.values())
+            largest = max(np.unique(each.units, return_counts=True)[1].max(initial=0) for each in fold.parts.values())
             total = sum(len(each.inputs) for each in fold.parts.values())
             raise DataError(
                 f"{source}: {where} gets {rows:,} rows in {units:,} unit{'s' * (units != 1)}, and data.splits plans "
                 f"{wanted:,} rows in 2 units at least: rows of one group, or that are read the same, are a unit and "
                 f"stay together, and the largest has {largest:,} of {total:,}; give more and smaller groups, a finer "
-                "data.group, or other shares (data.splits)"
+                "data.group, more rows that differ in what is read (reading.unit, max_segments), or other shares "
+                "(data.splits)"
             )

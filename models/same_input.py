@@ -10,6 +10,7 @@ until there are none. A round makes at least two units one, so it ends.
 """
 
 import hashlib
+import unicodedata
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -30,7 +31,8 @@ Reads = Sequence[Hashable]  # (rows,): equal where a reader reads the same
 
 def plain(text: str) -> str:
     """What two texts have in common that differ in case, gaps or characters that are not shown only."""
-    return " ".join(clean(text).casefold().split())
+    folded = unicodedata.normalize("NFC", clean(text).casefold())  # which takes some letters with marks apart
+    return " ".join(folded.split())
 
 
 def by_text(texts: Sequence[str]) -> Ints:

@@ -131,7 +131,7 @@ def test_a_class_of_one_row_can_be_learned(tmp_path: Path) -> None:
         ([*ROWS, {"text": " ", "label": "a"}], {}, ("rows.jsonl", "101", "'text'")),
         ([*ROWS, {"text": "x", "label": None}], {}, ("rows.jsonl", "no label in 'label'", "line 101")),
         (ROWS[:6], {}, ("data.splits", "6 rows", "valid")),
-        ([{**row, "text": "same"} for row in ROWS], {}, ("rows.jsonl", "no rows are left for policy")),
+        ([{**row, "text": "same"} for row in ROWS], {}, ("rows.jsonl", "policy gets 0 rows", "100 of 100")),
     ],
     ids=["one class", "empty", "column", "group", "blank text", "no label", "too few rows", "one text only"],
 )

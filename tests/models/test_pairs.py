@@ -97,7 +97,7 @@ def test_references_are_cleaned(tmp_path: Path) -> None:
         (
             [("same", f"target {i}") for i in range(50)],
             {},
-            "no rows are left for .*, as rows of one group or whose sources are read the same",
+            "gets 0 rows in 0 units, .* read the same, are a unit and stay together, and the largest has 50 of 50",
         ),
         (ROWS[:4], {}, r"data\.splits leaves . of 4 rows for .*, and each part needs at least 2"),
         (ROWS[:1], {}, r"data\.splits leaves . of 1 rows"),
