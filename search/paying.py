@@ -39,7 +39,8 @@ def _method(study: "Study", record: "TrialRecord") -> str | None:
 
 def paying(study: "Study", rows: Sequence[Mapping[str, Any]], records: Sequence["TrialRecord"]) -> dict[str, str]:
     """A line by its label for controls, and one for baselines, where the best trial is not clearly ahead of them: the
-    95% interval of the paired difference on test is not above 0. ``rows``: of the table of ensembles, as JSON."""
+    95% interval of the paired difference on test is not above 0. Where one lies below 0 the trial is said to be behind.
+    ``rows``: of the table of ensembles, as JSON."""
     trial = next((row for row in rows if row["role"] == "trial"), None)
     if trial is None:
         return {}
@@ -49,29 +50,35 @@ def paying(study: "Study", rows: Sequence[Mapping[str, Any]], records: Sequence[
     own = controls_among(study, records).get(name)
     if own is not None:
         found["Control"] = f"policy optimisation did not pay on valid: the best trial, {name}, is one of {words[own]}"
-    elif behind := _not_behind(rows, "control", trial, metric, words):
-        found["Control"] = f"policy optimisation did not clearly pay on test: {behind}"
-    if behind := _not_behind(rows, "baseline", trial, metric, words):
-        found["Baseline"] = f"the best trial is not clearly ahead of the baseline on test: {behind}"
+    elif compared := _not_behind(rows, "control", trial, metric, words):
+        sure, line = compared
+        found["Control"] = f"policy optimisation did not {'' if sure else 'clearly '}pay on test: {line}"
+    if compared := _not_behind(rows, "baseline", trial, metric, words):
+        sure, line = compared
+        found["Baseline"] = (
+            f"the best trial is {'behind' if sure else 'not clearly ahead of'} the baseline on test: {line}"
+        )
     return found
 
 
 def _not_behind(
     rows: Sequence[Mapping[str, Any]], role: str, trial: Mapping[str, Any], metric: str, words: Mapping[str, str]
-) -> str:
-    """``reward of trial-11 .906 against .915 of linear, -.009 [-.018, .000]``; nothing where all are clearly behind."""
-    said = []
+) -> tuple[bool, str] | None:
+    """Whether the trial is surely behind one of the role, and ``reward of trial-11 .906 against .915 of linear, -.009
+    [-.018, .000]``; None where all of the role are clearly behind the trial."""
+    said, sure = [], False
     for row in rows:
         if row["role"] != role or not row["gain_over_trial"]:
             continue
         ahead = _over(row["gain_over_trial"])
         if ahead.known and ahead.low <= 0:
+            sure = sure or ahead.high < 0
             who = f"{words[row['method']]} ({row['name']})" if row["method"] in words else row["name"]
             said.append(f"{fmt.metric(metric, row['test'][metric])} of {who}, {fmt.gain(ahead, metric)}")
     if not said:
-        return ""
+        return None
     own = fmt.metric(metric, trial["test"][metric])
-    return f"{fmt.metric_name(metric)} of {trial['name']} {own} against {', and '.join(said)}"
+    return sure, f"{fmt.metric_name(metric)} of {trial['name']} {own} against {', and '.join(said)}"
 
 
 def _over(behind: Mapping[str, float]) -> Gain:

@@ -27,9 +27,9 @@ def test_a_study_with_folds_from_its_file_to_predictions(workplace: Path) -> Non
     summary: dict[str, Any] = json.loads(done.stdout)
     folder = RunFolder(workplace / "runs" / "small")
     result = Result.open(folder.root)
-    study = Study.load(folder.study)
-    assert study.data is not None
-    dataset = load_dataset(study.data, study.reading)
+    resolved = Study.load(folder.study)
+    assert resolved.data is not None
+    dataset = load_dataset(resolved.data, resolved.reading)
 
     assert result.provenance["data"]["hashes"] == dataset.hashes
     assert {name: len(part.labels) for name, part in dataset.parts.items()} == {"out_of_fold": 704, "test": 176}

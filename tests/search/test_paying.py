@@ -55,7 +55,7 @@ def test_a_difference_that_is_not_clearly_above_zero_is_said(
         trial_4=("supervised", Gain(-1.0, -1.5, -0.5)),
     )
     assert paying(writing_study, both, []) == {
-        "Control": "policy optimisation did not clearly pay on test: chrf of trial-3 37.3 against 37.3 of more "
+        "Control": "policy optimisation did not pay on test: chrf of trial-3 37.3 against 37.3 of more "
         "supervised training (supervised-0), -1.0 [-1.5, -0.5], and 37.3 of a constant reward (trial-1), "
         "0.0 [-0.5, 0.5]"
     }
