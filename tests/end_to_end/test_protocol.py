@@ -241,4 +241,4 @@ def test_with_shuffled_labels_nothing_is_learned_from_the_file_to_the_table(work
     scored = [each["ensembles"]["scored"] if "ensembles" in each else None for each in attributes]
     assert scored.index(False) < next(i for i, each in enumerate(attributes) if "test_scorings" in each)
     summary = json.loads(done.stdout)
-    assert "chosen among" in summary["reason"]
+    assert "the choice among" in summary["reason"]
