@@ -1,10 +1,9 @@
 """Which row is exported: the best ensemble only where it is likely to be better than every single member.
 
 Single members of the table (the best trial, baselines, controls) can be exported themselves, so all are rivals, whether
-ensembles may use them or not. Among them the best on blend is exported where it is likely to be better than every
-smaller one; else the smallest that it cannot be told from. A row needs no more than its scores on blend, resample by
-resample, its size and whether it fits the budget; so the same rule holds for ensembles that classify and for those that
-write.
+ensembles may use them or not; of those with the same score on blend, as it is shown, the smallest is. A row needs no
+more than its scores on blend, resample by resample, its size and whether it fits the budget; so the same rule holds for
+ensembles that classify and for those that write.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,7 @@ from sweepstack.models.number_format import metric as shown
 if TYPE_CHECKING:
     from sweepstack.ensembles.choose import Role, Row
 
-LIKELY = 0.8  # the least probability of being better that an ensemble needs, or a single member larger than another
+LIKELY = 0.8  # the least probability of being better that an ensemble needs
 NO_SIZES: Mapping[str, float] = {}
 
 
@@ -118,50 +117,37 @@ def decide(
     seed: int,
     sizes: Mapping[str, float] = NO_SIZES,
 ) -> tuple[str, str]:
-    """The row to export and why; ``ensembles`` best first, ``samples`` of blend, ``sizes`` of single members."""
+    """The row to export and why; ``ensembles`` best first, ``samples`` of blend, ``sizes`` of single members in
+    megabytes: of those whose scores are shown alike the smallest is exported."""
     if not ensembles and not rivals:
         raise ValueError("choose needs a single member or an ensemble, but got none")
     if not rivals:
         return ensembles[0], f"{ensembles[0]} is exported: there is no single member to compare it with."
-    rival = max(rivals, key=lambda name: samples[name].score)
     value = {name: shown(metric, direction(metric) * each.score) for name, each in samples.items()}
-    names = [*ensembles, *rivals]
-    compared = [samples[name] for name in names]
-    scores, resampled = np.array([each.score for each in compared]), paired_resamples(compared, seed)
-
-    def chance_of(best: str, others: Sequence[str]) -> float:
-        places = [names.index(name) for name in others]
-        return chance_of_best(scores, resampled, units(compared[0]), names.index(best), places)
-
-    counted = f"the choice among {len(names)} counted"
-    if ensembles:
-        best, chance = ensembles[0], chance_of(ensembles[0], rivals)
-        means = f"blend {metric} {value[best]} against {value[rival]} of {rival}"
-        if chance >= LIKELY:
-            return best, (
-                f"{best} is exported: with a probability of {percent(chance)} it is better than every single member, "
-                f"{counted} ({means})."
-            )
-    smaller = sorted(
-        (name for name in rivals if name in sizes and sizes[name] < sizes.get(rival, 0.0)), key=lambda name: sizes[name]
-    )
-    chances = {name: chance_of(rival, [name]) for name in smaller}
-    single = next((name for name in smaller if chances[name] < LIKELY), rival)
-    tie = ""
-    if single != rival:
-        tie = (
-            f"; {rival}, {sizes[rival] / sizes[single]:.1f} times as large, is better than it with a probability of "
-            f"{percent(chances[single])} (blend {metric} {value[rival]} against {value[single]})"
-        )
+    leader = max(rivals, key=lambda name: samples[name].score)
+    tied = [name for name in rivals if value[name] == value[leader] and name in sizes]
+    rival = min(tied, key=lambda name: sizes[name]) if leader in sizes else leader
     if not ensembles:
-        had = "best blend" if single == rival else "blend"
-        return (
-            single,
-            f"{single} is exported: nothing was combined, and it has the {had} {metric}, {value[single]}{tie}.",
+        return rival, f"{rival} is exported: nothing was combined, and it has the best blend {metric}, {value[rival]}."
+    best, names = ensembles[0], [*ensembles, *rivals]
+    compared = [samples[name] for name in names]
+    chance = chance_of_best(
+        np.array([each.score for each in compared]),
+        paired_resamples(compared, seed),
+        units(compared[0]),
+        0,
+        range(len(ensembles), len(names)),
+    )
+    counted = f"the choice among {len(names)} counted"
+    means = f"blend {metric} {value[best]} against {value[rival]} of {rival}"
+    if chance >= LIKELY:
+        return best, (
+            f"{best} is exported: with a probability of {percent(chance)} it is better than every single member, "
+            f"{counted} ({means})."
         )
-    return single, (
-        f"{single} is exported: the best ensemble, {best}, is better than every single member with a probability of "
-        f"{percent(chance)}, {counted}; {LIKELY:.0%} is needed ({means}){tie}."
+    return rival, (
+        f"{rival} is exported: the best ensemble, {best}, is better than every single member with a probability of "
+        f"{percent(chance)}, {counted}; {LIKELY:.0%} is needed ({means})."
     )
 
 

@@ -149,5 +149,5 @@ def test_no_free_disk(workplace: Path, full_disk: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert "MB" in done.stderr
-    assert "--out" in done.stderr
+    assert "take a folder on another" in done.stderr
     assert list(full_disk.iterdir()) == []

@@ -5,7 +5,7 @@ from sweepstack.search.folder import RunFolder
 
 def places(run: RunFolder) -> dict[str, Path]:
     """Everything that the folder knows a place for, by the name of its property or method."""
-    below = ("root", "repetition", "of")  # where something lies inside a trial's folder
+    below = ("root", "repetition", "of", "at")  # where something lies inside a trial's folder
     names = [name for name in vars(RunFolder) if not name.startswith("_") and name not in below]
     found = {name: getattr(run, name) for name in names}
     of = {"trial": (7,), "supervised": (7,), "confirmation": (7, 1), "pipeline": ("naive_bayes",)}
