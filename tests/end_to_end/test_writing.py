@@ -140,8 +140,7 @@ def test_the_bundle_writes_lines_with_candidates_where_they_are_asked_for(finish
         (("--coverage", "0.9"), "open file\n", "--coverage is for bundles that answer with labels"),
         (("--cost", "0.1"), "open file\n", "--cost is for bundles that answer with labels"),
         (("--candidates", "0"), "open file\n", "--candidates must be at least 1, but got 0"),
-        ((), '{"source": "open"}\n{"source": " "}\n', "standard input: text 2 is empty"),
-        ((), "\n", "standard input has no text to read"),
+        ((), "", "standard input has no text to read"),
     ],
 )
 def test_what_cannot_be_written_is_refused_in_one_line(
@@ -151,6 +150,15 @@ def test_what_cannot_be_written_is_refused_in_one_line(
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.startswith(f"sweepstack: {words}")
     assert refused.stderr.count("\n") == 1
+
+
+def test_a_line_without_a_source_has_a_line_without_a_text(finished: Path) -> None:
+    sources = "".join(json.dumps({"source": text}) + "\n" for text in ("open", " "))
+    done = sweepstack("predict", "runs/commands/bundle", "-", cwd=finished, stdin=sources)
+    assert done.returncode == 0, done.stderr
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first["text"]
+    assert second == {"text": "", "score": None}
 
 
 def test_the_same_command_again_repeats_nothing(finished: Path) -> None:
