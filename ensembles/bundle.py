@@ -80,7 +80,7 @@ class Bundle:
         return [reading.labels or () for reading in self.read(texts, coverage=coverage)]
 
     def read(self, texts: Texts, cost: float | None = None, coverage: float | None = None) -> list[Reading]:
-        """What it says of each text of a list, or of a table's column, see input_texts.py.
+        """Read each text of a list, or of a table's column, see input_texts.py.
 
         ``cost`` of a READ, where the study trained for an interval of costs: the higher, the less it reads.
         ``coverage``: with sets of labels, see :meth:`predict_set`. Raises BundleError where it was trained for one

@@ -65,7 +65,7 @@ def verify(folder: Path) -> None:
 
 
 def _wanted(folder: Path) -> dict[str, str]:
-    """What SHA256SUMS says: hashes by path."""
+    """Read the hashes in SHA256SUMS, by path."""
     if not folder.is_dir():
         raise BundleError(f"{folder} is no folder; give the folder of an exported bundle")
     sums = folder / NAME

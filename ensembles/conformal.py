@@ -9,12 +9,12 @@ a confidence of .93 has nearly all its scores just below .07, so a stop that dif
 half of them. Where many labels share the smallest probability that there is, as with naive Bayes or a tree, a limit
 there takes them all in, and sets hold the right one more often than is asked.
 
-What is guaranteed: where the rows and the new text are drawn alike, and the rows had no part in what answers, a set
+Guaranteed: where the rows and the new text are drawn alike, and the rows had no part in what answers, a set
 holds the right label with a probability of at least the coverage, whatever the probabilities are worth. This is so of
 a single member, which has not seen blend. Where rows belong to groups, every group counts as one row, each of its rows
 as a share of it; the guarantee is then of a text of a new group (Lee, Barber & Willett 2023, arXiv 2306.06342).
 
-What is only measured: an ensemble is fitted on blend. Its rows are scored by fits on the other folds, as in
+Measured only: an ensemble is fitted on blend. Its rows are scored by fits on the other folds, as in
 cross-conformal prediction (Vovk 2015), which answer at the stop and the temperature of the ensemble itself: of all that
 is fitted, these move the scores most. No theorem says what the sets of the ensemble then hold; a test measures it for
 every builder. The choice of the exported row on blend adds what the choice flatters it by. Other cases have less: the
@@ -58,7 +58,7 @@ STUDENT = (
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the limit of sets is found by."""
+    """The scores on blend that give the limit of sets."""
 
     scores: Floats  # (rows,): of right labels, ascending
     weights: NDArray[np.float64]  # (rows,): 1 over the number of rows of its group; they sum to the number of groups
@@ -66,7 +66,7 @@ class Calibration:
 
     @property
     def promise(self) -> str:
-        """What is guaranteed, in one line."""
+        """The guarantee, in one line."""
         return self.caveat or (OF_GROUPS if (self.weights < 1).any() else GUARANTEED)
 
     def with_caveat(self, caveat: str) -> "Calibration":

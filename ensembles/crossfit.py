@@ -50,7 +50,7 @@ def fit_folds(fit: Callable[[Stack, Ints], F], stack: Stack, labels: Ints, fold:
 
 
 def said_held_out(predict: Sequence[Callable[[Stack], Predictions]], stack: Stack, fold: Ints) -> Predictions:
-    """What each of ``predict`` says of its own fold's rows."""
+    """Predict each fold's rows with its own entry of ``predict``."""
     rows, segments = stack.answer.shape[1:]
     probabilities = np.empty((rows, segments, stack.probabilities.shape[3]), dtype=np.float32)
     answer = np.empty((rows, segments), dtype=np.float32)

@@ -45,7 +45,7 @@ class Objective:
         return replace(self.costs, read=0.0) if answers_count else self.costs
 
     def sample(self, predictions: Predictions, labels: Ints, groups: Ints | None = None) -> Sample:
-        """What the metric, negated where less is better, is worked out from; ``groups``: see Sample."""
+        """The sample that gives the metric, negated where less is better; ``groups``: see Sample."""
         sign, metric = DIRECTION[self.metric], self.metric
         bounds = bounds_of(metric, self.costs, predictions.answer.shape[1])
         if bounds is not None and sign < 0:

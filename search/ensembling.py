@@ -116,24 +116,16 @@ def _student(session: Session) -> list[Any] | None:
 
 def _choice(session: Session, members: Sequence[Member], builders: Sequence[Builder], objective: Objective) -> Choice:
     parts = session.dataset.parts
-    kinds = allowed(session.study.ensembles.library)
-    seed, budget = session.study.search.seed, Budget(**session.study.ensembles.budget.model_dump())
-    meter = _meter(session, members)
-    controls = controls_among(session.study, session.trial_records(), {member.name for member in members})
+    options: dict[str, Any] = {
+        "seed": session.study.search.seed,
+        "allowed": allowed(session.study.ensembles.library),
+        "measure": _meter(session, members),
+        "budget": Budget(**session.study.ensembles.budget.model_dump()),
+        "controls": controls_among(session.study, session.trial_records(), {member.name for member in members}),
+    }
     if session.dataset.folds:
         library, labels = _library(session, members, OUT_OF_FOLD), parts[OUT_OF_FOLD].labels
-        return choose_out_of_fold(
-            library,
-            labels,
-            session.dataset.fold,
-            builders,
-            objective,
-            seed=seed,
-            allowed=kinds,
-            measure=meter,
-            budget=budget,
-            controls=controls,
-        )
+        return choose_out_of_fold(library, labels, session.dataset.fold, builders, objective, **options)
     return choose(
         _library(session, members, "blend"),
         parts["blend"].labels,
@@ -141,11 +133,7 @@ def _choice(session: Session, members: Sequence[Member], builders: Sequence[Buil
         parts["valid"].labels,
         builders,
         objective,
-        seed=seed,
-        allowed=kinds,
-        measure=meter,
-        budget=budget,
-        controls=controls,
+        **options,
     )
 
 

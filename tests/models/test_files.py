@@ -100,9 +100,9 @@ def test_an_output_replaces_a_file_with_force_and_never_what_is_read(tmp_path: P
         check_output(path / "c", force=True)
 
 
-def test_a_home_folder_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/of")
-    assert user_path("~/runs/a") == Path("/home/of/runs/a")
+def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert user_path("~/runs/a") == tmp_path / "runs" / "a"
     assert user_path("a/~b") == Path("a/~b")
     with pytest.raises(InputError, match=r"^~nobody-of-that-name/a: no home folder is known"):
         user_path("~nobody-of-that-name/a")
