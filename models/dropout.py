@@ -4,13 +4,14 @@ Which slice is drawn from torch's global generator, so that a seed gives the sam
 four million share bits, but hardly ever at the same places of the same layers.
 """
 
-from functools import cache
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 POOL = 1 << 22
+POOLS = 8  # of 17 MB each, one a rate: a study may search the rate
 
 
 def dropped(x: Tensor, rate: float) -> Tensor:
@@ -23,7 +24,7 @@ def dropped(x: Tensor, rate: float) -> Tensor:
     return x * _pool(rate, x.dtype)[begin : begin + x.numel()].view(x.shape)
 
 
-@cache
+@lru_cache(maxsize=POOLS)
 def _pool(rate: float, dtype: torch.dtype) -> Tensor:
     """(POOL,), the same in every process."""
     random = torch.Generator().manual_seed(0)

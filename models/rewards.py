@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -18,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweepstack.models.errors import StudyError
+from sweepstack.models.recent import Recent
 from sweepstack.models.reward_settings import KINDS, PATH, Term, parse_reward
-from sweepstack.models.text_metrics import sentence_bleu, sentence_chrf
+from sweepstack.models.text_metrics import REMEMBERED, sentence_bleu, sentence_chrf
 
 Values = NDArray[np.float64]
 Classifier = Callable[[Sequence[str]], NDArray[Any]]
@@ -116,18 +116,21 @@ def _similarity(options: Mapping[str, Any], around: Around) -> Reward:
 
 
 def _cosine(text: str, reference: str) -> float:
-    (one, length), (other, of_reference) = _frequencies(text), _frequencies(reference)
+    other, of_reference = _frequencies_of_references(reference)
+    one, length = (other, of_reference) if text == reference else _frequencies(text)
     shared = math.fsum(one[gram] * other[gram] for gram in one.keys() & other.keys())
     return min(shared / (length * of_reference), 1.0) if shared else 0.0
 
 
-@lru_cache(maxsize=1 << 14)
 def _frequencies(text: str) -> tuple[dict[str, float], float]:
     """Of each character n-gram, and the length of the vector that they make."""
     line = " ".join(text.lower().split())
     counts = Counter(line[i : i + n] for n in (2, 3, 4, 5) for i in range(len(line) - n + 1))
     found = {gram: 1 + math.log(count) for gram, count in counts.items()}
     return found, math.sqrt(math.fsum(value**2 for value in found.values()))
+
+
+_frequencies_of_references = Recent(_frequencies, lambda counted: len(counted[0]), REMEMBERED)
 
 
 def _length(options: Mapping[str, Any], around: Around) -> Reward:

@@ -8,9 +8,12 @@ tokenizers, which are what makes BLEU comparable (Post 2018); chrF counts charac
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sweepstack.models.recent import Recent
 
 Statistics = NDArray[np.int64]  # (rows, k): counts that may be summed over rows, see :func:`statistics`
 Floats = NDArray[np.float64]
@@ -18,7 +21,7 @@ Metric = str  # bleu or chrf
 
 BLEU_ORDER, CHRF_ORDER = 4, 6
 BETA_SQUARED = 4  # recall counts twice as much as precision
-REMEMBERED = 1 << 15  # texts whose n-grams are kept: references come again in every epoch
+REMEMBERED = 1 << 20  # n-grams that are kept, of 80 to 160 bytes each: references come again in every epoch
 HAN = (("\u3400", "\u4dbf"), ("\u4e00", "\u9fff"), ("\uf900", "\ufaff"), ("\U00020000", "\U000323af"))
 KANA = (("\u3040", "\u30ff"),)
 LEAST_SHARE = 0.2  # of letters, for a script to be the one that is written: names and terms often stand in another
@@ -59,7 +62,7 @@ def statistics(hypotheses: Sequence[str], references: Sequence[str], language: s
     for n from 1 to 6, how many n-grams hypothesis and reference have and how many match."""
     if len(hypotheses) != len(references):
         raise ValueError(f"each hypothesis needs a reference, but got {len(hypotheses)} and {len(references)}")
-    count = {"bleu": _bleu_counts(_tokenizer(language)), "chrf": _chrf_counts}[metric]
+    count = _bleu_counts(language) if metric == "bleu" else _chrf_counts
     width = {"bleu": 2 + 2 * BLEU_ORDER, "chrf": 3 * CHRF_ORDER}[metric]
     rows = [count(hypothesis, reference) for hypothesis, reference in zip(hypotheses, references, strict=True)]
     return np.array(rows, dtype=np.int64).reshape(len(rows), width)
@@ -100,7 +103,6 @@ def _chrf(counts: Floats) -> Floats:
     return np.asarray(np.where(divisor > 0, score, 0.0))
 
 
-@lru_cache(maxsize=REMEMBERED)
 def _characters(text: str) -> tuple[int, Counter[str]]:
     """How many characters there are, without white space, and their n-grams of all orders."""
     line = "".join(text.split())
@@ -108,9 +110,16 @@ def _characters(text: str) -> tuple[int, Counter[str]]:
     return len(line), Counter(grams)
 
 
+def _n_grams(counted: tuple[int, Counter[Any]]) -> int:
+    return len(counted[1])
+
+
+_characters_of_references = Recent(_characters, _n_grams, REMEMBERED)
+
+
 def _chrf_counts(hypothesis: str, reference: str) -> list[int]:
-    written, grams = _characters(hypothesis)
-    wanted, others = _characters(reference)
+    wanted, others = _characters_of_references(reference)
+    written, grams = (wanted, others) if hypothesis == reference else _characters(hypothesis)
     matches = [0] * CHRF_ORDER
     for gram in grams.keys() & others.keys():
         matches[len(gram) - 1] += min(grams[gram], others[gram])
@@ -121,17 +130,23 @@ def _chrf_counts(hypothesis: str, reference: str) -> list[int]:
     return counts
 
 
-@lru_cache(maxsize=REMEMBERED)
 def _words(text: str, tokenizer: Callable[[str], str]) -> tuple[int, Counter[tuple[str, ...]]]:
     tokens = tuple(tokenizer(text.rstrip()).split())
     grams = [tokens[i : i + n] for n in range(1, BLEU_ORDER + 1) for i in range(len(tokens) - n + 1)]
     return len(tokens), Counter(grams)
 
 
-def _bleu_counts(tokenizer: Callable[[str], str]) -> Callable[[str, str], list[int]]:
+@lru_cache
+def _words_of_references(language: str) -> Recent[str, tuple[int, Counter[tuple[str, ...]]]]:
+    return Recent(lambda text: _words(text, _tokenizer(language)), _n_grams, REMEMBERED)
+
+
+def _bleu_counts(language: str) -> Callable[[str, str], list[int]]:
+    tokenizer, of_references = _tokenizer(language), _words_of_references(language)
+
     def count(hypothesis: str, reference: str) -> list[int]:
-        written, grams = _words(hypothesis, tokenizer)
-        wanted, others = _words(reference, tokenizer)
+        wanted, others = of_references(reference)
+        written, grams = (wanted, others) if hypothesis == reference else _words(hypothesis, tokenizer)
         matches = [0] * BLEU_ORDER
         for gram in grams.keys() & others.keys():
             matches[len(gram) - 1] += min(grams[gram], others[gram])

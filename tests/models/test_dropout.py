@@ -40,3 +40,9 @@ def test_gradients_pass_where_values_do() -> None:
     out = dropped(x, 0.5)
     out.sum().backward()
     assert torch.equal(x.grad, out.detach())  # the mask over one half
+
+
+def test_pools_of_rates_that_a_search_has_left_go() -> None:
+    for rate in range(1, 21):
+        dropped(torch.ones(10), rate / 100)
+    assert dropout._pool.cache_info().currsize <= dropout.POOLS

@@ -118,3 +118,22 @@ def test_a_thousand_sentences_take_no_second() -> None:
     began = time.perf_counter()
     text_metrics.sentence_chrf(hypotheses, references)
     assert time.perf_counter() - began < 1
+
+
+def test_what_a_process_remembers_of_texts_does_not_grow_with_what_is_written() -> None:
+    """Policies sample new texts all the time: 300 texts of 1,000 characters kept 96 MB, and 32,768 would have kept
+    gigabytes. References come again, so as many of them are kept as fit the bound."""
+    import tracemalloc
+
+    random = np.random.default_rng(0)
+    reference = "abcdefghij klmno " * 60
+    texts = ["".join(random.choice(list("abcdefghij "), 1000)) for _ in range(300)]
+    text_metrics.sentence_chrf(texts[:1], [reference])
+    text_metrics.sentence_bleu(texts[:1], [reference], "other")
+    tracemalloc.start()
+    text_metrics.sentence_chrf(texts, [reference] * 300)
+    text_metrics.sentence_bleu(texts, [reference] * 300, "other")
+    grown = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert grown < 1e6
+    assert text_metrics._characters_of_references.total <= text_metrics.REMEMBERED
