@@ -21,13 +21,13 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
-from sweepstack.ensembles import checksums
 from sweepstack.ensembles.card import PACKAGES, Card, markdown, versions
 from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.conformal import Calibration, in_sets, packed, unpacked
 from sweepstack.ensembles.ensemble import Ensemble
 from sweepstack.ensembles.store import Member
+from sweepstack.models import checksums
 from sweepstack.models.costs import Costs, read_matrix
 from sweepstack.models.errors import BundleError, StorageError
 from sweepstack.models.files import read_json, write_json
@@ -175,6 +175,7 @@ def _fill(
     calibration: Calibration | None,
 ) -> None:
     for member in members:
+        checksums.check_below(member.checkpoint)
         _copy(member.checkpoint, folder / "members" / checked_name(member.name))
     state, arrays = combination.state()
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "ensemble.safetensors")

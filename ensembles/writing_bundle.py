@@ -19,12 +19,12 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from sweepstack.ensembles import checksums
 from sweepstack.ensembles.bundle import checked_name, put, read_metadata
 from sweepstack.ensembles.card import PACKAGES, Card, markdown_of_texts, versions
 from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.store import Member
 from sweepstack.ensembles.text_combination import TextCombination, WritingMember
+from sweepstack.models import checksums
 from sweepstack.models.candidates import Candidates
 from sweepstack.models.cleaning import clean
 from sweepstack.models.errors import BundleError, DataError
@@ -130,6 +130,7 @@ def export(folder: Path, row: Row, combination: TextCombination, members: Sequen
 
 def _fill(folder: Path, row: Row, combination: TextCombination, members: Sequence[Member], card: Card) -> None:
     for member in members:
+        checksums.check_below(member.checkpoint)
         target = folder / "members" / checked_name(member.name)
         target.mkdir(parents=True)
         for path in sorted(member.checkpoint.iterdir()):

@@ -4,6 +4,7 @@
     ├── StorageError           disk full, no permission, a run folder that is in use or damaged
     ├── TrackingError          the MLflow store refuses
     ├── TrainingError          a trial cannot go on (its loss is not a number, say)
+    ├── DamagedError           a file of a run is not what was written: a bit of it has changed, or its end is missing
     └── InputError             exit code 2: the user's input is wrong, and the message says how to mend it
         ├── StudyError         a study file, or a value given by --set
         ├── DataError          a data file
@@ -26,6 +27,10 @@ class TrackingError(SweepstackError):
 
 
 class TrainingError(SweepstackError):
+    pass
+
+
+class DamagedError(SweepstackError):
     pass
 
 

@@ -42,7 +42,11 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    write_atomic(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_atomic(path, as_json(content))
+
+
+def as_json(content: Any) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from sweepstack.models import checksums
 from sweepstack.models.bpe import BEGIN, PADDING, UNKNOWN, Tokenizers
 from sweepstack.models.candidates import Candidates
 from sweepstack.models.checkpoints import pick_device
 from sweepstack.models.decoding import WriterTokens, written
 from sweepstack.models.errors import BundleError
-from sweepstack.models.files import read_json, write_atomic, write_json
+from sweepstack.models.files import as_json, read_json
 from sweepstack.models.settings import Model, Reading
 from sweepstack.models.simultaneous import SimultaneousWriter, read_and_written
 from sweepstack.models.writer import Shape, Writer
@@ -41,7 +42,6 @@ class WritingMember(Protocol):
 
 def save_writer(folder: Path, writer: Writer, tokenizers: str, decode: Decode, language: str) -> None:
     """``tokenizers``: their JSON; ``decode``: how its texts are found; ``language``: that it writes."""
-    write_atomic(folder / "tokenizer.json", tokenizers)
     config = {
         "format": FORMAT,
         "kind": WRITER,
@@ -52,13 +52,15 @@ def save_writer(folder: Path, writer: Writer, tokenizers: str, decode: Decode, l
     }
     if isinstance(writer, SimultaneousWriter):
         config |= {"kind": SIMULTANEOUS, "reading": writer.reading.model_dump(), "wait": writer.wait}
-    write_json(folder / "config.json", config)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in writer.state_dict().items()}
-    write_atomic(folder / "weights.safetensors", save(weights))
+    files = {"tokenizer.json": tokenizers, "config.json": as_json(config), "weights.safetensors": save(weights)}
+    checksums.put(folder, files)
 
 
 def load_writer(folder: Path, device: torch.device) -> tuple[Writer, dict[str, Any]]:
-    """The writer, evaluating, and its config; raises BundleError where ``folder`` holds none."""
+    """The writer, evaluating, and its config; raises BundleError where ``folder`` holds none, DamagedError where
+    one of its files has changed."""
+    checksums.check_below(folder)
     try:
         config = read_json(folder / "config.json")
         if config["format"] != FORMAT or config["kind"] not in KINDS:

@@ -228,9 +228,9 @@ def _confirm(session: Session) -> None:
 
 
 def _begin_baseline(session: Session) -> Task | None:
-    """Fits it on Ray; None where that was done before."""
+    """Fits it on Ray; None where that was done before, and is there."""
     name, folder = baseline_of(session)
-    if session.ledger.attribute(name) is not None:
+    if session.ledger.attribute(name) is not None and (folder / "result.json").exists():
         return None
     submit, share = session.cluster.submit, session.cluster.share
     if session.study.writing is not None:

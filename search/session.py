@@ -175,6 +175,7 @@ class Session(HoldsTexts):
         self._json = json
         self.tracker = SessionTracker(study, self.ledger, folder, lambda: self.sweeps)
         self._live: LiveEnsemble | None = None
+        self.left_out: list[str] = []  # why trials are no members, though they have what members need
 
     def decided(self) -> TrialSettings:
         """The settings with what trials have found out: the precision, which then stands in provenance.json, too, as
@@ -345,6 +346,8 @@ class Session(HoldsTexts):
             )
             self.display.start()
             self.keep_within_bounds()
+            for folder in self.folder.remove_damaged():
+                self.display.note(f"{folder} was damaged, and is made anew")
             self.display.adopt([*self.trials.trials(), *self.control_records()])
             labelled = texts if isinstance(texts, Dataset) else None
             self._live = LiveEnsemble.of(self.study, labelled, self.ledger, self.folder, self.display.standing)
