@@ -6,12 +6,9 @@ trials/<number>/[seed-<n>/]  confirmation/<trial>/<number>/  starts/<hash>/  com
 soups/<hash>/  decoded/<hash>/  bundle/  student/
 """
 
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from sweepstack.models import checksums
 
 if TYPE_CHECKING:
     from sweepstack.search.trial_record import TrialRecord
@@ -103,15 +100,6 @@ class RunFolder:
     def confirmation(self, trial: int, number: int) -> Path:
         """Of the trial that was the best, trained with a seed that the search has not used."""
         return self.root / "confirmation" / str(trial) / str(number)
-
-    def remove_damaged(self) -> list[Path]:
-        """Removes what has changed since it was written, of all that a run makes again when it is gone; says what."""
-        made = [*self.starts.glob("*/"), *self.refits.glob("*/"), *self.soups.glob("*/"), *self.decoded.glob("*/")]
-        made += [folder for folder in (self.root / "company").glob("*/") if folder.name != "supervised"]
-        damaged = [folder for folder in sorted(made) if not checksums.is_whole(folder)]
-        for folder in damaged:
-            shutil.rmtree(folder)
-        return damaged
 
     @property
     def soups(self) -> Path:

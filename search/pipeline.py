@@ -135,6 +135,7 @@ def ensemble(folder: Path, *, address: str | None = None, json: bool = False) ->
     if study.environment is not None:
         raise StudyError(no_ensembles(study, stored))
     with Session.open(study, stored.root, address=address, json=json) as session:
+        _keep_baseline(session, _begin_baseline(session))  # which may have been damaged
         ensembling.build(session)
     return _closed(session, json)
 

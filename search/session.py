@@ -48,7 +48,7 @@ from sweepstack.search.provenance import check_provenance, provenance
 from sweepstack.search.record import read_built
 from sweepstack.search.remarks import ENDED, SHARED
 from sweepstack.search.requests import DONE, IN_FORCE, Inbox
-from sweepstack.search.retention import Keeper
+from sweepstack.search.retention import Keeper, remove_damaged
 from sweepstack.search.runtime import Cluster, check_address
 from sweepstack.search.search_settings import Search
 from sweepstack.search.session_tracker import SessionTracker
@@ -346,7 +346,7 @@ class Session(HoldsTexts):
             )
             self.display.start()
             self.keep_within_bounds()
-            for folder in self.folder.remove_damaged():
+            for folder in remove_damaged(self.folder):
                 self.display.note(f"{folder} was damaged, and is made anew")
             self.display.adopt([*self.trials.trials(), *self.control_records()])
             labelled = texts if isinstance(texts, Dataset) else None

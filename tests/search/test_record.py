@@ -208,7 +208,7 @@ def test_what_sets_are_calibrated_by_is_kept_beside_the_ledger(
 
 
 def test_a_damaged_calibration_is_told_and_nothing_is_exported_without_it(
-    ledger: Ledger, built: BuiltEnsembles, tmp_path: Path
+    ledger: Ledger, built: BuiltEnsembles, make_study: Callable[..., Any], tmp_path: Path
 ) -> None:
     scores, about = {"linear": Calibration(np.float32([0.25, 0.5]), np.ones(2))}, card(make_study(), ("a", "b"), {})
     replace(built, choice=replace(built.choice, calibration=scores)).write(ledger, tmp_path)
