@@ -30,7 +30,7 @@ from sweepstack.ensembles.store import Member
 from sweepstack.models import checksums
 from sweepstack.models.costs import Costs, read_matrix
 from sweepstack.models.errors import BundleError, StorageError
-from sweepstack.models.files import read_json, write_json
+from sweepstack.models.files import read_json, reason_of, write_json
 from sweepstack.models.predictions import Floats
 
 FORMAT = 1
@@ -250,7 +250,7 @@ def load(folder: Path) -> Bundle:
         combination.pool.check(len(combination.members), len(classes))
         calibration = _calibration(folder / SETS)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise BundleError(f"{folder} cannot be read ({error!r}); copy or export the bundle again") from error
+        raise BundleError(f"{folder} cannot be read ({reason_of(error)}); copy or export the bundle again") from error
     members = tuple(load_member(folder / "members" / name) for name in names)
     for name, member in zip(names, members, strict=True):
         if tuple(member.classes) != classes:

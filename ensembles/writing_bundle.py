@@ -28,7 +28,7 @@ from sweepstack.models import checksums
 from sweepstack.models.candidates import Candidates
 from sweepstack.models.cleaning import clean
 from sweepstack.models.errors import BundleError, DataError
-from sweepstack.models.files import write_json
+from sweepstack.models.files import reason_of, write_json
 from sweepstack.models.writing_settings import LAGGING
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def load(folder: Path, device: str = "auto") -> WritingBundle:
         combination = TextCombination.from_state(metadata["combination"], load_file(folder / "ensemble.safetensors"))
         column = str(metadata["input_column"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise BundleError(f"{folder} cannot be read ({error!r}); copy or export the bundle again") from error
+        raise BundleError(f"{folder} cannot be read ({reason_of(error)}); copy or export the bundle again") from error
     if combination.members != tuple(range(len(names))):
         raise BundleError(
             f"{folder}: {len(names)} members but {combination.members} in its combination; export it again"

@@ -11,7 +11,7 @@ from sweepstack.models import checksums
 from sweepstack.models.checkpoints import pick_device
 from sweepstack.models.environment import Spaces, make
 from sweepstack.models.errors import BundleError
-from sweepstack.models.files import as_json, read_json
+from sweepstack.models.files import as_json, read_json, reason_of
 from sweepstack.models.mlp import ActorCritic, Interface
 from sweepstack.models.settings import Model
 
@@ -63,6 +63,7 @@ def load_agent(folder: Path, device: str = "auto") -> Agent:
         policy.load_state_dict(load_file(folder / "weights.safetensors"))
         environment = str(config["environment"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise BundleError(f"{folder} holds no policy that can be loaded ({reason}); copy or export it again") from error
+        raise BundleError(
+            f"{folder} holds no policy that can be loaded ({reason_of(error)}); copy or export it again"
+        ) from error
     return Agent(policy.to(pick_device(device)).eval(), environment)

@@ -18,7 +18,7 @@ from sweepstack.models.costs import Costs, Matrix, read_matrix
 from sweepstack.models.data_settings import MOST_FOLDS
 from sweepstack.models.encoding import EncodedPart, TaskData
 from sweepstack.models.errors import BundleError, TrainingError
-from sweepstack.models.files import as_json, read_json
+from sweepstack.models.files import as_json, read_json, reason_of
 from sweepstack.models.linear import LinearMember
 from sweepstack.models.policy import PolicyOutput, ReadingPolicy, Shape
 from sweepstack.models.precision import Calibration, Precision, calibrate, supports_bfloat16
@@ -151,8 +151,9 @@ def load_policy(folder: Path, device: torch.device) -> tuple[ReadingPolicy, dict
         policy = ReadingPolicy(shape, Reading.model_validate(config["reading"]), Model.model_validate(config["model"]))
         policy.load_state_dict(load_file(folder / "weights.safetensors"))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise BundleError(f"{folder} holds no policy that can be loaded ({reason}); copy or export it again") from error
+        raise BundleError(
+            f"{folder} holds no policy that can be loaded ({reason_of(error)}); copy or export it again"
+        ) from error
     return policy.to(device).eval(), config
 
 
@@ -168,7 +169,7 @@ class PolicyMember:
             self._reader = TextReader.from_json((folder / "tokenizer.json").read_text(encoding="utf-8"))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BundleError(
-                f"{folder} holds no policy that can be loaded ({error}); copy or export it again"
+                f"{folder} holds no policy that can be loaded ({reason_of(error)}); copy or export it again"
             ) from error
 
     @property
@@ -223,7 +224,7 @@ def load_member(folder: Path) -> Member:
         if kind == "folds" and (config["format"] != FOLDS_FORMAT or not 2 <= folds <= MOST_FOLDS):
             raise ValueError(f"format {config['format']!r} of {folds} folds is not known")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{folder} holds no checkpoint ({error}); copy or export it again") from error
+        raise BundleError(f"{folder} holds no checkpoint ({reason_of(error)}); copy or export it again") from error
     if kind != "folds":
         return LinearMember.load(folder) if kind == "linear" else PolicyMember(folder)
     members = [load_member(each) for each in fold_folders(folder, folds)]

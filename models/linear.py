@@ -22,7 +22,7 @@ from sweepstack.models.character_tfidf import CharacterTfidf
 from sweepstack.models.costs import Costs, read_matrix
 from sweepstack.models.data import Dataset
 from sweepstack.models.errors import BundleError
-from sweepstack.models.files import read_json
+from sweepstack.models.files import read_json, reason_of
 from sweepstack.models.logistic import SparseDesign, distinct, fit_path, softmax
 from sweepstack.models.predictions import (
     Floats,
@@ -147,7 +147,7 @@ class LinearMember:
             return cls(classes, features, coef, intercept, threshold, costs, thresholds, found)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise BundleError(
-                f"{folder} is not a linear member of format {FORMAT} ({error}); copy the whole folder again"
+                f"{folder} is not a linear member of format {FORMAT} ({reason_of(error)}); copy the whole folder again"
             ) from error
 
 

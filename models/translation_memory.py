@@ -23,7 +23,7 @@ from sweepstack.models.candidates import Candidates
 from sweepstack.models.cleaning import clean
 from sweepstack.models.data import FITTED
 from sweepstack.models.errors import BundleError
-from sweepstack.models.files import read_json
+from sweepstack.models.files import read_json, reason_of
 from sweepstack.models.pairs import PairDataset
 from sweepstack.models.text_metrics import language_of
 
@@ -122,9 +122,9 @@ class TranslationMemory:
             vectors.check_format(full_check=True)
             return cls(terms, arrays["idf"], vectors, targets, str(config["language"]))
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            reason = str(error).splitlines()[0]
             raise BundleError(
-                f"{folder} is not a translation memory of format {FORMAT} ({reason}); copy the whole folder again"
+                f"{folder} is not a translation memory of format {FORMAT} ({reason_of(error)}); "
+                "copy the whole folder again"
             ) from error
 
 

@@ -20,7 +20,7 @@ from sweepstack.models.candidates import Candidates
 from sweepstack.models.checkpoints import pick_device
 from sweepstack.models.decoding import WriterTokens, written
 from sweepstack.models.errors import BundleError
-from sweepstack.models.files import as_json, read_json
+from sweepstack.models.files import as_json, read_json, reason_of
 from sweepstack.models.settings import Model, Reading
 from sweepstack.models.simultaneous import SimultaneousWriter, read_and_written
 from sweepstack.models.writer import Shape, Writer
@@ -73,8 +73,9 @@ def load_writer(folder: Path, device: torch.device) -> tuple[Writer, dict[str, A
             writer.wait = None if config["wait"] is None else int(config["wait"])
         writer.load_state_dict(load_file(folder / "weights.safetensors"))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise BundleError(f"{folder} holds no writer that can be loaded ({reason}); copy or export it again") from error
+        raise BundleError(
+            f"{folder} holds no writer that can be loaded ({reason_of(error)}); copy or export it again"
+        ) from error
     return writer.to(device).eval(), config
 
 
@@ -89,9 +90,8 @@ class WriterMember:
             if sizes != (self.writer.shape.source_vocab, self.writer.shape.target_vocab):
                 raise ValueError(f"tokenizer.json has {sizes[0]} and {sizes[1]} entries, which the weights do not fit")
         except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = str(error).splitlines()[0]
             raise BundleError(
-                f"{folder} holds no writer that can be loaded ({reason}); copy or export it again"
+                f"{folder} holds no writer that can be loaded ({reason_of(error)}); copy or export it again"
             ) from error
 
     def write(self, texts: Sequence[str], n: int = 1) -> Candidates:
@@ -115,7 +115,9 @@ def load_writing_member(folder: Path, device: str = "auto") -> WritingMember:
         if kind not in (*KINDS, "memory"):
             raise ValueError(f"a checkpoint of kind {kind!r} writes nothing")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{folder} holds nothing that writes ({error}); copy or export it again") from error
+        raise BundleError(
+            f"{folder} holds nothing that writes ({reason_of(error)}); copy or export it again"
+        ) from error
     if kind in KINDS:
         return WriterMember(folder, device) if kind == WRITER else SimultaneousMember(folder, device)
     from sweepstack.models.translation_memory import TranslationMemory  # brings scikit-learn, which a writer needs not
@@ -130,8 +132,7 @@ def tokenizers_digest(folder: Path) -> str | None:
             return None
         return Tokenizers.from_json((folder / "tokenizer.json").read_text(encoding="utf-8")).digest
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise BundleError(f"{folder} holds no checkpoint ({reason}); copy or export it again") from error
+        raise BundleError(f"{folder} holds no checkpoint ({reason_of(error)}); copy or export it again") from error
 
 
 @torch.no_grad()

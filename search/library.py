@@ -10,9 +10,11 @@ from sweepstack.models import checksums
 from sweepstack.models.errors import DamagedError, StorageError
 from sweepstack.models.files import read_json
 from sweepstack.models.pipelines import PIPELINES
+from sweepstack.search.budgets import Ended
 from sweepstack.search.company import fit_linear
 from sweepstack.search.leaderboard import best
 from sweepstack.search.mirror import member_state
+from sweepstack.search.remarks import ENDED
 from sweepstack.search.retention import REMOVED
 from sweepstack.search.tasks import Task
 
@@ -65,10 +67,21 @@ def to_combine(session: "Session") -> "list[TrialRecord]":
     """The usable trials; raises StorageError where there are none."""
     trials = usable(session, session.trial_records())
     if not trials:
-        raise StorageError(
-            f"{session.folder.root} has no trial that could be a member; see the reasons in leaderboard.csv"
-        )
+        why = why_none(session.trial_records(), session.ledger.attribute(ENDED), session.left_out)
+        raise StorageError(f"{session.folder.root} has no trial that could be a member; {why}")
     return trials
+
+
+def why_none(records: "Sequence[TrialRecord]", ended: Mapping[str, Any] | None, left_out: Sequence[str] = ()) -> str:
+    """Why no trial came to anything, and what to do; ``ended``: what the ledger holds of the search's end."""
+    if left_out:
+        return f"{len(left_out)} of them {'is' if len(left_out) == 1 else 'are'} damaged: {left_out[0]}"
+    if records or ended is None:
+        return "see the reasons in leaderboard.csv"
+    way_out = {"wall_time": "raise search.wall_time, or set it to null", "stop": "run the study again"}
+    return f"none was begun, as the search was ended by {Ended(**ended).words}; " + way_out.get(
+        ended["budget"], f"raise search.{ended['budget']}"
+    )
 
 
 def singles(session: "Session", trials: "Sequence[TrialRecord]", baseline: Member) -> list[Member]:

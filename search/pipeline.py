@@ -27,9 +27,9 @@ from sweepstack.search.confirming import score_on_blend
 from sweepstack.search.executor import Job, run_sweeps
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import best, write_leaderboard
-from sweepstack.search.library import begin_pipelines, keep_pipelines
+from sweepstack.search.library import begin_pipelines, keep_pipelines, why_none
 from sweepstack.search.mirror import member_state
-from sweepstack.search.remarks import RUNS
+from sweepstack.search.remarks import ENDED, RUNS
 from sweepstack.search.repetitions import settings_of_repetition
 from sweepstack.search.requests import DONE, LIFTED
 from sweepstack.search.result import Result, no_ensembles
@@ -109,9 +109,8 @@ def _whole(study: Study, out: Path | None, *, address: str | None, json: bool, a
                 break
     result = _closed(session, json)
     if study.environment is not None and result.best is None:
-        raise StorageError(
-            f"{result.folder.root} has no trial that came to a result; see the reasons in leaderboard.csv"
-        )
+        why = why_none(result.trials, result.ledger.attribute(ENDED))
+        raise StorageError(f"{result.folder.root} has no trial that came to a result; {why}")
     return result
 
 
