@@ -21,7 +21,6 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
-from sweepstack.ensembles import checksums
 from sweepstack.ensembles.card import PACKAGES, Card, markdown, versions
 from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.combination import Combination
@@ -29,9 +28,10 @@ from sweepstack.ensembles.conformal import Calibration, in_sets, packed, unpacke
 from sweepstack.ensembles.ensemble import Ensemble
 from sweepstack.ensembles.input_texts import Texts, texts_of
 from sweepstack.ensembles.store import Member
+from sweepstack.models import checksums
 from sweepstack.models.costs import Costs, read_matrix
 from sweepstack.models.errors import BundleError, InputError, StorageError
-from sweepstack.models.files import read_json, write_atomic, write_json, write_tensors
+from sweepstack.models.files import read_json, reason_of, write_atomic, write_json, write_tensors
 from sweepstack.models.predictions import Floats
 from sweepstack.models.rows import Label, typed
 
@@ -199,6 +199,7 @@ def _fill(
     calibration: Calibration | None,
 ) -> None:
     for member in members:
+        checksums.check_below(member.checkpoint)
         _copy(member.checkpoint, folder / "members" / checked_name(member.name))
     state, arrays = combination.state()
     write_tensors(folder / "ensemble.safetensors", arrays)
@@ -275,7 +276,7 @@ def load(folder: Path) -> Bundle:
         calibration = _calibration(folder / SETS)
         labels = tuple(typed(name, metadata.get("label_type", "text")) for name in classes)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise BundleError(f"{folder} cannot be read ({error!r}); copy or export the bundle again") from error
+        raise BundleError(f"{folder} cannot be read ({reason_of(error)}); copy or export the bundle again") from error
     members = tuple(load_member(folder / "members" / name) for name in names)
     for name, member in zip(names, members, strict=True):
         if tuple(member.classes) != classes:

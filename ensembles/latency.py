@@ -16,6 +16,7 @@ from sweepstack.ensembles.budget import Serving
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.ensemble import Ensemble, TextMember
 from sweepstack.ensembles.store import Member
+from sweepstack.models import checksums
 
 if TYPE_CHECKING:
     from sweepstack.ensembles.text_combination import TextCombination, WritingMember
@@ -28,7 +29,7 @@ Read = Callable[[list[str]], object]
 
 def size_mb(folders: Sequence[Path]) -> float:
     """Megabytes (10⁶ bytes) of all files below the folders."""
-    files = (path for folder in folders for path in folder.rglob("*") if path.is_file())
+    files = (path for folder in folders for path in folder.rglob("*") if path.is_file() and path.name != checksums.NAME)
     return sum(path.stat().st_size for path in files) / 1e6
 
 

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweepstack.ensembles.store import Member
+from sweepstack.models import checksums
 from sweepstack.models.errors import TrainingError
-from sweepstack.models.files import read_json, write_json
+from sweepstack.models.files import as_json, read_json, write_json
 from sweepstack.models.predictions import Predictions
 from sweepstack.models.settings import TrialSettings
 
@@ -123,9 +124,9 @@ chain that was killed goes on."""
 
 
 def checkpoint_hash(checkpoint: Path) -> str:
-    """Of every file in it, those of folds included."""
+    """Of every file in it, those of folds included, but not of their checksums, which older versions do not have."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in checkpoint.rglob("*") if path.is_file()):
+    for path in sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != checksums.NAME):
         digest.update(str(path.relative_to(checkpoint)).encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
@@ -209,7 +210,7 @@ def _keep_threshold(job: RefitJob, data: "TaskData") -> None:
     from sweepstack.models.costs import Costs
 
     checkpoint = job.member.checkpoint
-    write_json(checkpoint / "config.json", {**read_json(checkpoint / "config.json"), **own})
+    checksums.put(checkpoint, {"config.json": as_json({**read_json(checkpoint / "config.json"), **own})})
     policy, _ = load_policy(checkpoint, pick_device(job.settings.device))
     said = predict(policy, data.parts["test"], own["threshold"], costs=Costs(matrix=data.costs))
     said.save(job.member.predictions("test"), data.hashes["test"])

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from sweepstack.models.errors import StorageError
+from sweepstack.models.errors import DamagedError, StorageError
 from sweepstack.models.predictions import Floats, Ints, Predictions
 
-UNREADABLE = (OSError, SafetensorError, KeyError, TypeError)  # what a file of predictions may raise
+UNREADABLE = (DamagedError, OSError, SafetensorError, KeyError, TypeError)  # what a file of predictions may raise
 Kind = Literal["trial", "baseline", "control", "pipeline", "refit", "soup"]
 
 

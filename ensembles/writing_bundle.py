@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from sweepstack.ensembles import checksums
 from sweepstack.ensembles.bundle import checked_name, put, read_metadata
 from sweepstack.ensembles.card import PACKAGES, Card, markdown_of_texts, versions
 from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.input_texts import Texts, texts_of
 from sweepstack.ensembles.store import Member
 from sweepstack.ensembles.text_combination import TextCombination, WritingMember
+from sweepstack.models import checksums
 from sweepstack.models.candidates import Candidates
 from sweepstack.models.cleaning import clean
 from sweepstack.models.errors import BundleError, DataError
-from sweepstack.models.files import write_atomic, write_json, write_tensors
+from sweepstack.models.files import reason_of, write_atomic, write_json, write_tensors
 from sweepstack.models.writing_settings import LAGGING
 
 if TYPE_CHECKING:
@@ -126,6 +126,7 @@ def export(folder: Path, row: Row, combination: TextCombination, members: Sequen
 
 def _fill(folder: Path, row: Row, combination: TextCombination, members: Sequence[Member], card: Card) -> None:
     for member in members:
+        checksums.check_below(member.checkpoint)
         target = folder / "members" / checked_name(member.name)
         target.mkdir(parents=True)
         for path in sorted(member.checkpoint.iterdir()):
@@ -165,7 +166,7 @@ def load(folder: Path, device: str = "auto") -> WritingBundle:
         combination = TextCombination.from_state(metadata["combination"], load_file(folder / "ensemble.safetensors"))
         column = str(metadata["input_column"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise BundleError(f"{folder} cannot be read ({error!r}); copy or export the bundle again") from error
+        raise BundleError(f"{folder} cannot be read ({reason_of(error)}); copy or export the bundle again") from error
     if combination.members != tuple(range(len(names))):
         raise BundleError(
             f"{folder}: {len(names)} members but {combination.members} in its combination; export it again"

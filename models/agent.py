@@ -7,10 +7,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from sweepstack.models import checksums
 from sweepstack.models.checkpoints import pick_device
 from sweepstack.models.environment import Spaces, make
 from sweepstack.models.errors import BundleError
-from sweepstack.models.files import read_json, write_atomic, write_json
+from sweepstack.models.files import as_json, read_json, reason_of
 from sweepstack.models.mlp import ActorCritic, Interface
 from sweepstack.models.settings import Model
 
@@ -18,19 +19,16 @@ FORMAT = 1
 
 
 def save_agent(folder: Path, policy: ActorCritic, environment: str) -> None:
-    write_json(
-        folder / "config.json",
-        {
-            "format": FORMAT,
-            "kind": "environment",
-            "environment": environment,
-            "interface": vars(policy.interface),
-            "model": policy.model.model_dump(),
-            "normalize": policy.moments is not None,
-        },
-    )
+    config = {
+        "format": FORMAT,
+        "kind": "environment",
+        "environment": environment,
+        "interface": vars(policy.interface),
+        "model": policy.model.model_dump(),
+        "normalize": policy.moments is not None,
+    }
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in policy.state_dict().items()}
-    write_atomic(folder / "weights.safetensors", save(weights))
+    checksums.put(folder, {"config.json": as_json(config), "weights.safetensors": save(weights)})
 
 
 class Agent:
@@ -53,7 +51,9 @@ class Agent:
 
 
 def load_agent(folder: Path, device: str = "auto") -> Agent:
-    """Raises BundleError where ``folder`` holds none, StudyError where its environment is not installed."""
+    """Raises BundleError where ``folder`` holds none, DamagedError where a file has changed, StudyError where its
+    environment is not installed."""
+    checksums.check_below(folder)
     try:
         config = read_json(folder / "config.json")
         if config["format"] != FORMAT or config["kind"] != "environment":
@@ -63,6 +63,7 @@ def load_agent(folder: Path, device: str = "auto") -> Agent:
         policy.load_state_dict(load_file(folder / "weights.safetensors"))
         environment = str(config["environment"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise BundleError(f"{folder} holds no policy that can be loaded ({reason}); copy or export it again") from error
+        raise BundleError(
+            f"{folder} holds no policy that can be loaded ({reason_of(error)}); copy or export it again"
+        ) from error
     return Agent(policy.to(pick_device(device)).eval(), environment)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from sweepstack.models.files import write_atomic
+from sweepstack.models import checksums
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,12 @@ class Candidates:
         }
         if self.lagging is not None:
             tensors["lagging"] = np.array(self.lagging, dtype=np.float64)
-        write_atomic(path, save(tensors, {"rows_hash": rows_hash}))
+        checksums.put(path.parent, {path.name: save(tensors, {"rows_hash": rows_hash})})
 
     @staticmethod
     def load(path: Path) -> "tuple[Candidates, str]":
-        """The candidates and the hash of the rows that they belong to."""
+        """The candidates and the hash of the rows that they belong to; raises DamagedError where they have changed."""
+        checksums.check(path)
         with safe_open(path, framework="numpy") as file:
             content, ends, counts, scores = (file.get_tensor(name) for name in ("bytes", "ends", "counts", "scores"))
             behind = file.get_tensor("lagging") if "lagging" in file.keys() else None  # noqa: SIM118  # no mapping

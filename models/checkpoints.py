@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from sweepstack.models import checksums
 from sweepstack.models.costs import Costs, Matrix, read_matrix
 from sweepstack.models.data_settings import MOST_FOLDS
 from sweepstack.models.encoding import EncodedPart, TaskData
 from sweepstack.models.errors import BundleError, TrainingError
-from sweepstack.models.files import read_json, write_atomic, write_json
+from sweepstack.models.files import as_json, read_json, reason_of
 from sweepstack.models.linear import LinearMember
 from sweepstack.models.policy import PolicyOutput, ReadingPolicy, Shape
 from sweepstack.models.precision import Calibration, Precision, calibrate, supports_bfloat16
@@ -126,28 +127,31 @@ def save_policy(
 ) -> None:
     """``threshold``: of a policy without a learned stop, see predictions.answer_above; ``thresholds``: those that suit
     other costs of a READ, so that it can be asked for one. ``matrix``: see Costs, of wrong answers."""
-    write_atomic(folder / "tokenizer.json", reader)
-    write_json(
-        folder / "config.json",
-        {
-            "format": FORMAT,
-            "kind": "policy",
-            "classes": list(classes),
-            "vocab_size": policy.shape.vocab_size,
-            "ngrams": policy.shape.ngrams,
-            "reading": policy.reading.model_dump(),
-            "model": policy.model.model_dump(),
-            "threshold": threshold,
-            "thresholds": None if thresholds is None else [list(pair) for pair in thresholds],
-            "costs": None if matrix is None else matrix.tolist(),
-        },
-    )
+    config = {
+        "format": FORMAT,
+        "kind": "policy",
+        "classes": list(classes),
+        "vocab_size": policy.shape.vocab_size,
+        "ngrams": policy.shape.ngrams,
+        "reading": policy.reading.model_dump(),
+        "model": policy.model.model_dump(),
+        "threshold": threshold,
+        "thresholds": None if thresholds is None else [list(pair) for pair in thresholds],
+        "costs": None if matrix is None else matrix.tolist(),
+    }
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in policy.state_dict().items()}
-    write_atomic(folder / "weights.safetensors", save(weights))
+    files: dict[str, str | bytes] = {
+        "tokenizer.json": reader,
+        "config.json": as_json(config),
+        "weights.safetensors": save(weights),
+    }
+    checksums.put(folder, files)
 
 
 def load_policy(folder: Path, device: torch.device) -> tuple[ReadingPolicy, dict[str, object]]:
-    """The policy, evaluating, and its config; raises BundleError where ``folder`` holds none."""
+    """The policy, evaluating, and its config; raises BundleError where ``folder`` holds none, DamagedError where
+    one of its files has changed."""
+    checksums.check_below(folder)
     try:
         config = read_json(folder / "config.json")
         if config["format"] != FORMAT or config["kind"] != "policy":
@@ -156,8 +160,9 @@ def load_policy(folder: Path, device: torch.device) -> tuple[ReadingPolicy, dict
         policy = ReadingPolicy(shape, Reading.model_validate(config["reading"]), Model.model_validate(config["model"]))
         policy.load_state_dict(load_file(folder / "weights.safetensors"))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise BundleError(f"{folder} holds no policy that can be loaded ({reason}); copy or export it again") from error
+        raise BundleError(
+            f"{folder} holds no policy that can be loaded ({reason_of(error)}); copy or export it again"
+        ) from error
     return policy.to(device).eval(), config
 
 
@@ -173,7 +178,7 @@ class PolicyMember:
             self._reader = TextReader.from_json((folder / "tokenizer.json").read_text(encoding="utf-8"))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BundleError(
-                f"{folder} holds no policy that can be loaded ({error}); copy or export it again"
+                f"{folder} holds no policy that can be loaded ({reason_of(error)}); copy or export it again"
             ) from error
 
     @property
@@ -212,11 +217,15 @@ def fold_folders(checkpoint: Path, folds: int) -> list[Path]:
 
 def save_folds(checkpoint: Path, folds: int) -> None:
     """Makes one checkpoint of those that lie in :func:`fold_folders`."""
-    write_json(checkpoint / "config.json", {"format": FOLDS_FORMAT, "kind": "folds", "folds": folds})
+    checksums.put(checkpoint, {"config.json": as_json({"format": FOLDS_FORMAT, "kind": "folds", "folds": folds})})
 
 
 def load_member(folder: Path) -> Member:
-    """A policy, a linear member, or several of either from folds, by its config.json; raises BundleError."""
+    """A policy, a linear member, or several of either from folds, by its config.json.
+
+    Raises BundleError, and DamagedError where a file has changed.
+    """
+    checksums.check_below(folder)
     try:
         config = read_json(folder / "config.json")
         kind = config["kind"]
@@ -224,7 +233,7 @@ def load_member(folder: Path) -> Member:
         if kind == "folds" and (config["format"] != FOLDS_FORMAT or not 2 <= folds <= MOST_FOLDS):
             raise ValueError(f"format {config['format']!r} of {folds} folds is not known")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{folder} holds no checkpoint ({error}); copy or export it again") from error
+        raise BundleError(f"{folder} holds no checkpoint ({reason_of(error)}); copy or export it again") from error
     if kind != "folds":
         return LinearMember.load(folder) if kind == "linear" else PolicyMember(folder)
     members = [load_member(each) for each in fold_folders(folder, folds)]

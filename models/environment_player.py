@@ -17,6 +17,7 @@ from sweepstack.models.episodes import Evaluation, Rollout
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.mlp import ActorCritic
 from sweepstack.models.reward_scale import RewardScale
+from sweepstack.models.reward_settings import LARGEST_REWARD
 from sweepstack.models.seeds import derive_seed
 
 
@@ -78,6 +79,12 @@ class EnvironmentPlayer:
                     cut.append((t, copy, last))
             if self._scale is not None:
                 rewards[t] = self._scale.scaled(step.rewards, ends[t])
+        largest = float(np.abs(rewards).max())
+        if not largest <= LARGEST_REWARD:
+            raise TrainingError(
+                f"the environment gave a reward of {largest:g}, which nothing can be learned from; "
+                "mend it, scale it to about 1, or take train.env.normalize_reward true"
+            )
         cut += [(steps - 1, copy, now[copy]) for copy in range(b) if not ends[-1, copy]]
         ends[-1] = True
         self._now = now

@@ -5,6 +5,7 @@
     ├── TrackingError          the MLflow store refuses
     │   └── TrackingRefusal    and would again: its address, permissions or schema have to be mended first
     ├── TrainingError          a trial cannot go on (its loss is not a number, say)
+    ├── DamagedError           a file of a run is not what was written: a bit of it has changed, or its end is missing
     └── InputError             exit code 2: the user's input is wrong, and the message says how to mend it
         ├── StudyError         a study file, or a value given by --set
         ├── DataError          a data file
@@ -31,6 +32,10 @@ class TrackingRefusal(TrackingError):
 
 
 class TrainingError(SweepstackError):
+    pass
+
+
+class DamagedError(SweepstackError):
     pass
 
 

@@ -104,7 +104,11 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    write_atomic(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_atomic(path, as_json(content))
+
+
+def as_json(content: Any) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
@@ -116,3 +120,15 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:
         raise ValueError(f"{path} is nested too deeply") from error
+
+
+def reason_of(error: Exception) -> str:
+    """Why a stored thing could not be loaded, as one line. torch says "Error(s) in loading state_dict" first, and what
+    is wrong in the lines after it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1 and "loading state_dict" in lines[0]:
+        more = f" (and {len(lines) - 2} more)" if len(lines) > 2 else ""
+        return f"config.json and weights.safetensors do not fit: {lines[1].rstrip('. ')}{more}"
+    if isinstance(error, KeyError):
+        return f"it lacks {error}"
+    return lines[0] if lines else type(error).__name__

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from sweepstack.models import checksums
 from sweepstack.models.checkpoints import fold_folders, save_folds
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import OUT_OF_FOLD
 from sweepstack.models.encoding import TaskData, labels_of
-from sweepstack.models.files import read_json, write_json
+from sweepstack.models.files import as_json, read_json
 from sweepstack.models.pairs import WritingData
 from sweepstack.models.parts import PartsTrainer, TrainerLike
 from sweepstack.models.predictions import (
@@ -109,7 +110,7 @@ def put_together(
         table = thresholds_over(interval, rows.probabilities, rows.n_segments, np.concatenate(labels), costs)
         own = {"threshold": threshold, "thresholds": None if table is None else [list(pair) for pair in table]}
         for config in configs:
-            write_json(config, {**read_json(config), **own})
+            checksums.put(config.parent, {config.name: as_json({**read_json(config), **own})})
     for name, predictions in ((OUT_OF_FOLD, one_after_another(held_out)), ("test", mean_of(test))):
         predictions.save(folder / "predictions" / f"{name}.safetensors", hashes[name])
     save_folds(checkpoint, folds)

@@ -18,11 +18,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from threadpoolctl import threadpool_limits
 
+from sweepstack.models import checksums
 from sweepstack.models.character_tfidf import CharacterTfidf
 from sweepstack.models.costs import Costs, read_matrix
 from sweepstack.models.data import Dataset
 from sweepstack.models.errors import BundleError
-from sweepstack.models.files import read_json, write_atomic
+from sweepstack.models.files import read_json, reason_of
 from sweepstack.models.logistic import STRENGTHS, SparseDesign, distinct, fit_path, log_loss, softmax
 from sweepstack.models.predictions import (
     Floats,
@@ -111,7 +112,6 @@ class LinearMember:
     def save(self, folder: Path) -> None:
         """Writes weights.safetensors and config.json; plain arrays and text, nothing that runs when it is read."""
         weights = {"idf": self.features.idf, "coef": self.coef, "intercept": self.intercept}
-        write_atomic(folder / "weights.safetensors", save({k: np.ascontiguousarray(v) for k, v in weights.items()}))
         config = {
             "format": FORMAT,
             "kind": "linear",
@@ -124,11 +124,20 @@ class LinearMember:
             "found": self.found,
             "vocabulary": self.features.terms,
         }
-        write_atomic(folder / "config.json", json.dumps(config, ensure_ascii=False))
+        content = save({k: np.ascontiguousarray(v) for k, v in weights.items()})
+        files: dict[str, str | bytes] = {
+            "weights.safetensors": content,
+            "config.json": json.dumps(config, ensure_ascii=False),
+        }
+        checksums.put(folder, files)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """What :meth:`save` wrote, number for number; raises BundleError where it is not there or not whole."""
+        """What :meth:`save` wrote, number for number; raises BundleError where it is not there or not whole.
+
+        DamagedError where a file has changed.
+        """
+        checksums.check_below(folder)
         try:
             config = read_json(folder / "config.json")
             weights = load_file(folder / "weights.safetensors")
@@ -145,7 +154,7 @@ class LinearMember:
             return cls(classes, features, coef, intercept, threshold, costs, thresholds, found)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise BundleError(
-                f"{folder} is not a linear member of format {FORMAT} ({error}); copy the whole folder again"
+                f"{folder} is not a linear member of format {FORMAT} ({reason_of(error)}); copy the whole folder again"
             ) from error
 
 

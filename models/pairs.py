@@ -202,13 +202,17 @@ def encode_pairs(dataset: PairDataset, writing: Writing) -> WritingData:
     """Fits the tokenizers on warm and policy and encodes every part; raises DataError in one line."""
     fitted = [dataset.parts[name] for name in FITTED]
     references = [text for part in fitted for text in part.references]
-    tokenizers = _fitted([text for part in fitted for text in part.inputs], references, writing)
+    sources = [text for part in fitted for text in part.inputs]
+    tokenizers = _fitted(sources, references, writing)
     notes = list(dataset.notes)
     parts: dict[str, EncodedPairs] = {}
     for name, part in dataset.parts.items():
         if name not in FITTED:
-            _check_script(part.references, tokenizers.target, name, "references", notes)
-            _check_script(part.inputs, tokenizers.source, name, "sources", notes)
+            for what, texts, learned, bpe in (
+                ("references", part.references, references, tokenizers.target),
+                ("sources", part.inputs, sources, tokenizers.source),
+            ):
+                _check_vocabulary(texts, learned, bpe, name, what, notes)
         parts[name] = _encoded(part, tokenizers, writing, name, notes)
     limits = f"{tokenizers.digest} {writing.max_source} {writing.max_target}"
     return WritingData(
@@ -255,14 +259,23 @@ def _count(number: int, what: str, part: str) -> str:
     return f"1 {what} of {part} is" if number == 1 else f"{number} {what}s of {part} are"
 
 
-def _check_script(texts: Sequence[str], bpe: Bpe, name: str, what: str, notes: list[str]) -> None:
-    """Raises DataError where the vocabulary has hardly any of the part's characters; a few are told in ``notes``."""
+def _check_vocabulary(
+    texts: Sequence[str], learned: Sequence[str], bpe: Bpe, name: str, what: str, notes: list[str]
+) -> None:
+    """Raises DataError where the vocabulary has hardly any of the part's characters; a few are told in ``notes``.
+    ``learned``: the texts that it was fitted on."""
     counts = Counter(character for text in texts for character in clean(text) if not character.isspace())
     unknown = Counter({character: n for character, n in counts.items() if character not in bpe.characters})
     share = unknown.total() / max(counts.total(), 1)
     if share < TOLD_UNKNOWN:
         return
     example = min(unknown, key=lambda character: (-unknown[character], character))
+    left_out = unknown.keys() & {character for text in learned for character in clean(text)}
+    if share > MOST_UNKNOWN and sum(unknown[character] for character in left_out) > MOST_UNKNOWN * unknown.total():
+        raise DataError(
+            f"writing.vocabulary is too small for the {what}: {bpe.vocab_size} entries hold {len(bpe.characters)} "
+            f"characters, and {share:.0%} of those in {name} ({example!r}, for one) are not among them; raise it"
+        )
     if share > MOST_UNKNOWN:
         raise DataError(
             f"{share:.0%} of the characters in the {what} of {name} ({example!r}, for one) are unknown to the "

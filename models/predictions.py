@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from sweepstack.models import checksums
 from sweepstack.models.costs import Costs
-from sweepstack.models.files import write_atomic
 from sweepstack.models.measures import (
     CLASS_METRICS,
     calibration_error,
@@ -96,12 +96,14 @@ class Predictions:
         """Writes the arrays as safetensors; ``rows_hash`` says which rows of which data they belong to."""
         tensors = {"probabilities": self.probabilities, "answer": self.answer, "n_segments": self.n_segments}
         about = {"about": json.dumps([FORMAT, rows_hash])}  # of several keys safetensors shuffles the order
-        write_atomic(path, save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, about))
+        content = save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, about)
+        checksums.put(path.parent, {path.name: content})
 
     @staticmethod
     def load(path: Path) -> "tuple[Predictions, str]":
         """The arrays and the hash of the rows that they belong to; raises OSError where the file is of another format,
-        whose numbers mean something else."""
+        whose numbers mean something else, DamagedError where it has changed."""
+        checksums.check(path)
         with safe_open(path, framework="numpy") as file:
             written, rows_hash = json.loads(file.metadata().get("about", '[1, ""]'))
             if written != FORMAT:

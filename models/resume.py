@@ -16,7 +16,8 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn import Parameter
 
-from sweepstack.models.files import read_json, write_atomic, write_json
+from sweepstack.models import checksums
+from sweepstack.models.files import as_json, read_json
 from sweepstack.models.optimizers import average_of, to_evaluation, to_training
 
 AVERAGE = "average/"  # what the names of tensors begin with that averaging.Average keeps
@@ -24,8 +25,9 @@ Reports = Sequence[Mapping[str, float]]
 
 
 def read_reports(folder: Path) -> list[dict[str, float]]:
-    """Of the epochs that are done, in order; none where no trial was interrupted."""
+    """Of the epochs that are done, in order; none where no trial was interrupted. Raises DamagedError."""
     path = folder / "state.json"
+    checksums.check(path)
     return [dict(report) for report in read_json(path)["reports"]] if path.exists() else []
 
 
@@ -59,8 +61,8 @@ def save_state(
     ]
     epoch = len(reports)
     content = save({name: t.cpu().contiguous() for name, t in tensors.items()}, {"kept": json.dumps(kept)})
-    write_atomic(_tensors_of(folder, epoch), content)
-    write_json(folder / "state.json", {"reports": list(reports)})
+    checksums.put(folder, {_tensors_of(folder, epoch).name: content})
+    checksums.put(folder, {"state.json": as_json({"reports": list(reports)})})
     _tensors_of(folder, epoch - 1).unlink(missing_ok=True)
 
 
@@ -68,6 +70,7 @@ def load_state(
     folder: Path, trained: Mapping[str, Parameter], optimizer: torch.optim.Optimizer, epoch: int
 ) -> dict[str, float]:
     """The state after ``epoch`` epochs, into the parameters and their optimiser, ready to train; returns ``extra``."""
+    checksums.check(_tensors_of(folder, epoch))
     with safe_open(_tensors_of(folder, epoch), framework="pt") as file:
         # Copied to where torch allocates: a dot product sums in an order that depends on the alignment of its memory.
         tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
@@ -101,7 +104,7 @@ def holds_state(folder: Path, epoch: int) -> bool:
 
 def forget_state(folder: Path) -> None:
     """Removes what a trial that has ended no longer needs."""
-    for path in (folder / "state.json", *folder.glob("resume-*.safetensors")):
+    for path in (folder / "state.json", folder / checksums.NAME, *folder.glob("resume-*.safetensors")):
         path.unlink(missing_ok=True)
 
 

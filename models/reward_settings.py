@@ -12,6 +12,7 @@ from typing import Any
 
 from sweepstack.models.base_settings import SettingError
 
+LARGEST_REWARD = 1e9  # the square of a sum of larger ones may be more than float32 holds
 PATH = "writing.reward"
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sweepstack.models.errors import StudyError
 from sweepstack.models.recent import Recent
-from sweepstack.models.reward_settings import KINDS, PATH, Term, parse_reward
+from sweepstack.models.reward_settings import KINDS, LARGEST_REWARD, PATH, Term, parse_reward
 from sweepstack.models.text_metrics import REMEMBERED, sentence_bleu, sentence_chrf
 
 Values = NDArray[np.float64]
@@ -82,6 +82,11 @@ def _checked(values: Any, rows: int, term: Term) -> Values:
     if not np.isfinite(found).all():
         row = int(np.flatnonzero(~np.isfinite(found))[0])
         raise StudyError(f"{named} must give finite numbers, but gave {found[row]} for text {row}; mend it")
+    if (np.abs(found) > LARGEST_REWARD).any():
+        row = int(np.abs(found).argmax())
+        raise StudyError(
+            f"{named} gave {found[row]:g} for text {row}, which is too large to learn from; scale it to about 1"
+        )
     return found
 
 

@@ -6,16 +6,19 @@ starts stands the precision that a study trains in, decided by the first process
 
 import hashlib
 import json
+import logging
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweepstack.models.files import locked, read_json, write_json
+from sweepstack.models import checksums
+from sweepstack.models.files import as_json, locked, read_json, write_json
 from sweepstack.models.precision import Calibration
 from sweepstack.models.settings import PRECISION_FILE, TrialSettings
 
+log = logging.getLogger(__name__)
 START_FILE = "start.json"  # beside a start's weights: the seconds that it took
 
 
@@ -25,20 +28,23 @@ def hash_of(depends_on: Sequence[Any]) -> str:
 
 
 def ensure(starts: Path, name: str, train: Callable[[Path], None]) -> Path:
-    """The folder ``starts/name``, made now if nobody has; waits while somebody else makes it.
+    """The folder ``starts/name``, made now if nobody has or if it is damaged; waits while somebody else makes it.
 
     ``train`` writes the start into the folder that it is given, which has another name until it is whole.
     """
     folder = starts / name
-    if folder.exists():
+    if folder.exists() and checksums.is_whole(folder):
         return folder
     with locked(starts / f".{name}.lock"):
+        if folder.exists() and not checksums.is_whole(folder):
+            log.warning("the supervised start %s was damaged, and is trained again", folder)
+            shutil.rmtree(folder)
         if not folder.exists():
             unfinished = starts / f".{name}.new"
             shutil.rmtree(unfinished, ignore_errors=True)
             began = time.monotonic()
             train(unfinished)
-            write_json(unfinished / START_FILE, {"seconds": time.monotonic() - began})
+            checksums.put(unfinished, {START_FILE: as_json({"seconds": time.monotonic() - began})})
             unfinished.rename(folder)
     return folder
 

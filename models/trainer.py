@@ -23,6 +23,7 @@ from sweepstack.models.optimizers import end_epoch, evaluating
 from sweepstack.models.pairs import WritingData
 from sweepstack.models.resume import forget_state as forget_state
 from sweepstack.models.resume import holds_state, load_state, read_reports, save_state
+from sweepstack.models.reward_settings import LARGEST_REWARD
 from sweepstack.models.settings import TrialSettings
 from sweepstack.models.simultaneous_stage import SimultaneousControlStage, SimultaneousPolicyStage
 from sweepstack.models.writing_stage import RewardOf, WritingControlStage, WritingPolicyStage, WritingStage
@@ -177,9 +178,12 @@ class Trainer:
         return reads(self.settings, self._data, self._starts, self.metric, self._cost)
 
     def _check(self, stage: Stage, report: Mapping[str, float]) -> None:
-        epoch = len(self._inherited) + len(self.reports) + 1
+        epoch, reward = len(self._inherited) + len(self.reports) + 1, abs(report.get("reward", 0.0))
+        way_out = "lower train.lr"
+        if reward > LARGEST_REWARD:
+            way_out = f"rewards of {reward:.3g} are too large to learn from; scale them to about 1"
         for name, value in report.items():
             if not math.isfinite(value):
-                raise TrainingError(f"{name} is not a number ({value}) after epoch {epoch}; lower train.lr")
+                raise TrainingError(f"{name} is not a number ({value}) after epoch {epoch}; {way_out}")
         if not all(torch.isfinite(parameter).all() for parameter in stage.trained.values()):
-            raise TrainingError(f"a weight is not a number after epoch {epoch}; lower train.lr")
+            raise TrainingError(f"a weight is not a number after epoch {epoch}; {way_out}")

@@ -18,11 +18,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from scipy.sparse import csr_array
 
+from sweepstack.models import checksums
 from sweepstack.models.candidates import Candidates
 from sweepstack.models.cleaning import clean
 from sweepstack.models.data import FITTED
 from sweepstack.models.errors import BundleError
-from sweepstack.models.files import read_json, write_atomic
+from sweepstack.models.files import read_json, reason_of
 from sweepstack.models.pairs import PairDataset
 from sweepstack.models.text_metrics import language_of
 
@@ -90,7 +91,6 @@ class TranslationMemory:
             "columns": self.vectors.indices.astype(np.int32),
             "ends": self.vectors.indptr[1:].astype(np.int64),
         }
-        write_atomic(folder / "weights.safetensors", save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
         config = {
             "format": FORMAT,
             "kind": "memory",
@@ -98,11 +98,20 @@ class TranslationMemory:
             "terms": self.terms,
             "targets": self.targets,
         }
-        write_atomic(folder / "config.json", json.dumps(config, ensure_ascii=False))
+        content = save({k: np.ascontiguousarray(v) for k, v in arrays.items()})
+        files: dict[str, str | bytes] = {
+            "weights.safetensors": content,
+            "config.json": json.dumps(config, ensure_ascii=False),
+        }
+        checksums.put(folder, files)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """What :meth:`save` wrote, number for number; raises BundleError where it is not there or not whole."""
+        """What :meth:`save` wrote, number for number; raises BundleError where it is not there or not whole.
+
+        DamagedError where a file has changed.
+        """
+        checksums.check_below(folder)
         try:
             config = read_json(folder / "config.json")
             if config["format"] != FORMAT or config["kind"] != "memory":
@@ -116,9 +125,9 @@ class TranslationMemory:
             vectors.check_format(full_check=True)
             return cls(terms, arrays["idf"], vectors, targets, str(config["language"]))
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            reason = str(error).splitlines()[0]
             raise BundleError(
-                f"{folder} is not a translation memory of format {FORMAT} ({reason}); copy the whole folder again"
+                f"{folder} is not a translation memory of format {FORMAT} ({reason_of(error)}); "
+                "copy the whole folder again"
             ) from error
 
 

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from sweepstack.models import checksums
 from sweepstack.models.bpe import BEGIN, PADDING, UNKNOWN, Tokenizers
 from sweepstack.models.candidates import Candidates
 from sweepstack.models.checkpoints import pick_device
 from sweepstack.models.decoding import WriterTokens, written
 from sweepstack.models.errors import BundleError
-from sweepstack.models.files import read_json, write_atomic, write_json
+from sweepstack.models.files import as_json, read_json, reason_of
 from sweepstack.models.settings import Model, Reading
 from sweepstack.models.simultaneous import SimultaneousWriter, read_and_written
 from sweepstack.models.writer import Shape, Writer
@@ -41,7 +42,6 @@ class WritingMember(Protocol):
 
 def save_writer(folder: Path, writer: Writer, tokenizers: str, decode: Decode, language: str) -> None:
     """``tokenizers``: their JSON; ``decode``: how its texts are found; ``language``: that it writes."""
-    write_atomic(folder / "tokenizer.json", tokenizers)
     config = {
         "format": FORMAT,
         "kind": WRITER,
@@ -52,13 +52,19 @@ def save_writer(folder: Path, writer: Writer, tokenizers: str, decode: Decode, l
     }
     if isinstance(writer, SimultaneousWriter):
         config |= {"kind": SIMULTANEOUS, "reading": writer.reading.model_dump(), "wait": writer.wait}
-    write_json(folder / "config.json", config)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in writer.state_dict().items()}
-    write_atomic(folder / "weights.safetensors", save(weights))
+    files: dict[str, str | bytes] = {
+        "tokenizer.json": tokenizers,
+        "config.json": as_json(config),
+        "weights.safetensors": save(weights),
+    }
+    checksums.put(folder, files)
 
 
 def load_writer(folder: Path, device: torch.device) -> tuple[Writer, dict[str, Any]]:
-    """The writer, evaluating, and its config; raises BundleError where ``folder`` holds none."""
+    """The writer, evaluating, and its config; raises BundleError where ``folder`` holds none, DamagedError where
+    one of its files has changed."""
+    checksums.check_below(folder)
     try:
         config = read_json(folder / "config.json")
         if config["format"] != FORMAT or config["kind"] not in KINDS:
@@ -71,8 +77,9 @@ def load_writer(folder: Path, device: torch.device) -> tuple[Writer, dict[str, A
             writer.wait = None if config["wait"] is None else int(config["wait"])
         writer.load_state_dict(load_file(folder / "weights.safetensors"))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise BundleError(f"{folder} holds no writer that can be loaded ({reason}); copy or export it again") from error
+        raise BundleError(
+            f"{folder} holds no writer that can be loaded ({reason_of(error)}); copy or export it again"
+        ) from error
     return writer.to(device).eval(), config
 
 
@@ -87,9 +94,8 @@ class WriterMember:
             if sizes != (self.writer.shape.source_vocab, self.writer.shape.target_vocab):
                 raise ValueError(f"tokenizer.json has {sizes[0]} and {sizes[1]} entries, which the weights do not fit")
         except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = str(error).splitlines()[0]
             raise BundleError(
-                f"{folder} holds no writer that can be loaded ({reason}); copy or export it again"
+                f"{folder} holds no writer that can be loaded ({reason_of(error)}); copy or export it again"
             ) from error
 
     def write(self, texts: Sequence[str], n: int = 1) -> Candidates:
@@ -113,7 +119,9 @@ def load_writing_member(folder: Path, device: str = "auto") -> WritingMember:
         if kind not in (*KINDS, "memory"):
             raise ValueError(f"a checkpoint of kind {kind!r} writes nothing")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{folder} holds nothing that writes ({error}); copy or export it again") from error
+        raise BundleError(
+            f"{folder} holds nothing that writes ({reason_of(error)}); copy or export it again"
+        ) from error
     if kind in KINDS:
         return WriterMember(folder, device) if kind == WRITER else SimultaneousMember(folder, device)
     from sweepstack.models.translation_memory import TranslationMemory  # brings scikit-learn, which a writer needs not
@@ -128,8 +136,7 @@ def tokenizers_digest(folder: Path) -> str | None:
             return None
         return Tokenizers.from_json((folder / "tokenizer.json").read_text(encoding="utf-8")).digest
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise BundleError(f"{folder} holds no checkpoint ({reason}); copy or export it again") from error
+        raise BundleError(f"{folder} holds no checkpoint ({reason_of(error)}); copy or export it again") from error
 
 
 @torch.no_grad()

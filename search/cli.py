@@ -118,6 +118,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     never_fail(sys.stdout, sys.stderr)
     options = parser().parse_args(arguments)
     try:
+        os.getcwd()
+    except FileNotFoundError:
+        fail("the working directory was removed; go to another one (cd ~) and run the same again", 2, options.json)
+    try:
         options.run(options)
         sys.stdout.flush()
     except SweepstackError as error:

@@ -65,9 +65,12 @@ def build(session: Session) -> None:
     began = session.clock.here
     digest = _digest(session, members, builders)
     built = BuiltEnsembles.read(session.ledger, session.folder.root)
-    if built is None or built.digest != digest:
+    if built is not None and built.damaged:
+        session.display.note(f"the ensembles are built anew, as {built.damaged.partition(';')[0]}")
+    if built is None or built.digest != digest or built.damaged:
         session.display.stage("ensembles")
-        choice = with_failed(soups.on(refits.on(_choice(session, members, builders, objective))), trials)
+        choice = soups.on(refits.on(_choice(session, members, builders, objective)))
+        choice = with_failed(choice, trials, session.left_out)
         built = BuiltEnsembles(digest, tuple(members), choice, scored=False)
         built.write(session.ledger, session.folder.root)
         session.display.stage("ensembles", 1, 1)

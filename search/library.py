@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sweepstack.ensembles.choose import Decision
 from sweepstack.ensembles.store import Kind, Member
-from sweepstack.models.errors import StorageError
+from sweepstack.models import checksums
+from sweepstack.models.errors import DamagedError, StorageError
 from sweepstack.models.files import read_json
 from sweepstack.models.pipelines import PIPELINES
+from sweepstack.search.budgets import Ended
 from sweepstack.search.company import fit_linear, is_fitted
 from sweepstack.search.leaderboard import best
 from sweepstack.search.mirror import member_state
+from sweepstack.search.remarks import ENDED
 from sweepstack.search.retention import REMOVED
 from sweepstack.search.tasks import Task
 
@@ -32,27 +35,53 @@ def allowed(library: list[Any]) -> frozenset[Kind]:
 
 
 def usable(session: "Session", records: "Sequence[TrialRecord]") -> "list[TrialRecord]":
-    """Those that have predictions of every row; those of some may have been removed."""
-    return [r for r in records if r.may_be_member(session.study.folds) and REMOVED not in r.attributes]
+    """Those that have predictions of every row, none of them removed or damaged."""
+    there = [r for r in records if r.may_be_member(session.study.folds) and REMOVED not in r.attributes]
+    return [record for record in there if _is_whole(session, record)]
 
 
-def with_failed(choice: D, trials: "Sequence[TrialRecord]") -> D:
-    """The choice with which of ``trials`` had failed: what they had kept before stands among the members."""
+def _is_whole(session: "Session", record: "TrialRecord") -> bool:
+    """Whether no file of a trial that counts for a member has changed since it was written; says so where one has."""
+    folder = session.folder.of(record)
+    try:
+        for part in ("checkpoint", "predictions"):
+            checksums.check_below(folder / part)
+    except DamagedError as error:
+        line = f"{record.member_name} is left out: {error}"
+        if line not in session.left_out:
+            session.left_out.append(line)
+            session.display.note(line)
+        return False
+    return True
+
+
+def with_failed(choice: D, trials: "Sequence[TrialRecord]", left_out: Sequence[str] = ()) -> D:
+    """The choice with which of ``trials`` had failed: what they had kept before stands among the members; and with why
+    others were ``left_out``."""
     failed = [f"{r.member_name} (epoch {r.best_epoch})" for r in trials if r.state == "failed"]
-    if not failed:
-        return choice
-    note = f"checkpoints of trials that failed later may be members, too: {', '.join(failed)}"
-    return replace(choice, notes=(*choice.notes, note))
+    notes = [f"checkpoints of trials that failed later may be members, too: {', '.join(failed)}"] if failed else []
+    return replace(choice, notes=(*choice.notes, *notes, *left_out))
 
 
 def to_combine(session: "Session") -> "list[TrialRecord]":
     """The usable trials; raises StorageError where there are none."""
     trials = usable(session, session.trial_records())
     if not trials:
-        raise StorageError(
-            f"{session.folder.root} has no trial that could be a member; see the reasons in leaderboard.csv"
-        )
+        why = why_none(session.trial_records(), session.ledger.attribute(ENDED), session.left_out)
+        raise StorageError(f"{session.folder.root} has no trial that could be a member; {why}")
     return trials
+
+
+def why_none(records: "Sequence[TrialRecord]", ended: Mapping[str, Any] | None, left_out: Sequence[str] = ()) -> str:
+    """Why no trial came to anything, and what to do; ``ended``: what the ledger holds of the search's end."""
+    if left_out:
+        return f"{len(left_out)} of them {'is' if len(left_out) == 1 else 'are'} damaged: {left_out[0]}"
+    if records or ended is None:
+        return "see the reasons in leaderboard.csv"
+    way_out = {"wall_time": "raise search.wall_time, or set it to null", "stop": "run the study again"}
+    return f"none was begun, as the search was ended by {Ended(**ended).words}; " + way_out.get(
+        ended["budget"], f"raise search.{ended['budget']}"
+    )
 
 
 def singles(session: "Session", trials: "Sequence[TrialRecord]", baseline: Member) -> list[Member]:

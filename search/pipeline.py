@@ -27,9 +27,9 @@ from sweepstack.search.confirming import score_on_blend
 from sweepstack.search.executor import Job, run_sweeps
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import best, write_leaderboard
-from sweepstack.search.library import begin_pipelines, keep_pipelines
+from sweepstack.search.library import begin_pipelines, keep_pipelines, why_none
 from sweepstack.search.mirror import member_state
-from sweepstack.search.remarks import RUNS
+from sweepstack.search.remarks import ENDED, RUNS
 from sweepstack.search.repetitions import settings_of_repetition
 from sweepstack.search.requests import DONE, LIFTED
 from sweepstack.search.result import Result, no_ensembles
@@ -123,9 +123,8 @@ def _whole(
                 break
     result = _closed(session, json)
     if study.environment is not None and result.best is None:
-        raise StorageError(
-            f"{result.folder.root} has no trial that came to a result; see the reasons in leaderboard.csv"
-        )
+        why = why_none(result.trials, result.ledger.attribute(ENDED))
+        raise StorageError(f"{result.folder.root} has no trial that came to a result; {why}")
     return result
 
 
@@ -149,6 +148,7 @@ def ensemble(folder: Path, *, address: str | None = None, json: bool = False) ->
     if study.environment is not None:
         raise StudyError(no_ensembles(study, stored))
     with Session.open(study, stored.root, address=address, json=json) as session:
+        _keep_baseline(session, _begin_baseline(session))  # which may have been damaged
         ensembling.build(session)
     return _closed(session, json)
 
@@ -246,7 +246,7 @@ def _confirm(session: Session) -> None:
 
 
 def _begin_baseline(session: Session) -> Task | None:
-    """Fits it on Ray; None where that was done before."""
+    """Fits it on Ray; None where that was done before, and is there."""
     name, folder = baseline_of(session)
     if session.ledger.attribute(name) is not None and is_fitted(folder):
         return None

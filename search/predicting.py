@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweepstack.ensembles import load
-from sweepstack.ensembles.checksums import bundle_around
+from sweepstack.models.checksums import bundle_around
 from sweepstack.models.cleaning import printable
 from sweepstack.models.errors import DataError, InputError
 from sweepstack.models.file_formats import is_table, refuse_no_text

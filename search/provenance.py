@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sweepstack.ensembles.card import versions
-from sweepstack.ensembles.checksums import NAME
+from sweepstack.models.checksums import NAME
 from sweepstack.models.data import Dataset
 from sweepstack.models.errors import DataError
 from sweepstack.models.files import read_json

@@ -25,9 +25,9 @@ from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.conformal import Calibration, packed, unpacked
 from sweepstack.ensembles.optimism import Optimism
 from sweepstack.ensembles.store import Member
+from sweepstack.models import checksums
 from sweepstack.models.costs import cost_matrix
-from sweepstack.models.errors import InputError
-from sweepstack.models.files import write_atomic
+from sweepstack.models.errors import DamagedError, InputError
 from sweepstack.models.predictions import DIRECTION
 from sweepstack.models.rows import LabelType
 from sweepstack.models.writing_settings import LAGGING, WRITING_METRICS
@@ -131,6 +131,8 @@ class Built(ABC, Generic[D]):
 class BuiltEnsembles(Built[Choice]):
     """Of classifiers."""
 
+    damaged: str | None = None  # why no bundle can be written: the calibration of sets is damaged
+
     @staticmethod
     def read(ledger: "Ledger", root: Path) -> "BuiltEnsembles | None":
         """What the ledger of the run folder ``root`` holds, or None where nothing was built that can be read."""
@@ -143,9 +145,13 @@ class BuiltEnsembles(Built[Choice]):
             }
         except (KeyError, ValueError, zlib.error):  # another version's; what it was built from is all there
             return None
-        calibration = read_calibration(RunFolder(root).calibration, stored["digest"])
+        calibration, damaged = {}, None
+        try:
+            calibration = read_calibration(RunFolder(root).calibration, stored["digest"])
+        except DamagedError as error:
+            damaged = str(error)
         choice = Choice(**decided(stored), combinations=combinations, calibration=calibration)
-        return BuiltEnsembles(stored["digest"], members_of(stored, root), choice, stored["scored"])
+        return BuiltEnsembles(stored["digest"], members_of(stored, root), choice, stored["scored"], damaged)
 
     def write(self, ledger: "Ledger", root: Path) -> None:
         write_calibration(RunFolder(root).calibration, self.choice.calibration, self.digest)
@@ -153,6 +159,8 @@ class BuiltEnsembles(Built[Choice]):
 
     def export(self, name: str, folder: Path, about: Card) -> None:
         row = self.row(name)
+        if self.damaged:
+            raise DamagedError(self.damaged)
         bundle.export(
             folder,
             row,
@@ -190,18 +198,24 @@ def members_of(stored: Mapping[str, Any], root: Path) -> tuple[Member, ...]:
 def write_calibration(path: Path, calibration: Mapping[str, Calibration], digest: str) -> None:
     """By row name; ``digest``: of what the rows were built from."""
     arrays, metadata = packed(calibration)
-    write_atomic(path, save(arrays, {**metadata, "digest": digest}))
+    checksums.put(path.parent, {path.name: save(arrays, {**metadata, "digest": digest})})
 
 
 def read_calibration(path: Path, digest: str) -> dict[str, Calibration]:
-    """What was written; nothing where the file is gone, or of another build or version: exports then know no sets."""
+    """What was written; nothing where the file is gone, or of another build or version: exports then know no sets.
+
+    Raises DamagedError where it has changed.
+    """
+    checksums.check(path)
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             if metadata.get("digest") != digest:
                 return {}
             return unpacked({name: file.get_tensor(name) for name in file.keys()}, metadata)  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, ValueError):
+    except SafetensorError as error:
+        raise DamagedError(f"{path} is damaged ({error}); {checksums.AGAIN}") from error
+    except (OSError, KeyError, ValueError):
         return {}
 
 

@@ -62,7 +62,7 @@ def refusal(error: ValidationError, study: type[BaseModel]) -> tuple[str, str]:
     details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
     first = details[0]
     problem = first.get("ctx", {}).get("error")
-    path = getattr(problem, "path", None) or path_of(first["loc"])
+    path = getattr(problem, "path", None) or path_of(first["loc"][: -1 if first["type"] == "invalid_key" else None])
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     if first["type"] == "extra_forbidden":
         return path, unknown_key(path, first["input"], study) + more
@@ -74,6 +74,8 @@ def refusal(error: ValidationError, study: type[BaseModel]) -> tuple[str, str]:
 def path_of(location: Sequence[str | int]) -> str:
     """``train.lr``, or ``ensembles.builders[1].stacking.top``; pydantic's names of union members are left out."""
     path = ""
+    if "[key]" in location:  # the key itself is wrong, and no place
+        location = location[: location.index("[key]") - 1]
     for part in location:
         if isinstance(part, int):
             path += f"[{part}]"
@@ -94,13 +96,13 @@ def rule(error: ErrorDetails) -> str:
             nearest = difflib.get_close_matches(str(error["input"]), allowed, n=1, cutoff=0.7)
             return f"{must}, but got {shown(error['input'])}" + (f"; did you mean {nearest[0]}?" if nearest else "")
         case "greater_than":
-            must = f"must be above {context['gt']:g}"
+            must = f"must be above {number(context['gt'])}"
         case "greater_than_equal":
-            must = f"must be at least {context['ge']:g}"
+            must = f"must be at least {number(context['ge'])}"
         case "less_than":
-            must = f"must be below {context['lt']:g}"
+            must = f"must be below {number(context['lt'])}"
         case "less_than_equal":
-            must = f"must be at most {context['le']:g}"
+            must = f"must be at most {number(context['le'])}"
         case "float_type":
             must = "must be a number"
         case "finite_number":
@@ -109,19 +111,48 @@ def rule(error: ErrorDetails) -> str:
             must = "must be an integer"
         case "string_type":
             must = "must be text (in quotes, if it looks like a number)"
+            if error["loc"][-1] == "[key]":
+                return f'its key {shown(error["input"])} must be text; write it in quotes, "{shown(error["input"])}"'
         case "list_type":
             must = "must be a list"
         case "too_short":
             must = "must name at least one"
+        case "bool_type":
+            must = "must be true or false"
         case "invalid_key":
-            must = "is no key: keys are words"
+            return f"{shown(error['input'])} is no key: keys are words, such as task or data; take it out"
         case "model_type" | "dict_type" | "model_attributes_type":
             must = "must be a mapping of keys to values"
         case "none_required":
             must = "must be null"
         case _:
             must = error["msg"]
-    return f"{must}, but got {shown(error['input'])}"
+    written = as_written(error["input"], error["type"])
+    return f"{must}, but got {shown(error['input'])}" + (f"; write {written}" if written else "")
+
+
+def number(value: float) -> str:
+    """All digits of a bound: 2147483648, and not 2.14748e+09."""
+    return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else f"{value:g}"
+
+
+def as_written(value: object, error: str) -> str | None:
+    """How a number or a truth is written in YAML 1.2 that came as something else, where that is plain: 0.001 for
+    "0,001" and 0.2 for "20%". None elsewhere. ``error``: pydantic's name of it."""
+    if error in ("int_type", "int_from_float") and isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if not isinstance(value, str):
+        return None
+    text = value.strip().lower()
+    if error == "bool_type":
+        truth = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+        return f"{text}, without quotes" if text in ("true", "false") else truth.get(text)
+    if error == "float_type" and re.fullmatch(r"[+-]?\d+,\d+(e[+-]?\d+)?", text):
+        return f"{text.replace(',', '.')}, with a point"
+    if error == "float_type" and re.fullmatch(r"\d+(\.\d+)? ?%", text):
+        return f"{float(text.rstrip('% ')) / 100:g}"
+    plain = {"float_type": r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?", "int_type": r"[+-]?\d+"}.get(error)
+    return f"{text}, without quotes" if plain and re.fullmatch(plain, text) else None
 
 
 def unknown_key(path: str, value: Any, study: type[BaseModel]) -> str:
@@ -152,6 +183,9 @@ def nearest_key(parent: str, leaf: str, known: Sequence[str]) -> str:
     everywhere = difflib.get_close_matches(leaf, list(names.values()), n=1, cutoff=0.75)
     if everywhere:
         return min((key for key, name in names.items() if name == everywhere[0]), key=len)
+    if not siblings:
+        whole = f"{parent}.{leaf}" if parent else leaf
+        return difflib.get_close_matches(whole, known, n=1, cutoff=0.0)[0]
     return siblings[difflib.get_close_matches(leaf, siblings, n=1, cutoff=0.0)[0]]
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweepstack.models import checksums
+from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import front, ranked
 from sweepstack.search.trial_record import TrialRecord
 
@@ -145,3 +147,13 @@ def deleted_words(records: Sequence[TrialRecord]) -> str | None:
         f"{'is' if one else 'are'} gone, so {'it is no member' if one else 'they are no members'}; "
         f"sweepstack retry RUN {again} trains {'it' if one else 'them'} again"
     )
+
+
+def remove_damaged(run: RunFolder) -> list[Path]:
+    """Removes what has changed since it was written, of all that a run makes again when it is gone; says what."""
+    made = [folder for root in (run.starts, run.refits, run.soups, run.decoded) for folder in root.glob("*/")]
+    made += [folder for folder in run.linear.parent.glob("*/") if folder != run.supervised(0).parent]
+    damaged = [folder for folder in sorted(made) if not checksums.is_whole(folder)]
+    for folder in damaged:
+        shutil.rmtree(folder)
+    return damaged

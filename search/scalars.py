@@ -6,11 +6,12 @@ text, numbers, booleans and null can come out; a date is text.
 
 import io
 import re
+import warnings
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError, SafeConstructor
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import SafeRepresenter
 
@@ -35,7 +36,9 @@ def load_yaml(text: str, where: str) -> Any:
     yaml = YAML(typ="safe", pure=True)  # a new one each time: what a document declares would stick to it
     yaml.Constructor = _Constructor
     try:
-        return yaml.load(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ReusedAnchorWarning)  # an anchor may be given again: the last one counts
+            return yaml.load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark
         at = f" line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""

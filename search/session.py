@@ -48,7 +48,7 @@ from sweepstack.search.provenance import check_provenance, provenance
 from sweepstack.search.record import read_built
 from sweepstack.search.remarks import ENDED, SHARED
 from sweepstack.search.requests import DONE, IN_FORCE, Inbox
-from sweepstack.search.retention import REMOVED, Keeper, deleted, deleted_words
+from sweepstack.search.retention import REMOVED, Keeper, deleted, deleted_words, remove_damaged
 from sweepstack.search.runtime import Cluster, check_address
 from sweepstack.search.search_settings import Search
 from sweepstack.search.session_tracker import SessionTracker, tracked
@@ -178,6 +178,7 @@ class Session(HoldsTexts):
         self._json = json
         self.tracker = SessionTracker(study, self.ledger, folder, lambda: self.sweeps)
         self._live: LiveEnsemble | None = None
+        self.left_out: list[str] = []  # why trials are no members, though they have what members need
 
     def decided(self) -> TrialSettings:
         """The settings with what trials have found out: the precision, which then stands in provenance.json, too, as
@@ -369,6 +370,8 @@ class Session(HoldsTexts):
             self.display.start()
             self.find_deleted()
             self.keep_within_bounds()
+            for folder in remove_damaged(self.folder):
+                self.display.note(f"{folder} was damaged, and is made anew")
             self.display.adopt([*self.trials.trials(), *self.control_records()])
             labelled = texts if isinstance(texts, Dataset) else None
             self._live = LiveEnsemble.of(self.study, labelled, self.ledger, self.folder, self.display.standing)

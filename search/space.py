@@ -13,7 +13,6 @@ samplers do not look at it. ``around: x`` beside an interval is where the best v
 look at that.
 """
 
-import difflib
 import functools
 import itertools
 import math
@@ -46,7 +45,7 @@ from sweepstack.search.axes import (
     wrong_bounds,
 )
 from sweepstack.search.conditions import Conditions, words
-from sweepstack.search.refusals import rule
+from sweepstack.search.refusals import nearest_key, rule
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -268,7 +267,8 @@ def _with_inner(axis: Axis, inner: Callable[[Option], tuple[Axis, ...]]) -> Axis
 
 def _axis(path: Any, value: Any, where: str) -> Axis:
     if path not in leaves():
-        nearest = difflib.get_close_matches(str(path), leaves(), n=1, cutoff=0.0)[0]
+        parent, _, leaf = str(path).rpartition(".")
+        nearest = nearest_key(parent, leaf, leaves())
         raise SpaceError(where, f"is not a setting that can be searched; nearest: {nearest}")
     if isinstance(value, list):
         return Choice(path, _options(value, where))
@@ -318,7 +318,9 @@ def _interval(path: str, value: dict[Any, Any], where: str) -> Interval:
         and len(bounds) == 2
         and all(isinstance(b, numbers) and not isinstance(b, bool) and -math.inf < b < math.inf for b in bounds)
     ):
-        raise SpaceError(where, f"{kind} takes {wanted} [lo, hi], but got {bounds!r}")
+        comma = isinstance(bounds, list) and (len(bounds) == 4 or any("," in str(bound) for bound in bounds))
+        point = "; decimals are written with a point, as in 0.001" if comma else ""
+        raise SpaceError(where, f"{kind} takes {wanted} [lo, hi], but got {bounds!r}{point}")
     low, high = bounds
     wrong = wrong_bounds(kind, low, high)
     if wrong:

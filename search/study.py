@@ -221,7 +221,13 @@ class Study(Settings):
                 f"{path}: a study is a mapping of keys to values (task: classification …), but got {tree!r}"
             )
         relative = make_absolute(tree, path.absolute().parent)
-        tree.setdefault("name", re.sub(r"[^\w.-]+", "-", path.stem).lstrip(".-"))
+        if "name" not in tree:
+            tree["name"] = re.sub(r"[^\w.-]+", "-", path.stem).lstrip(".-")
+            if not tree["name"]:
+                raise StudyError(
+                    f"{path}: name is missing, and {path.stem!r} has no letter or digit to make one of; "
+                    "add a line, name: my-study"
+                )
         keys = [_override(tree, text, relative) for text in overrides]
 
         def where(key: str) -> str:

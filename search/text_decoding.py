@@ -13,10 +13,10 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
 
-from sweepstack.ensembles.store import Member
+from sweepstack.ensembles.store import UNREADABLE, Member
 from sweepstack.ensembles.text_combination import TextCombination
+from sweepstack.models import checksums
 from sweepstack.models.candidates import Candidates
 from sweepstack.search.session import Session
 
@@ -108,11 +108,11 @@ def _read(path: Path, rows_hash: str) -> Candidates | None:
     """None where there is nothing whole, or something of other rows."""
     try:
         found, of_rows = Candidates.load(path)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+    except (*UNREADABLE, ValueError):
         return None
     return found if of_rows == rows_hash else None
 
 
 def _digest(checkpoint: Path) -> str:
-    files = sorted(path for path in checkpoint.rglob("*") if path.is_file())
+    files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != checksums.NAME)
     return hashlib.sha256("".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files).encode()).hexdigest()

@@ -51,7 +51,8 @@ def build(session: Session) -> None:
     built = BuiltTexts.read(session.ledger, session.folder.root)
     if built is None or built.digest != digest:
         session.display.stage("ensembles")
-        choice = with_failed(soups.on(refits.on(_choice(session, members, builders, objective))), trials)
+        choice = soups.on(refits.on(_choice(session, members, builders, objective)))
+        choice = with_failed(choice, trials, session.left_out)
         built = BuiltTexts(digest, tuple(members), choice, scored=False)
         built.write(session.ledger, session.folder.root)
         session.display.stage("ensembles", 1, 1)

@@ -4,6 +4,7 @@ A worker holds a shared lock on the run's log.txt while it may write to the run 
 the workers of one that was killed are gone. It imports nothing that it does not need: its start is waited for.
 """
 
+import ctypes
 import fcntl
 import os
 import sys
@@ -16,7 +17,7 @@ from typing import Any, Protocol
 
 from ray.tune import Trainable
 
-from sweepstack.models.errors import StorageError, TrainingError
+from sweepstack.models.errors import StorageError, SweepstackError
 from sweepstack.models.files import open_log
 
 REASON = 300  # characters of a failure's reason
@@ -150,9 +151,10 @@ class TrialWorker(Trainable):
 
     def _release(self, numbers: Sequence[int]) -> None:
         for number in numbers:
-            trainer = self._trainers.pop(number, None)
-            if trainer is not None:
-                trainer.close(False)
+            if number in self._trainers:
+                self._trainers.pop(number).close(False)
+        if numbers:
+            give_back_memory()
 
 
 def call(log: Path, threads: int, fn: Callable[..., Any], /, *args: Any) -> Any:
@@ -180,15 +182,22 @@ def limit_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
+def give_back_memory() -> None:
+    """What a trial has freed goes back to the system. glibc keeps it where something small above it stays, so that a
+    worker would hold the most that any of its trials has needed, and more with each."""
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def spoilt_by(error: Exception) -> bool:
     """Whether this process must not train another trial: after a fault on a GPU every later call fails too."""
     torch = sys.modules.get("torch")
-    return not isinstance(error, TrainingError) and torch is not None and bool(torch.cuda.is_initialized())
+    return not isinstance(error, SweepstackError) and torch is not None and bool(torch.cuda.is_initialized())
 
 
 def reason_of(error: BaseException) -> str:
     """One line for the leaderboard; our own errors are meant to be read as they are."""
     text = " ".join(str(error).split())
-    if not isinstance(error, TrainingError):
+    if not isinstance(error, SweepstackError):
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return text[:REASON]

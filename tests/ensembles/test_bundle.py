@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from sweepstack.ensembles import checksums, load
+from sweepstack.ensembles import load
 from sweepstack.ensembles.bundle import Reading, check_target, export
 from sweepstack.ensembles.card import Card
 from sweepstack.ensembles.choose import Row
@@ -24,6 +24,7 @@ from sweepstack.ensembles.pools import LOGARITHMIC
 from sweepstack.ensembles.read_head import SHAPES, ReadHead
 from sweepstack.ensembles.stop import Stop
 from sweepstack.ensembles.store import Member
+from sweepstack.models import checksums
 from sweepstack.models.costs import Costs
 from sweepstack.models.errors import BundleError, DataError, InputError, StorageError
 from sweepstack.models.files import read_json, write_json

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweepstack.ensembles import checksums, load
+from sweepstack.ensembles import load
 from sweepstack.ensembles.card import Card
 from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.reranking import PLAIN
 from sweepstack.ensembles.text_combination import TextCombination
 from sweepstack.ensembles.token_average import decode
 from sweepstack.ensembles.writing_bundle import WritingBundle, Written, export
+from sweepstack.models import checksums
 from sweepstack.models.errors import BundleError, DataError, StorageError
 
 CARD = Card("signs", "translation", (), "phrase", None, {"warm": "f"}, digest="d")

@@ -25,7 +25,7 @@ from sweepstack.models.checkpoints import (
     save_policy,
 )
 from sweepstack.models.costs import Costs
-from sweepstack.models.errors import BundleError, TrainingError
+from sweepstack.models.errors import BundleError, DamagedError, TrainingError
 from sweepstack.models.linear import LinearBaseline, LinearMember
 from sweepstack.models.policy import ReadingPolicy
 from sweepstack.models.precision import Calibration, Precision
@@ -157,7 +157,12 @@ def test_it_needs_nothing_but_its_folder(topics: Topics, folder: Path, tmp_path:
 
 
 def test_the_files_are_safetensors_and_json(folder: Path, policy: ReadingPolicy, topics: Topics) -> None:
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "tokenizer.json", "weights.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "SHA256SUMS",
+        "config.json",
+        "tokenizer.json",
+        "weights.safetensors",
+    ]
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert (config["format"], config["kind"], config["threshold"]) == (4, "policy", None)
     assert config["reading"] == topics.settings.reading.model_dump()
@@ -168,6 +173,7 @@ def test_the_files_are_safetensors_and_json(folder: Path, policy: ReadingPolicy,
 
 def test_nothing_is_unpickled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights that are a pickle are refused without being run."""
+    (folder / "SHA256SUMS").unlink()
     (folder / "weights.safetensors").write_bytes(pickle.dumps({"x": 1}))
 
     def never(*_: object, **__: object) -> None:
@@ -219,6 +225,7 @@ SPOILT: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
 def test_a_spoilt_folder_is_refused_in_one_line(folder: Path, spoil: Callable[[Path], object]) -> None:
+    (folder / "SHA256SUMS").unlink()  # as older versions wrote it: what is wrong is found out by reading
     spoil(folder)
     with pytest.raises(BundleError) as caught:
         load_member(folder)
@@ -226,6 +233,21 @@ def test_a_spoilt_folder_is_refused_in_one_line(folder: Path, spoil: Callable[[P
     assert "\n" not in message
     assert str(folder) in message
     assert "again" in message
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "config.json", "tokenizer.json"])
+def test_one_changed_bit_is_damage_wherever_it_is(folder: Path, name: str) -> None:
+    """Weights with a changed bit load, and predict something else."""
+    content = (folder / name).read_bytes()
+    for place in np.linspace(0, len(content) - 1, 12).astype(int):
+        (folder / name).write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        with pytest.raises(DamagedError, match=f"{name} is damaged: its SHA-256 is not the one in SHA256SUMS"):
+            load_member(folder)
+    (folder / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(DamagedError, match=f"{name} is damaged"):
+        load_member(folder)
+    (folder / name).write_bytes(content)
+    load_member(folder)
 
 
 def test_a_linear_baseline_is_a_member_too(topics: Topics, tmp_path: Path) -> None:

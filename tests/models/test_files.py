@@ -18,6 +18,7 @@ from sweepstack.models.files import (
     check_output,
     open_log,
     read_json,
+    reason_of,
     user_path,
     write_atomic,
     write_json,
@@ -208,3 +209,15 @@ def test_json_holds_no_nan_which_other_readers_refuse(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text("{", encoding="utf-8")
     with pytest.raises(json.JSONDecodeError):
         read_json(tmp_path / "b.json")
+
+
+def test_the_reason_of_what_cannot_be_loaded_is_the_line_that_says_something() -> None:
+    import torch
+
+    with pytest.raises(RuntimeError) as caught:
+        torch.nn.Linear(2, 3).load_state_dict({"weight": torch.zeros(5, 2), "extra": torch.zeros(1)})
+    reason = reason_of(caught.value)
+    assert reason == 'config.json and weights.safetensors do not fit: Missing key(s) in state_dict: "bias" (and 2 more)'
+    assert reason_of(KeyError("format")) == "it lacks 'format'"
+    assert reason_of(ValueError("one\ntwo")) == "one"
+    assert reason_of(TypeError()) == "TypeError"

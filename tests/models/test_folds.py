@@ -84,8 +84,9 @@ def test_the_member_is_whole_and_nothing_else_is_left(trained: SimpleNamespace) 
     files = {
         f"{folder}/{name}" for folder in folders for name in ("config.json", "tokenizer.json", "weights.safetensors")
     }
+    sums = {f"{folder}/SHA256SUMS" for folder in (*folders, "checkpoint", "predictions")}
     predictions = {"predictions/out_of_fold.safetensors", "predictions/test.safetensors"}
-    assert set(kept(trained.folder)) == files | predictions | {"checkpoint/config.json"}
+    assert set(kept(trained.folder)) == files | predictions | sums | {"checkpoint/config.json"}
     assert not [path for path in trained.folder.iterdir() if path.name not in ("checkpoint", "predictions")]
 
 

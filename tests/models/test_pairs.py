@@ -169,6 +169,17 @@ def test_another_script_is_refused() -> None:
         encode_pairs(parts([("a b", "c d")] * 3, [("a b", "c对对对对")]), SMALL)
 
 
+def test_a_vocabulary_that_is_too_small_is_called_so() -> None:
+    """Of eight entries four are special ones, and four at most are characters: all of the rows have the same script."""
+    rows = [("abcdefghijkl", "mnopqrstuvwx")] * 3
+    with pytest.raises(
+        DataError,
+        match=r"^writing\.vocabulary is too small for the references: \d+ entries hold \d characters, and \d\d% of "
+        r"those in valid \('.', for one\) are not among them; raise it$",
+    ):
+        encode_pairs(parts(rows, rows), SMALL.model_copy(update={"vocabulary": Vocabulary(source=8, target=8)}))
+
+
 def test_long_pairs_are_left_out_of_training_and_cut_elsewhere() -> None:
     """Eight entries are the special ones and four characters, the space before a text being one: 'abc' is four tokens
     to read, 'xy' is four to write, END included."""

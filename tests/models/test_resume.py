@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch.nn import Parameter
 
+from sweepstack.models import checksums
+from sweepstack.models.errors import DamagedError
 from sweepstack.models.optimizers import average_of, end_epoch, evaluating, make_optimizer, set_lr
 from sweepstack.models.resume import forget_state, load_state, read_reports, save_state
 from sweepstack.models.settings import Descent, Optimizer
@@ -125,7 +127,8 @@ def test_one_state_is_kept_and_nothing_when_a_trial_has_ended(tmp_path: Path) ->
         epoch(trained, optimizer, number)
         save_state(tmp_path, trained, optimizer, [{"reward": 0.5}] * (number + 1))
     (tmp_path / "log.txt").touch()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.txt", "resume-3.safetensors", "state.json"]
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == ["SHA256SUMS", "log.txt", "resume-3.safetensors", "state.json"]
     forget_state(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["log.txt"]
     assert read_reports(tmp_path) == []
@@ -139,13 +142,34 @@ def test_a_kill_between_the_two_files_repeats_the_epoch(tmp_path: Path, monkeypa
     kept = trained["head.weight"].detach().clone()
     epoch(trained, optimizer, 1)
 
-    def killed(path: Path, content: object) -> None:
-        raise KeyboardInterrupt
+    put = checksums.put
 
-    monkeypatch.setattr("sweepstack.models.resume.write_json", killed)
+    def killed(folder: Path, contents: dict[str, str | bytes]) -> None:
+        if "state.json" in contents:
+            raise KeyboardInterrupt
+        put(folder, contents)
+
+    monkeypatch.setattr(checksums, "put", killed)
     with pytest.raises(KeyboardInterrupt):
         save_state(tmp_path, trained, optimizer, [{"reward": 0.5}, {"reward": 0.6}])
     assert read_reports(tmp_path) == [{"reward": 0.5}]
     again, optimizer = begin("adam")
     load_state(tmp_path, again, optimizer, 1)
     assert torch.equal(again["head.weight"], kept)
+
+
+@pytest.mark.parametrize("name", ["resume-1.safetensors", "state.json"])
+def test_a_damaged_state_is_told_and_not_trained_on_from(tmp_path: Path, name: str) -> None:
+    trained, optimizer = begin("adam")
+    epoch(trained, optimizer, 0)
+    save_state(tmp_path, trained, optimizer, [{"reward": 0.5}])
+    content = bytearray((tmp_path / name).read_bytes())
+    content[-5] ^= 1
+    (tmp_path / name).write_bytes(content)
+
+    def go_on() -> None:
+        read_reports(tmp_path)
+        load_state(tmp_path, trained, optimizer, 1)
+
+    with pytest.raises(DamagedError, match=f"{name} is damaged"):
+        go_on()

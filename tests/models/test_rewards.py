@@ -103,6 +103,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "def good(sources, references, texts):\n    calls.append((sources, references, texts))\n"
         "    return [len(s) + len(t) for s, t in zip(sources, texts)]\n"
         "def few(sources, references, texts):\n    return [1.0]\n"
+        "def huge(sources, references, texts):\n    return [0.5, 1e30]\n"
         "def nan(sources, references, texts):\n    return [0.5, float('nan')]\n"
         "def words(sources, references, texts):\n    return ['a', 'b']\n"
         "def fails(sources, references, texts):\n    raise KeyError('x')\n"
@@ -126,6 +127,7 @@ def test_a_function_of_the_users_own_is_called() -> None:
     ("name", "line"),
     [
         ("own_rewards:few", r"own_rewards:few must give 2 numbers, one a text, but gave the shape \(1,\); mend it"),
+        ("own_rewards:huge", r"own_rewards:huge gave 1e\+30 for text 1, which is too large to learn from; scale it"),
         ("own_rewards:nan", "own_rewards:nan must give finite numbers, but gave nan for text 1; mend it"),
         ("own_rewards:words", "own_rewards:words must give 2 numbers, but gave list; mend it"),
         ("own_rewards:fails", r"own_rewards:fails failed \(KeyError: 'x'\); mend it"),

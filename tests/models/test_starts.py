@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sweepstack.models import checksums
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.files import read_json
 from sweepstack.models.precision import Calibration
@@ -65,7 +66,7 @@ def test_what_was_not_finished_is_begun_anew(tmp_path: Path) -> None:
         ensure(tmp_path, "abc", fails)
     assert not (tmp_path / "abc").exists()
     folder = ensure(tmp_path, "abc", trained)
-    assert sorted(path.name for path in folder.iterdir()) == [START_FILE, "weights"]
+    assert sorted(path.name for path in folder.iterdir()) == ["SHA256SUMS", START_FILE, "weights"]
 
 
 def test_a_name_is_of_values_and_not_of_their_order() -> None:
@@ -85,3 +86,16 @@ def test_a_precision_is_decided_by_the_first_who_asks(tmp_path: Path) -> None:
     told = TrialSettings(precision="float32")
     assert decided_precision(told, tmp_path / "told", says("float32")) == told  # type: ignore[arg-type]
     assert not (tmp_path / "told").exists()
+
+
+def test_a_damaged_start_is_trained_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def train(folder: Path) -> None:
+        checksums.put(folder, {"weights": b"learned"})
+
+    folder = ensure(tmp_path, "abc", train)
+    for damaged in (b"learnef", b"learn", b""):
+        (folder / "weights").write_bytes(damaged)
+        assert (ensure(tmp_path, "abc", train) / "weights").read_bytes() == b"learned"
+    (folder / "weights").unlink()
+    assert (ensure(tmp_path, "abc", train) / "weights").read_bytes() == b"learned"
+    assert caplog.messages == [f"the supervised start {folder} was damaged, and is trained again"] * 4

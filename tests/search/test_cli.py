@@ -320,3 +320,20 @@ def test_running_a_finished_study_again_adds_nothing(
     refused = sweepstack("run", copy / "study.yaml", "--out", copy, "--trials", "3")
     assert refused.code == 2
     assert "search.trials can only be raised" in refused.err
+
+
+def test_a_working_directory_that_was_removed_is_said(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = 'rmdir "$1"; exec "$2" -m sweepstack.search.cli status runs/x'
+    done = subprocess.run(
+        ["bash", "-c", command, "bash", str(gone), sys.executable],
+        cwd=gone,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1] == (
+        "sweepstack: the working directory was removed; go to another one (cd ~) and run the same again"
+    )

@@ -15,7 +15,7 @@ from sweepstack.ensembles.reliability import reliability
 from sweepstack.ensembles.store import Library
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import Part, load_dataset
-from sweepstack.models.errors import StorageError
+from sweepstack.models.errors import DamagedError, StorageError
 from sweepstack.models.files import read_json
 from sweepstack.models.folds import put_together, unfinished
 from sweepstack.models.linear import LinearBaseline
@@ -235,6 +235,59 @@ def test_predictions_of_other_rows_are_refused(run: Path) -> None:
         build(run)
     assert BuiltEnsembles.read(Result.open(run).ledger, run) is None
     assert not (run / "bundle").exists()
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [f"checkpoint/{name}" for name in ("weights.safetensors", "config.json")]
+    + [f"predictions/{part}.safetensors" for part in ("blend", "test")],
+)
+def test_a_damaged_trial_is_left_out_with_a_line(run: Path, name: str) -> None:
+    """A changed bit of a weight leaves a file that loads; its predictions would no longer be those that were scored."""
+    first = build(run)
+    flip(run / "trials" / "2" / name)
+    built = build(run)
+    assert [member.name for member in built.members if member.kind == "trial"] == ["trial-0", "trial-1", "trial-3"]
+    assert built.digest != first.digest
+    path = run / "trials" / "2" / name
+    line = f"trial-2 is left out: {path} is damaged: its SHA-256 is not the one in SHA256SUMS beside it"
+    assert [note.partition(";")[0] for note in built.choice.notes if "left out" in note] == [line]
+    assert line in Result.open(run).remarks["Builders"]
+    assert {each["name"] for each in load(run / "bundle").metadata["members"]} <= {m.name for m in built.members}
+
+
+def test_a_damaged_control_is_left_out(run: Path) -> None:
+    flip(run / "company" / "supervised" / "0" / "predictions" / "valid.safetensors")
+    built = build(run)
+    assert "supervised-0" not in {member.name for member in built.members}
+    assert any(note.startswith("supervised-0 is left out") for note in built.choice.notes)
+
+
+def test_what_is_exported_later_is_checked_too(run: Path, tmp_path: Path) -> None:
+    built = build(run)
+    name = next(row.name for row in built.choice.rows if row.name.startswith("trial-"))
+    flip(run / "trials" / name.removeprefix("trial-") / "checkpoint" / "weights.safetensors")
+    with pytest.raises(DamagedError, match=r"weights\.safetensors is damaged"):
+        Result.open(run).ensemble(name).export(tmp_path / "elsewhere")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_damaged_calibration_has_the_ensembles_built_anew(run: Path) -> None:
+    first = build(run)
+    content = (run / "calibration.safetensors").read_bytes()
+    (run / "calibration.safetensors").write_bytes(content[:-4])
+    again = build(run)
+    assert (run / "calibration.safetensors").read_bytes() == content
+    assert [(row.name, row.blend, row.test) for row in again.choice.rows] == [
+        (row.name, row.blend, row.test) for row in first.choice.rows
+    ]
+    assert repr(again.choice.calibration) == repr(first.choice.calibration) != "{}"
 
 
 def train_under_folds(session: Session) -> None:

@@ -14,7 +14,7 @@ from sweepstack.models.pipelines import PIPELINES
 from sweepstack.models.predictions import Predictions, metrics
 from sweepstack.search import ensembling
 from sweepstack.search.company import fit_linear
-from sweepstack.search.library import KINDS, allowed
+from sweepstack.search.library import KINDS, allowed, why_none
 from sweepstack.search.result import Result
 from sweepstack.search.runtime import Cluster
 from sweepstack.search.session import Session
@@ -144,3 +144,30 @@ def test_what_a_failed_trial_had_kept_is_a_member_and_is_said(
     assert row.name == board[board.role == "trial"].index[-1], "failed trials stand last"
     result.ensemble("average").export(tmp_path / "bundle")
     assert {"name": "trial-1", "kind": "trial"} in load(tmp_path / "bundle").metadata["members"]
+
+
+@pytest.mark.parametrize(
+    ("records", "ended", "left_out", "line"),
+    [
+        (["a failed one"], {"budget": "wall_time", "line": "1 of 3 trials"}, [], "see the reasons in leaderboard.csv"),
+        ([], None, [], "see the reasons in leaderboard.csv"),
+        (
+            [],
+            {"budget": "wall_time", "line": "0 of 3 trials; of 0.5 s the trials had 0.0 s"},
+            [],
+            "none was begun, as the search was ended by wall_time: 0 of 3 trials; of 0.5 s the trials had 0.0 s; "
+            "raise search.wall_time, or set it to null",
+        ),
+        (
+            [],
+            {"budget": "stop", "line": "0 of 3 trials"},
+            [],
+            "none was begun, as the search was ended by hand: 0 of 3 trials; run the study again",
+        ),
+        (["x"], None, ["trial-0 is left out: x is damaged"], "1 of them is damaged: trial-0 is left out: x is damaged"),
+    ],
+)
+def test_why_there_is_no_trial_is_said(
+    records: list[Any], ended: dict[str, str] | None, left_out: list[str], line: str
+) -> None:
+    assert why_none(records, ended, left_out) == line

@@ -83,6 +83,19 @@ def test_ensemble_goes_on_from_a_search(run: Path, capsys: pytest.CaptureFixture
     assert load(run / "bundle").predict(["fox owl bee", "seven"]) == ["animal", "number"]
 
 
+def test_a_damaged_baseline_is_fitted_again(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And is what it was, byte for byte."""
+    pipeline.ensemble(run)
+    folder = run / "company" / "linear"
+    before = {path: path.read_bytes() for path in sorted(folder.rglob("*.safetensors"))}
+    weights = folder / "checkpoint" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    capsys.readouterr()
+    pipeline.ensemble(run)
+    assert {path: path.read_bytes() for path in sorted(folder.rglob("*.safetensors"))} == before
+    assert f"{folder} was damaged, and is made anew" in capsys.readouterr().out
+
+
 def test_for_machines_nothing_is_printed(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pipeline.ensemble(run, json=True)
     assert capfd.readouterr() == ("", "")

@@ -17,7 +17,7 @@ from sweepstack.ensembles.pools import LOGARITHMIC
 from sweepstack.ensembles.stop import Stop
 from sweepstack.ensembles.store import Library, Member
 from sweepstack.models.data import load_dataset
-from sweepstack.models.errors import InputError
+from sweepstack.models.errors import DamagedError, InputError
 from sweepstack.models.predictions import DIRECTION
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.ledger import Ledger
@@ -199,7 +199,26 @@ def test_what_sets_are_calibrated_by_is_kept_beside_the_ledger(
     other = BuiltEnsembles.read(ledger, tmp_path)
     assert other is not None
     assert other.choice.calibration == {}
+    (tmp_path / "SHA256SUMS").unlink()  # as older versions wrote it
     RunFolder(tmp_path).calibration.write_bytes(save({"linear": np.float32([0.5])}, {"digest": built.digest}))
     assert read_calibration(RunFolder(tmp_path).calibration, built.digest) == {}, "of another version"
     RunFolder(tmp_path).calibration.write_bytes(b"torn")
-    assert read_calibration(RunFolder(tmp_path).calibration, built.digest) == {}
+    with pytest.raises(DamagedError, match=r"calibration\.safetensors is damaged"):
+        read_calibration(RunFolder(tmp_path).calibration, built.digest)
+
+
+def test_a_damaged_calibration_is_told_and_nothing_is_exported_without_it(
+    ledger: Ledger, built: BuiltEnsembles, make_study: Callable[..., Any], tmp_path: Path
+) -> None:
+    scores, about = {"linear": Calibration(np.float32([0.25, 0.5]), np.ones(2))}, card(make_study(), ("a", "b"), {})
+    replace(built, choice=replace(built.choice, calibration=scores)).write(ledger, tmp_path)
+    path = RunFolder(tmp_path).calibration
+    content = path.read_bytes()
+    for damaged in (content[:-4], content[:-1] + bytes([content[-1] ^ 1]), b""):
+        path.write_bytes(damaged)
+        again = BuiltEnsembles.read(ledger, tmp_path)
+        assert again is not None
+        assert again.choice.rows == built.choice.rows, "the table is in the ledger, and stays readable"
+        with pytest.raises(DamagedError, match=r"calibration\.safetensors is damaged.*run the study again"):
+            again.export(built.choice.chosen, tmp_path / "bundle", about)
+        assert not (tmp_path / "bundle").exists()

@@ -63,7 +63,7 @@ def test_an_unknown_key_is_told_before_what_it_caused() -> None:
     ("changes", "path", "line"),
     [
         ({"train": {"lr": 0}}, "train.lr", "must be above 0, but got 0"),
-        ({"train": {"lr": "1e-3"}}, "train.lr", "must be a number, but got '1e-3'"),
+        ({"train": {"lr": "1e-3"}}, "train.lr", "must be a number, but got '1e-3'; write 1e-3, without quotes"),
         ({"train": {"lr": float("inf")}}, "train.lr", "must be finite, but got inf"),
         ({"train": {"gamma": 1.5}}, "train.gamma", "must be at most 1, but got 1.5"),
         ({"train": {"epochs": True}}, "train.epochs", "must be an integer, but got true"),
@@ -138,3 +138,59 @@ def test_what_comes_later_is_refused_as_not_available(tree: dict[str, Any], path
 )
 def test_what_is_there_or_plainly_wrong_is_left_to_the_models(tree: dict[str, Any]) -> None:
     assert refuse_later(tree) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "line"),
+    [
+        ({"ensembles": {"refit": "yes"}}, "ensembles.refit", "must be true or false, but got 'yes'; write true"),
+        ({"compile": "Off"}, "compile", "must be true or false, but got 'Off'; write false"),
+        ({"compile": "true"}, "compile", "must be true or false, but got 'true'; write true, without quotes"),
+        ({"compile": "maybe"}, "compile", "must be true or false, but got 'maybe'"),
+        ({"train": {"lr": "0,001"}}, "train.lr", "must be a number, but got '0,001'; write 0.001, with a point"),
+        ({"train": {"lr": "1,5e-3"}}, "train.lr", "must be a number, but got '1,5e-3'; write 1.5e-3, with a point"),
+        ({"train": {"lr": "1e-3"}}, "train.lr", "must be a number, but got '1e-3'; write 1e-3, without quotes"),
+        ({"train": {"lr": "high"}}, "train.lr", "must be a number, but got 'high'"),
+        ({"model": {"dropout": "20 %"}}, "model.dropout", "must be a number, but got '20 %'; write 0.2"),
+        ({"search": {"trials": "16"}}, "search.trials", "must be an integer, but got '16'; write 16, without quotes"),
+        ({"search": {"trials": 1e3}}, "search.trials", "must be an integer, but got 1000.0; write 1000"),
+        ({"search": {"trials": "1,000"}}, "search.trials", "must be an integer, but got '1,000'"),
+        ({"train": {"seed": 2**32 - 1}}, "train.seed", "must be below 2147483648, but got 4294967295"),
+        ({"train": {"epochs": 0}}, "train.epochs", "must be at least 1, but got 0"),
+        (
+            {"data": {"train": "/x.jsonl", "costs": {1: {"a": 2.0}}}},
+            "data.costs",
+            'its key 1 must be text; write it in quotes, "1"',
+        ),
+        (
+            {"data": {"train": "/x.jsonl", "costs": {"a": {False: 2.0}}}},
+            "data.costs.a",
+            'its key false must be text; write it in quotes, "false"',
+        ),
+        ({"search": {1: 2}}, "search", "1 is no key: keys are words, such as task or data; take it out"),
+    ],
+)
+def test_the_line_says_how_what_was_meant_is_written(changes: dict[str, Any], path: str, line: str) -> None:
+    assert refused(**changes) == (path, line)
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("train.learning_rate", "train.lr"),
+        ("learning_rate", "train.lr"),
+        ("lambda", "train.gae_lambda"),
+        ("train.scheduler", "train.lr_schedule"),
+        ("reading.read_cost", "reading.cost"),
+        ("optimiser.lr", "train.lr"),
+    ],
+)
+def test_the_nearest_setting_of_a_space_is_the_one_that_was_meant(key: str, nearest: str) -> None:
+    path, line = refused(space={key: [1, 2]})
+    assert (path, line) == (f"space.{key}", f"is not a setting that can be searched; nearest: {nearest}")
+
+
+@pytest.mark.parametrize("bounds", [["0,001", "0,1"], [0, 1, 0, 1]])
+def test_bounds_with_decimal_commas(bounds: list[object]) -> None:
+    _, line = refused(space={"train.lr": {"log": bounds}})
+    assert line == f"log takes two numbers [lo, hi], but got {bounds!r}; decimals are written with a point, as in 0.001"

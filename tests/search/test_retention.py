@@ -6,9 +6,21 @@ from typing import Any
 
 import pytest
 
+from sweepstack.models import checksums
 from sweepstack.models.settings import TrialSettings
+from sweepstack.search.folder import RunFolder
 from sweepstack.search.ledger import MAIN, Ledger
-from sweepstack.search.retention import REMOVED, Keeper, deleted, deleted_words, needed, removable, removed, size_of
+from sweepstack.search.retention import (
+    REMOVED,
+    Keeper,
+    deleted,
+    deleted_words,
+    needed,
+    removable,
+    remove_damaged,
+    removed,
+    size_of,
+)
 from sweepstack.search.search_settings import Keep, Search
 from sweepstack.search.space import Space
 from sweepstack.search.sweep import Sweep
@@ -174,3 +186,16 @@ def test_no_bound_looks_at_nothing(sweep: Sweep, tmp_path: Path) -> None:
         raise AssertionError
 
     assert Keeper(Search(), sweep, refuses).look() is None
+
+
+def test_what_is_damaged_goes_where_it_is_made_again_and_nothing_else(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    made = [run.starts / "a", run.refits / "b", run.soups / "c", run.decoded / "d", run.linear, run.pipeline("char")]
+    trials = [run.trial(0), run.supervised(0)]
+    for folder in (*made, *trials):
+        checksums.put(folder / "checkpoint", {"weights": "whole"})
+    assert remove_damaged(run) == []
+    for folder in (*made[1:], *trials):
+        (folder / "checkpoint" / "weights").write_text("whale")
+    assert set(remove_damaged(run)) == set(made[1:])
+    assert [folder.exists() for folder in (*made, *trials)] == [True, *[False] * 5, True, True]

@@ -98,3 +98,9 @@ def test_an_override_is_key_and_value() -> None:
             parse_override(text)
     with pytest.raises(StudyError, match=r"^--set train\.lr line 1, column 3"):
         parse_override("train.lr=[1")
+
+
+def test_an_anchor_may_be_given_again(recwarn: pytest.WarningsRecorder) -> None:
+    """YAML 1.2 has an alias mean the last anchor before it; nothing is warned of."""
+    assert load_yaml("a: &x 1\nb: *x\nc: &x 2\nd: *x\n", "s.yaml") == {"a": 1, "b": 1, "c": 2, "d": 2}
+    assert not recwarn.list

@@ -482,3 +482,17 @@ def test_a_resolved_study_of_labels_holds_nothing_of_writing(tmp_path: Path) -> 
 def test_an_axis_is_added_to_the_space_of_writers(tmp_path: Path) -> None:
     study = Study.load(write(tmp_path, WRITING), ["space.train.seed=[0, 1]"])
     assert study.space == {**WRITING_SPACE, "train.seed": [0, 1]}
+
+
+@pytest.mark.parametrize("stem", ["🚀", "---", "..", "!?"])
+def test_a_file_whose_name_makes_none_wants_one(tmp_path: Path, stem: str) -> None:
+    path = tmp_path / f"{stem}.yaml"
+    path.write_text("task: classification\ndata: {train: x.jsonl}\n", encoding="utf-8")
+    with pytest.raises(StudyError) as caught:
+        Study.load(path)
+    said = (
+        f"{path}: name is missing, and {path.stem!r} has no letter or digit to make one of; add a line, name: my-study"
+    )
+    assert str(caught.value) == said
+    path.write_text("name: my-study\ntask: classification\ndata: {train: x.jsonl}\n", encoding="utf-8")
+    assert Study.load(path).name == "my-study"

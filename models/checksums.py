@@ -1,15 +1,23 @@
-"""SHA256SUMS over every file of a folder, in the format of ``sha256sum``: what makes a bundle's change visible."""
+"""SHA256SUMS in a folder, in the format of ``sha256sum``: what makes it visible that a file has changed.
+
+A bundle has one over all its files, and any difference is refused (:func:`write`, :func:`verify`). In a run folder each
+folder of a checkpoint, of predictions or of a start has its own (:func:`put`, :func:`check`). A file without a line was
+written by an older version, or the process that wrote it was killed just then: it counts as whole.
+"""
 
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
-from sweepstack.models.errors import BundleError
+from sweepstack.models.errors import BundleError, DamagedError
+from sweepstack.models.files import write_atomic
 
 NAME = "SHA256SUMS"
 LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 ADVICE = "copy or export the bundle again"
+AGAIN = "put back a copy of it, or run the study again, which does without it or makes it anew"
 
 
 def files(folder: Path) -> list[str]:
@@ -78,3 +86,58 @@ def _wanted(folder: Path) -> dict[str, str]:
             raise BundleError(f"{sums} line {number} is not 'hash  path': {line[:80]!r}; {ADVICE}")
         wanted[match[2]] = match[1]
     return wanted
+
+
+def put(folder: Path, contents: Mapping[str, bytes | str]) -> None:
+    """Writes files of ``folder``, by name, and what they must be when they are read.
+
+    The old lines go first, so that a kill in between leaves none that is wrong. Two processes may put different new
+    files into one folder: the line of one may be lost, and its file then counts as whole.
+    """
+    data = {name: each.encode() if isinstance(each, str) else each for name, each in contents.items()}
+    others = {name: wanted for name, wanted in _lines(folder).items() if name not in data and (folder / name).exists()}
+    _write_lines(folder, others)
+    for name, content in data.items():
+        write_atomic(folder / name, content)
+    _write_lines(folder, others | {name: hashlib.sha256(content).hexdigest() for name, content in data.items()})
+
+
+def check(path: Path) -> None:
+    """Raises DamagedError where ``path``, a file that was :func:`put`, holds something else now."""
+    wanted = _lines(path.parent).get(path.name)
+    if wanted is not None and path.is_file() and digest(path) != wanted:
+        raise DamagedError(f"{path} is damaged: its SHA-256 is not the one in {NAME} beside it; {AGAIN}")
+
+
+def check_below(folder: Path) -> None:
+    """The same of every file that was put into ``folder`` or a folder below it; one that is missing is damage, too."""
+    for sums in sorted(folder.rglob(NAME)):
+        for name in _lines(sums.parent):
+            path = sums.parent / name
+            if not path.is_file():
+                raise DamagedError(f"{path} is missing, which {NAME} beside it names; {AGAIN}")
+            check(path)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether no file below ``folder`` is known to be damaged."""
+    try:
+        check_below(folder)
+    except DamagedError:
+        return False
+    return True
+
+
+def _lines(folder: Path) -> dict[str, str]:
+    try:
+        lines = (folder / NAME).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    return {match[2]: match[1] for match in map(LINE.fullmatch, lines) if match and "/" not in match[2]}
+
+
+def _write_lines(folder: Path, lines: Mapping[str, str]) -> None:
+    if lines:
+        write_atomic(folder / NAME, "".join(f"{wanted}  {name}\n" for name, wanted in sorted(lines.items())))
+    else:
+        (folder / NAME).unlink(missing_ok=True)
