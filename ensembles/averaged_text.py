@@ -12,8 +12,9 @@ from typing import ClassVar
 from sweepstack.ensembles.candidate_library import CandidateLibrary
 from sweepstack.ensembles.store import Kind, Member
 from sweepstack.ensembles.text_builder import TextBuilder, differing
-from sweepstack.ensembles.text_combination import MEANS, TextCombination
+from sweepstack.ensembles.text_combination import TextCombination
 from sweepstack.ensembles.text_objective import TextObjective
+from sweepstack.ensembles.token_means import MEANS
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.files import read_json
 

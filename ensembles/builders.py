@@ -9,7 +9,7 @@ from sweepstack.ensembles.average import Average
 from sweepstack.ensembles.bagging import Bagging
 from sweepstack.ensembles.boosting import Boosting
 from sweepstack.ensembles.builder import Builder
-from sweepstack.ensembles.cascade import CascadeBuilder
+from sweepstack.ensembles.cascade_builder import CascadeBuilder
 from sweepstack.ensembles.neural import Neural
 from sweepstack.ensembles.selection import Selection
 from sweepstack.ensembles.snapshots import Snapshots

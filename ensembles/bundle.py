@@ -22,12 +22,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from sweepstack.ensembles.card import PACKAGES, Card, markdown, versions
-from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.combination import Combination
+from sweepstack.ensembles.combination_registry import from_state as combination_from_state
 from sweepstack.ensembles.conformal import Calibration, in_sets, packed, unpacked
 from sweepstack.ensembles.ensemble import Ensemble
 from sweepstack.ensembles.input_texts import Texts, texts_of
 from sweepstack.ensembles.store import Member
+from sweepstack.ensembles.table import Row
 from sweepstack.models import checksums
 from sweepstack.models.costs import Costs, read_matrix
 from sweepstack.models.errors import BundleError, InputError, StorageError
@@ -269,7 +270,7 @@ def load(folder: Path) -> Bundle:
 
     try:
         metadata, names = read_metadata(folder, FORMAT)
-        combination = Combination.from_state(metadata["combination"], load_file(folder / "ensemble.safetensors"))
+        combination = combination_from_state(metadata["combination"], load_file(folder / "ensemble.safetensors"))
         classes, column = tuple(map(str, metadata["classes"])), str(metadata["input_column"])
         costs = Costs(matrix=read_matrix(metadata["costs"], len(classes)))
         combination.pool.check(len(combination.members), len(classes))

@@ -6,8 +6,8 @@ from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
 from typing import Any
 
-from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.conformal import Calibration
+from sweepstack.ensembles.table import Row
 from sweepstack.models.number_format import score
 from sweepstack.models.rows import LabelType
 

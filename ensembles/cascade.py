@@ -5,33 +5,22 @@ answer if they want to and are sure, read on if they want to and are far from su
 run, which then says what it thinks of the same segments. The last stage is the whole ensemble and decides by itself.
 So most texts cost one member and the hard ones all of them, and nothing is read that nobody asked for (Viola & Jones
 2001; for ensembles Wang et al. 2022, "Wisdom of committees", arXiv 2012.01988).
-
-Weights, order and both thresholds are fitted on the rows that the builder is given, and cross-fitted with it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from sweepstack.ensembles.builder import Builder, ranking
-from sweepstack.ensembles.combination import Combination
-from sweepstack.ensembles.objective import Objective
+from sweepstack.ensembles.combination import Combination, TextMember
 from sweepstack.ensembles.pools import Arrays
-from sweepstack.ensembles.selection import Selection
 from sweepstack.ensembles.stop import AVERAGED
 from sweepstack.ensembles.store import Stack
-from sweepstack.ensembles.temperature import fit_temperature, logs
 from sweepstack.models.costs import Costs, read_matrix
 from sweepstack.models.predictions import Floats, Ints, Predictions
 
-if TYPE_CHECKING:
-    from sweepstack.ensembles.ensemble import TextMember
-
 NEVER = 2.0  # no confidence reaches it
-SURE = (0.99, 0.98, 0.97, 0.96, 0.95)  # lower ones save next to nothing, and few rows cannot tell what they cost
-UNSURE = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 1.0)  # 1: whenever it wants to read on, it may
 Said = tuple[Predictions, Floats]
 
 
@@ -96,7 +85,7 @@ class Cascade(Combination):
             depths[walk.left] += 1
         return walk.said, depths
 
-    def run(self, members: "Sequence[TextMember]", texts: Sequence[str], cost: float | None) -> Predictions:
+    def run(self, members: Sequence[TextMember], texts: Sequence[str], cost: float | None) -> Predictions:
         """The same of ``texts``, each by no more members than it needs."""
         walk = Walk(len(texts), self.sure, self.unsure)
         said: list[Predictions] = []  # of the texts that are left, by each member so far
@@ -142,7 +131,7 @@ class Cascade(Combination):
                 f"{temperatures}"
             )
         matrix = None if stored is None else read_matrix(stored, len(stored))
-        return _cascade(whole, temperatures, Costs(matrix=matrix), float(state["sure"]), float(state["unsure"]))
+        return cascade_of(whole, temperatures, Costs(matrix=matrix), float(state["sure"]), float(state["unsure"]))
 
     def _stage(self, k: int) -> Combination:
         """Of the first k + 1 members; one alone stops as it was trained to."""
@@ -153,75 +142,8 @@ class Cascade(Combination):
         return Combination(places, weights / weights.sum(), self.pool, stop, self.temperatures[k])
 
 
-def _cascade(
+def cascade_of(
     whole: Combination, temperatures: tuple[float, ...], costs: Costs, sure: float = NEVER, unsure: float = 0.0
 ) -> Cascade:
     fitted = (whole.members, whole.weights, whole.pool, whole.stop, whole.temperature)
     return Cascade(*fitted, temperatures, sure, unsure, costs)
-
-
-@dataclass(frozen=True)
-class Regret:
-    """What a whole ensemble expects to lose where something else answers in its place, mean over rows.
-
-    Of the reward: less is right by its own probabilities, or more is read. Where the objective looks at the last
-    segment only: the cross-entropy with what it says there.
-    """
-
-    believed: Floats  # (rows, classes): what the whole ensemble says at each text's end
-    worth: float  # what it expects of its own answers
-    objective: Objective
-
-    @staticmethod
-    def of(whole: Predictions, objective: Objective) -> "Regret":
-        regret = Regret(whole.at(whole.n_segments - 1), 0.0, objective)
-        return replace(regret, worth=regret._expected(whole))
-
-    def __call__(self, predictions: Predictions) -> float:
-        return self.worth - self._expected(predictions)
-
-    def _expected(self, predictions: Predictions) -> float:
-        if self.objective.reads_all:
-            said = logs(predictions.at(predictions.n_segments - 1))
-            return float((self.believed * said).sum(axis=1).mean())
-        costs, stops = self.objective.stop_costs, predictions.stops()
-        worth = costs.worth(self.believed)[np.arange(len(stops)), costs.answers(predictions.at(stops))]
-        return float(worth.mean() - costs.read * stops.mean())
-
-
-@dataclass(frozen=True)
-class CascadeBuilder(Builder):
-    """What greedy selection picks, as a cascade, the best member first.
-
-    Of the thresholds with a regret within ``tolerance``, it has those with which the fewest members run. Regret is what
-    the whole ensemble itself, having read everything, expects to lose by them. A few hundred labels could not tell: one
-    row more or less that is right is more than any tolerance worth having.
-    """
-
-    name: ClassVar[str] = "cascade"
-    counts: ClassVar[tuple[str, ...]] = ("members",)
-    members: int = 8  # of the whole ensemble, at most
-    tolerance: float = 0.003  # of regret: its standard error on 500 rows; on other rows a third was lost
-
-    def fit(self, stack: Stack, labels: Ints, objective: Objective) -> Combination:
-        whole = Selection(members=self.members).fit(stack, labels, objective)
-        if len(whole.members) == 1:
-            return whole
-        order = ranking(stack.take(whole.members), labels, objective)
-        whole = replace(whole, members=tuple(whole.members[i] for i in order), weights=whole.weights[order])
-        own = stack.take(whole.members)
-        plain = _cascade(whole, (1.0,) * (len(whole.members) - 1), Costs(matrix=objective.costs.matrix))
-        said = [stage for stage, _ in plain.stages(own.probabilities, own.answer, own.n_segments)[:-1]]
-        at = [own.n_segments - 1 if objective.reads_all else each.stops() for each in said]
-        fitted = (fit_temperature(each, labels, ends, stack.groups) for each, ends in zip(said, at, strict=True))
-        cascade = replace(plain, temperatures=tuple(fitted))
-        stages = cascade.stages(own.probabilities, own.answer, own.n_segments)
-        regret = Regret.of(whole.predict(stack), objective)
-        found, fewest = cascade, float(len(whole.members))
-        for unsure in UNSURE if own.answer.shape[2] > 1 else UNSURE[:1]:
-            for sure in SURE:
-                tried = replace(cascade, sure=sure, unsure=unsure)
-                predicted, depths = tried.walked(stages)
-                if regret(predicted) <= self.tolerance and depths.mean() < fewest:
-                    found, fewest = tried, float(depths.mean())
-        return found

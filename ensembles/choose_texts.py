@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from sweepstack.ensembles.budget import Budget, Serving
 from sweepstack.ensembles.candidate_library import CandidateLibrary
-from sweepstack.ensembles.choose import NO_CONTROLS, UNBOUNDED, Decision, Role, Row, named, with_front
+from sweepstack.ensembles.choose import NO_CONTROLS, UNBOUNDED, Decision, named, with_front
 from sweepstack.ensembles.comparison import Gain, Sample, gain
 from sweepstack.ensembles.crossfit import folds
 from sweepstack.ensembles.store import Kind
+from sweepstack.ensembles.table import Role, Row
 from sweepstack.ensembles.text_builder import TextBuilder
 from sweepstack.ensembles.text_combination import TextCombination, single
 from sweepstack.ensembles.text_objective import TextObjective, half_widths

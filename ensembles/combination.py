@@ -4,8 +4,9 @@ A combination is plain numbers: JSON and arrays, never code. It works on its own
 Its pool makes one probability of a label of its members', and a temperature says how sure the result may be.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from sweepstack.ensembles.fitted_pools import POOLS
 from sweepstack.ensembles.pools import LINEAR, Arrays, Pool, weighted
@@ -15,6 +16,18 @@ from sweepstack.ensembles.temperature import tempered
 from sweepstack.models.predictions import Floats, Ints, Predictions
 
 OF_POOL, OF_STOP = "pool.", "stop."  # begin the names of their arrays
+
+
+class TextMember(Protocol):
+    """What models.checkpoints.load_member returns."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def conditioned(self) -> bool: ...
+
+    def read(self, texts: Sequence[str], cost: float | None = None) -> Predictions: ...
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,11 @@ class Combination:
         """The same from the stack of the whole library."""
         own = stack.take(self.members)
         return self.combine(own.probabilities, own.answer, own.n_segments)
+
+    def run(self, members: Sequence[TextMember], texts: Sequence[str], cost: float | None) -> Predictions:
+        """The ensemble's Predictions of ``texts``; ``members`` are loaded, in the order of its own."""
+        stack = Stack.of([member.read(texts, cost) for member in members])
+        return self.combine(stack.probabilities, stack.answer, stack.n_segments)
 
     def at_any_cost(self) -> "Combination":
         """The same where a READ costs something else: a stop of its own was fitted at one cost."""
@@ -67,7 +85,10 @@ class Combination:
 
     @staticmethod
     def from_state(state: dict[str, Any], arrays: Arrays) -> "Combination":
-        """The inverse of :meth:`state`; raises ValueError or KeyError where it is not one."""
+        """The inverse of :meth:`state` for a plain combination; raises ValueError or KeyError where it is not one.
+
+        A state of any kind is restored by combination_registry.from_state.
+        """
         kind, temperature = state["pool"], float(state["temperature"])
         if kind not in POOLS:
             raise ValueError(f"pool must be one of {', '.join(POOLS)}, but got {kind!r}")
@@ -78,12 +99,7 @@ class Combination:
             raise ValueError(f"{len(members)} members need as many weights, but got {len(arrays['weights'])}")
         pool = POOLS[kind].from_state(state.get("fitted", {}), _of(OF_POOL, arrays))
         stop = Stop.from_state(state["stop"], _of(OF_STOP, arrays))
-        whole = Combination(members, arrays["weights"], pool, stop, temperature)
-        if "cascade" not in state:
-            return whole
-        from sweepstack.ensembles.cascade import Cascade  # which is a combination, too
-
-        return Cascade.of_state(whole, state["cascade"])
+        return Combination(members, arrays["weights"], pool, stop, temperature)
 
 
 def _of(prefix: str, arrays: Arrays) -> Arrays:

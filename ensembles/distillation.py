@@ -149,7 +149,7 @@ def _trained(job: StudentJob, dataset: Dataset, reader: str, part: "EncodedPart"
     from sweepstack.models.encoding import TaskData
     from sweepstack.models.optimizers import end_epoch, make_optimizer, set_lr, to_evaluation
     from sweepstack.models.schedules import lr_factors, scaled_lr
-    from sweepstack.models.supervised import seeded, steps_in
+    from sweepstack.models.supervised_loop import seeded, steps_in
 
     start = job.settings.train.warm_start
     data = TaskData(dataset.classes, reader, {"warm": part}, {}, costs=dataset.costs)

@@ -2,26 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from sweepstack.ensembles.cascade import Cascade
-from sweepstack.ensembles.combination import Combination
-from sweepstack.ensembles.store import Stack
+from sweepstack.ensembles.combination import Combination, TextMember
 from sweepstack.models.predictions import Predictions
 
 CHUNK = 256  # rows that all members hold predictions of at once
-
-
-class TextMember(Protocol):
-    """What models.checkpoints.load_member returns."""
-
-    @property
-    def classes(self) -> tuple[str, ...]: ...
-
-    @property
-    def conditioned(self) -> bool: ...
-
-    def read(self, texts: Sequence[str], cost: float | None = None) -> Predictions: ...
 
 
 @dataclass(frozen=True)
@@ -44,8 +29,4 @@ class Ensemble:
         combination = self.combination if cost is None else self.combination.at_any_cost()
         for begin in range(0, len(texts), CHUNK):
             chunk = texts[begin : begin + CHUNK]
-            if isinstance(combination, Cascade):
-                yield combination.run(self.members, chunk, cost)
-                continue
-            stack = Stack.of([member.read(chunk, cost) for member in self.members])
-            yield combination.combine(stack.probabilities, stack.answer, stack.n_segments)
+            yield combination.run(self.members, chunk, cost)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from threadpoolctl import threadpool_limits
 
 from sweepstack.ensembles.budget import Serving
-from sweepstack.ensembles.combination import Combination
-from sweepstack.ensembles.ensemble import Ensemble, TextMember
+from sweepstack.ensembles.combination import Combination, TextMember
+from sweepstack.ensembles.ensemble import Ensemble
 from sweepstack.ensembles.store import Member
 from sweepstack.models import checksums
 

@@ -149,7 +149,7 @@ class PolicyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
 
     def _train(self, texts: list[str], labels: Ints, weights: NDArray[np.float64], seed: int) -> dict[str, bytes]:
         """The files of the checkpoint."""
-        from sweepstack.models.trainer import Trainer
+        from sweepstack.models.trainers import new_trainer
 
         settings = self._trial_settings(seed)
         dataset, parts = self._dataset(texts, labels, settings.reading, seed)
@@ -159,7 +159,7 @@ class PolicyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
             data = resample(data, derive_seed(seed, "sample weights"), (weights[fitted],))
         with tempfile.TemporaryDirectory() as scratch:
             metric = "accuracy" if settings.reading == "off" else "reward"
-            trainer = Trainer(settings, data, Path(scratch) / "starts", Path(scratch) / "trial", metric)
+            trainer = new_trainer(settings, data, Path(scratch) / "starts", Path(scratch) / "trial", metric)
             while len(trainer.reports) < settings.train.epochs:
                 trainer.step()
             trainer.close(True)

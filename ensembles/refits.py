@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sweepstack.models.encoding import TaskData
     from sweepstack.models.pairs import WritingData
     from sweepstack.models.parts import TrainerLike
-    from sweepstack.models.writing_stage import RewardOf
+    from sweepstack.models.rewards import RewardOf
 
 FORMAT = 2
 FITTED = "fitted"  # the predictions of all rows of warm and policy, those of one fold after the other
@@ -141,8 +141,8 @@ def refit(
     """
     if job.marker.exists():
         return read_result(job)
-    from sweepstack.models.folds import make_trainer
     from sweepstack.models.pairs import WritingData
+    from sweepstack.models.trainers import make_trainer
 
     labelled = None if isinstance(data, WritingData) else data
     starts = job.folder / "starts"
@@ -174,8 +174,8 @@ def _prepared(
     job: RefitJob, data: "TaskData | WritingData", starts: Path
 ) -> "tuple[TrialSettings, TaskData | WritingData]":
     """The settings, their precision decided, and the rows; a start that begins at a checkpoint is trained already."""
-    from sweepstack.models.checkpoints import fold_folders
     from sweepstack.models.encoding import resample
+    from sweepstack.models.fold_checkpoint import fold_folders
     from sweepstack.models.pairs import WritingData
     from sweepstack.models.supervised import ensure_start, with_precision
 
@@ -206,8 +206,9 @@ def _keep_threshold(job: RefitJob, data: "TaskData") -> None:
     """Has a refit without a learned stop answer where the member that it is like did, and predicts test so."""
     if job.like is None or (own := _thresholds(job.like))["threshold"] is None:
         return
-    from sweepstack.models.checkpoints import load_policy, pick_device, predict
+    from sweepstack.models.checkpoints import load_policy, predict
     from sweepstack.models.costs import Costs
+    from sweepstack.models.device import pick_device
 
     checkpoint = job.member.checkpoint
     checksums.put(checkpoint, {"config.json": as_json({**read_json(checkpoint / "config.json"), **own})})
@@ -218,9 +219,11 @@ def _keep_threshold(job: RefitJob, data: "TaskData") -> None:
 
 def _predict_fitted(job: RefitJob, data: "TaskData") -> None:
     """Keeps what the refit says of the rows that it might have been trained on, before they were sampled."""
-    from sweepstack.models.checkpoints import fold_folders, load_policy, pick_device, predict
+    from sweepstack.models.checkpoints import load_policy, predict
     from sweepstack.models.costs import Costs
+    from sweepstack.models.device import pick_device
     from sweepstack.models.encoding import fitted_rows
+    from sweepstack.models.fold_checkpoint import fold_folders
     from sweepstack.models.predictions import one_after_another
 
     checkpoint = job.member.checkpoint

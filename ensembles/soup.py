@@ -199,7 +199,9 @@ class _Kitchen:
     """The ingredients of each fold (one where there are none), and what mixtures of them say of valid."""
 
     def __init__(self, job: SoupJob, data: "TaskData") -> None:
-        from sweepstack.models.checkpoints import fold_folders, load_policy, pick_device
+        from sweepstack.models.checkpoints import load_policy
+        from sweepstack.models.device import pick_device
+        from sweepstack.models.fold_checkpoint import fold_folders
 
         self._job, self._data, self._parts = job, data, data.folds or (data,)
         folders = [

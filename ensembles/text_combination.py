@@ -17,11 +17,11 @@ import numpy as np
 from sweepstack.ensembles.candidate_library import CandidateLibrary, Pool, pooled
 from sweepstack.ensembles.pools import Arrays
 from sweepstack.ensembles.reranking import PLAIN, features
+from sweepstack.ensembles.token_means import MEANS
 from sweepstack.ensembles.utility import UTILITIES
 from sweepstack.models.candidates import Candidates
 from sweepstack.models.errors import BundleError
 
-MEANS = ("probabilities", "log_probabilities")  # of next tokens, see token_average.py
 CombinationKind = Literal["single", "token_average", "minimum_bayes_risk", "reranker"]
 
 

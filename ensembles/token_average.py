@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sweepstack.ensembles.text_combination import MEANS, TextCombination
+from sweepstack.ensembles.token_means import MEANS
 from sweepstack.models.decoding import NextToken, WriterTokens, written
-from sweepstack.models.errors import BundleError, StudyError
+from sweepstack.models.errors import BundleError
 from sweepstack.models.writer import NEVER
-from sweepstack.models.writer_checkpoint import WriterMember, load_writing_member
+from sweepstack.models.writer_checkpoint import WriterMember
 from sweepstack.models.writing_settings import Decode
 
 if TYPE_CHECKING:
-    from sweepstack.ensembles.store import Member
     from sweepstack.models.candidates import Candidates
 
 FLOOR = -100.0  # of a logarithm: e⁻¹⁰⁰ is never written, and its mean with others is a number
@@ -96,18 +95,3 @@ def write_average(
     if n:
         decode = decode.model_copy(update={"beam": max(decode.beam, n), "candidates": n})
     return written(average_of(members, names, options["mean"]), members[0].tokenizers, texts, decode)
-
-
-def decode(
-    combination: TextCombination, members: "Sequence[Member]", texts: Sequence[str], device: str = "auto"
-) -> "Candidates":
-    """What a combination of ``members`` (the whole library, on disk) writes, in whatever process it is called.
-
-    Raises StudyError where the tokenisers of those that it averages differ.
-    """
-    own = [members[place] for place in combination.members]
-    loaded = [load_writing_member(member.checkpoint, device) for member in own]
-    try:
-        return combination.write(loaded, texts, 0, [member.name for member in own])
-    except BundleError as error:
-        raise StudyError(f"ensembles.builders: {error}") from error

@@ -20,7 +20,7 @@ from sweepstack.models.metric_directions import direction
 from sweepstack.models.number_format import metric as shown
 
 if TYPE_CHECKING:
-    from sweepstack.ensembles.choose import Role, Row
+    from sweepstack.ensembles.table import Role, Row
 
 LIKELY = 0.8  # the least probability of being better that an ensemble needs
 NO_SIZES: Mapping[str, float] = {}

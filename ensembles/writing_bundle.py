@@ -20,9 +20,9 @@ from safetensors.numpy import load_file
 
 from sweepstack.ensembles.bundle import checked_name, put, read_metadata
 from sweepstack.ensembles.card import PACKAGES, Card, markdown_of_texts, versions
-from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.input_texts import Texts, texts_of
 from sweepstack.ensembles.store import Member
+from sweepstack.ensembles.table import Row
 from sweepstack.ensembles.text_combination import TextCombination, WritingMember
 from sweepstack.models import checksums
 from sweepstack.models.candidates import Candidates

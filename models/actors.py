@@ -13,9 +13,8 @@ from sweepstack.models.checkpoints import finished, predict, probabilities_of
 from sweepstack.models.encoding import EncodedPart, TaskData
 from sweepstack.models.policy import PolicyOutput, ReadingPolicy
 from sweepstack.models.predictions import Predictions
+from sweepstack.models.second_stage import PLAYED, PREDICTED
 
-PLAYED = "policy"
-PREDICTED = ("valid", "blend", "test")
 CHUNK = 512  # rows that go through the Transformer at a time
 MAX_BYTES = 2**29  # of frozen parts that a process keeps, and always those of the latest start
 _kept: "OrderedDict[tuple[str, ...], dict[str, FrozenPart]]" = OrderedDict()

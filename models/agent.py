@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from sweepstack.models import checksums
-from sweepstack.models.checkpoints import pick_device
+from sweepstack.models.device import pick_device
 from sweepstack.models.environment import Spaces, make
 from sweepstack.models.errors import BundleError
 from sweepstack.models.files import as_json, read_json, reason_of

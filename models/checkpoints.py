@@ -16,9 +16,11 @@ from safetensors.torch import load_file, save
 from sweepstack.models import checksums
 from sweepstack.models.costs import Costs, Matrix, read_matrix
 from sweepstack.models.data_settings import MOST_FOLDS
+from sweepstack.models.device import pick_device
 from sweepstack.models.encoding import EncodedPart, TaskData
 from sweepstack.models.errors import BundleError, TrainingError
 from sweepstack.models.files import as_json, read_json, reason_of
+from sweepstack.models.fold_checkpoint import FOLDS_FORMAT, fold_folders
 from sweepstack.models.linear import LinearMember
 from sweepstack.models.policy import PolicyOutput, ReadingPolicy, Shape
 from sweepstack.models.precision import Calibration, Precision, calibrate, supports_bfloat16
@@ -37,7 +39,6 @@ from sweepstack.models.text import TextReader
 from sweepstack.models.wide import LONGEST, known_ngrams
 
 FORMAT = 4
-FOLDS_FORMAT = 1
 CHUNK, CHUNK_TOKENS = 512, 128  # rows predicted at a time, of so many tokens
 
 
@@ -55,15 +56,6 @@ class Member(Protocol):
     def read(self, texts: Sequence[str], cost: float | None = None) -> Predictions:
         """``cost`` of a READ, for a conditioned member; without it, it reads at the cost that it was made for."""
         ...
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of that name; auto is a GPU where there is one. Raises TrainingError where there is no such device."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise TrainingError(f"device is {name}, but torch finds no CUDA device on this machine; take auto or cpu")
-    return torch.device(name)
 
 
 def new_policy(settings: TrialSettings, data: TaskData, seed: int) -> ReadingPolicy:
@@ -208,16 +200,6 @@ class FoldsMember:
 
     def read(self, texts: Sequence[str], cost: float | None = None) -> Predictions:
         return mean_of([member.read(texts, cost) for member in self._members])
-
-
-def fold_folders(checkpoint: Path, folds: int) -> list[Path]:
-    """Where a checkpoint of several folds has those of each."""
-    return [checkpoint / f"fold-{k}" for k in range(1, folds + 1)]
-
-
-def save_folds(checkpoint: Path, folds: int) -> None:
-    """Makes one checkpoint of those that lie in :func:`fold_folders`."""
-    checksums.put(checkpoint, {"config.json": as_json({"format": FOLDS_FORMAT, "kind": "folds", "folds": folds})})
 
 
 def load_member(folder: Path) -> Member:

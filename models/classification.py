@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from torch.nn import Parameter
 
-from sweepstack.models.actors import PLAYED, PREDICTED, FrozenActor, WholeActor, frozen_parts
+from sweepstack.models.actors import FrozenActor, WholeActor, frozen_parts
 from sweepstack.models.algorithms import needs_reference
-from sweepstack.models.checkpoints import finished, load_policy, pick_device, predict, prepared, save_policy
+from sweepstack.models.checkpoints import finished, load_policy, predict, prepared, save_policy
 from sweepstack.models.costs import Costs
+from sweepstack.models.device import pick_device
 from sweepstack.models.encoding import TaskData, labels_of
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.gradient_noise import logged
@@ -20,17 +21,11 @@ from sweepstack.models.optimizers import make_optimizer
 from sweepstack.models.policy import ReadingPolicy
 from sweepstack.models.predictions import Predictions, Thresholds, fit_threshold, metrics, thresholds_over
 from sweepstack.models.reading import ReadingPlayer, Texts
-from sweepstack.models.second_stage import Optimisation, Reports, batch_size_of, rates, so_far
+from sweepstack.models.second_stage import PLAYED, PREDICTED, Optimisation, Reports, batch_size_of, rates, so_far
 from sweepstack.models.seeds import derive_seed
 from sweepstack.models.settings import TrialSettings
-from sweepstack.models.supervised import (
-    class_weights,
-    ensure_start,
-    measure_noise,
-    steps_in,
-    train_epoch,
-    with_precision,
-)
+from sweepstack.models.supervised import class_weights, ensure_start, measure_noise, train_epoch, with_precision
+from sweepstack.models.supervised_loop import steps_in
 
 
 class ReadingStage(ABC):

@@ -7,7 +7,7 @@ from torch.nn import Parameter
 
 from sweepstack.models.agent import save_agent
 from sweepstack.models.algorithms import needs_reference
-from sweepstack.models.checkpoints import pick_device
+from sweepstack.models.device import pick_device
 from sweepstack.models.environment import open_copies
 from sweepstack.models.environment_player import EnvironmentPlayer
 from sweepstack.models.lockstep import shape_of, train_together

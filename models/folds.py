@@ -15,13 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from sweepstack.models import checksums
-from sweepstack.models.checkpoints import fold_folders, save_folds
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import OUT_OF_FOLD
-from sweepstack.models.encoding import TaskData, labels_of
 from sweepstack.models.files import as_json, read_json
-from sweepstack.models.pairs import WritingData
-from sweepstack.models.parts import PartsTrainer, TrainerLike
+from sweepstack.models.fold_checkpoint import fold_folders, save_folds
+from sweepstack.models.parts import PartsTrainer
 from sweepstack.models.predictions import (
     Ints,
     Predictions,
@@ -31,42 +29,9 @@ from sweepstack.models.predictions import (
     one_after_another,
     thresholds_over,
 )
-from sweepstack.models.settings import TrialSettings
-from sweepstack.models.trainer import Trainer
-from sweepstack.models.writing_stage import RewardOf
 
 
-def make_trainer(
-    settings: TrialSettings,
-    data: TaskData | WritingData | None,
-    starts: Path,
-    folder: Path,
-    metric: str,
-    cost: float | None = None,
-    chosen: bool = True,
-    until: int | None = None,
-    reward_of: RewardOf | None = None,
-) -> TrainerLike:
-    """A trainer of one trial, see :class:`Trainer`; under folds its epochs are those of one fold after the other, and
-    the last epoch of each is kept."""
-    if not isinstance(data, TaskData) or not data.folds:
-        return Trainer(settings, data, starts, folder, metric, cost, chosen, until=until, reward_of=reward_of)
-    folds = data.folds
-
-    def of_fold(k: int) -> Trainer:
-        return Trainer(settings, folds[k], starts, unfinished(folder, k), metric, cost, chosen=False)
-
-    def ended(k: int) -> None:
-        if k == len(folds) - 1:
-            read_cost = settings.read_cost if cost is None else cost
-            interval = None if settings.reading == "off" else settings.reading.interval
-            labels = [labels_of(fold, "valid") for fold in folds]
-            put_together(folder, labels, data.hashes, Costs(read_cost, data.costs), interval)
-
-    return _FoldsTrainer(folder, len(folds), settings.train.epochs, of_fold, ended)
-
-
-class _FoldsTrainer(PartsTrainer):
+class FoldsTrainer(PartsTrainer):
     @property
     def kept(self) -> bool:
         """Without all its folds nobody knows what a trial would say of the other rows."""

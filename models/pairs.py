@@ -162,7 +162,7 @@ def _read_of(
     """Of each source what a policy reads, as :func:`encode_pairs` gives it."""
     tokens = tokenizers.encode_sources(sources, writing.max_source)
     if reading != "off":
-        from sweepstack.models.lagging import as_far_as_read  # brings torch
+        from sweepstack.models.source_words import as_far_as_read  # brings torch
 
         tokens = as_far_as_read(tokens, tokenizers.source.entries, reading.segment, reading.max_segments)
     return [row.tobytes() for row in tokens]

@@ -216,3 +216,7 @@ MAKERS: dict[str, Callable[[Mapping[str, Any], Around], Reward]] = {
     "classifier": _classifier,
     "function": _function,
 }
+
+
+RewardOf = Callable[[str], Reward]
+"""Of a language, the reward that ``writing.reward`` names: given by whoever knows the bundles that it may name."""

@@ -19,8 +19,10 @@ from sweepstack.models.policy_gradient import PolicyGradient
 from sweepstack.models.schedules import lr_factors, scaled_lr
 from sweepstack.models.seeds import derive_seed
 from sweepstack.models.settings import Train
-from sweepstack.models.supervised import seeded
+from sweepstack.models.supervised_loop import seeded
 
+PLAYED = "policy"
+PREDICTED = ("valid", "blend", "test")
 Reports = Sequence[Mapping[str, float]]
 
 

@@ -18,9 +18,10 @@ from torch.nn import Parameter
 
 from sweepstack.models.bpe import BEGIN, END, PADDING, Tokenizers
 from sweepstack.models.candidates import Candidates
-from sweepstack.models.lagging import average_lagging, last_words, readable, wait_k, word_tables
+from sweepstack.models.lagging import average_lagging, wait_k
 from sweepstack.models.policy import MOST_ODDS, ODDS_SCALE, initialise, log_odds
 from sweepstack.models.settings import Model, Reading
+from sweepstack.models.source_words import last_words, readable, word_tables
 from sweepstack.models.writer import Memory, Shape, Writer, never_empty
 
 FEATURES = 8

@@ -14,11 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sweepstack.models.actors import PLAYED
 from sweepstack.models.algorithms import needs_reference
 from sweepstack.models.candidates import Candidates
 from sweepstack.models.optimizers import VALUE, make_policy_optimizer
-from sweepstack.models.second_stage import Optimisation, Reports, so_far
+from sweepstack.models.second_stage import PLAYED, Optimisation, Reports, so_far
 from sweepstack.models.settings import TrialSettings
 from sweepstack.models.simultaneous import SimultaneousWriter, read_and_written
 from sweepstack.models.simultaneous_player import SimultaneousPlayer

@@ -5,9 +5,7 @@ as much as a short one. Where starts lie, and how each is trained once, stands i
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,29 +14,19 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import Module
 
-from sweepstack.models.batching import GradientNoise, batches_by_length, gradient_noise, micro_batches
-from sweepstack.models.checkpoints import (
-    calibrate_precision,
-    load_policy,
-    new_policy,
-    pick_device,
-    prepared,
-    save_policy,
-)
+from sweepstack.models.batching import GradientNoise, batches_by_length, micro_batches
+from sweepstack.models.checkpoints import calibrate_precision, load_policy, new_policy, prepared, save_policy
+from sweepstack.models.device import pick_device
 from sweepstack.models.encoding import EncodedPart, TaskData
-from sweepstack.models.errors import TrainingError
-from sweepstack.models.gradient_noise import PIECES
-from sweepstack.models.optimizers import end_epoch, make_optimizer, set_lr, to_evaluation
+from sweepstack.models.optimizers import end_epoch, make_optimizer, to_evaluation
 from sweepstack.models.policy import PolicyOutput, ReadingPolicy
 from sweepstack.models.schedules import lr_factors, scaled_lr
 from sweepstack.models.seeds import derive_seed
 from sweepstack.models.settings import Condition, Descent, TrialSettings
 from sweepstack.models.starts import START_FILE as START_FILE
 from sweepstack.models.starts import decided_precision, ensure, hash_of
-
-Rows = NDArray[np.int64]
+from sweepstack.models.supervised_loop import Rows, descend_epoch, mean_loss, noise_over_rows, steps_in
 
 FORMAT = 3
 
@@ -107,48 +95,6 @@ def train_epoch(
     return mean_loss(losses, [sum(map(len, pieces)) for pieces in batches])
 
 
-def descend_epoch(
-    module: Module,
-    batches: Sequence[list[Rows]],
-    accumulate: Callable[[list[Rows]], Tensor],
-    optimizer: torch.optim.Optimizer,
-    descent: Descent,
-    seed: int,
-    lr: Iterator[float],
-) -> Tensor:
-    """An optimiser step a batch, (batches,) losses; ``accumulate`` adds the gradient of one, given as pieces of it that
-    fit into a forward pass each, and returns its loss."""
-    device = next(module.parameters()).device
-    limit = None if descent.optimizer == "lbfgs" else descent.max_grad_norm
-
-    def evaluate(pieces: list[Rows], state: Tensor) -> Tensor:
-        _set_random_state(state, device)
-        optimizer.zero_grad(set_to_none=True)
-        loss = accumulate(pieces)
-        if limit is not None:
-            torch.nn.utils.clip_grad_norm_(module.parameters(), limit)
-        return loss
-
-    module.train()
-    losses = []
-    with seeded(seed, device):
-        for pieces in batches:
-            set_lr(optimizer, next(lr))
-            closure: Any = partial(evaluate, pieces, _random_state(device))  # torch's type has it return a float
-            losses.append(optimizer.step(closure))
-    module.eval()
-    return torch.stack([torch.as_tensor(loss) for loss in losses])
-
-
-def mean_loss(losses: Tensor, sizes: Sequence[int]) -> float:
-    """Over batches of such sizes; raises TrainingError where it is not a number."""
-    weights = torch.tensor(sizes, dtype=torch.float64, device=losses.device)
-    mean = float((losses.double() * weights).sum() / weights.sum())
-    if not np.isfinite(mean):
-        raise TrainingError(f"the supervised loss is not a number ({mean}); lower the learning rate")
-    return mean
-
-
 def measure_noise(
     policy: ReadingPolicy, part: EncodedPart, descent: Descent, batch_size: int, seed: int
 ) -> GradientNoise:
@@ -161,28 +107,6 @@ def measure_noise(
         _accumulate(policy, part, pieces, descent.label_smoothing, weights)
 
     return noise_over_rows(policy, len(part), batch_size, accumulate, seed)
-
-
-def noise_over_rows(
-    module: Module, rows: int, batch_size: int, accumulate: Callable[[Rows], object], seed: int
-) -> GradientNoise:
-    """See :func:`measure_noise`; ``accumulate`` adds the gradient of the mean loss of the rows that it is given."""
-    chosen = np.random.default_rng(seed).permutation(rows)[: max(batch_size, 2)]
-    pieces = np.array_split(chosen, min(PIECES, len(chosen)))
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    before = [p.grad for p in parameters]
-    gradients = []
-    module.train()
-    with seeded(seed, next(module.parameters()).device):
-        for piece in pieces:
-            for parameter in parameters:
-                parameter.grad = None
-            accumulate(piece)
-            gradients.append(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]))
-    module.eval()
-    for parameter, gradient in zip(parameters, before, strict=True):
-        parameter.grad = gradient
-    return gradient_noise(torch.stack(gradients), [len(piece) for piece in pieces])
 
 
 def _accumulate(
@@ -208,30 +132,6 @@ def _weights(policy: ReadingPolicy, part: EncodedPart, descent: Descent) -> Tens
     assert part.labels is not None
     weights = class_weights(descent.class_weights, part.labels, policy.shape.classes)
     return None if weights is None else weights.to(next(policy.parameters()).device)
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Dropout draws from torch's global generator: seeded inside, as it was outside."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        yield
-
-
-def _random_state(device: torch.device) -> Tensor:
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
-
-
-def _set_random_state(state: Tensor, device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state, device)
-    else:
-        torch.set_rng_state(state)
-
-
-def steps_in(rows: int, batch_size: int) -> int:
-    return -(-rows // batch_size)
 
 
 def start_hash(settings: TrialSettings, data: TaskData) -> str:

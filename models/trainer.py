@@ -7,7 +7,7 @@ every epoch draws its random numbers from a seed of its own. A trial may also be
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,18 +15,13 @@ from typing import Protocol
 import torch
 from torch.nn import Parameter
 
-from sweepstack.models.classification import ControlStage, PolicyStage
-from sweepstack.models.encoding import TaskData
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.metric_directions import direction
 from sweepstack.models.optimizers import end_epoch, evaluating
-from sweepstack.models.pairs import WritingData
 from sweepstack.models.resume import forget_state as forget_state
 from sweepstack.models.resume import holds_state, load_state, read_reports, save_state
 from sweepstack.models.reward_settings import LARGEST_REWARD
 from sweepstack.models.settings import TrialSettings
-from sweepstack.models.simultaneous_stage import SimultaneousControlStage, SimultaneousPolicyStage
-from sweepstack.models.writing_stage import RewardOf, WritingControlStage, WritingPolicyStage, WritingStage
 
 
 class Stage(Protocol):
@@ -59,33 +54,26 @@ class Parent:
 class Trainer:
     """Trains one epoch a :meth:`step`; in a folder that holds an unfinished trial it goes on from there.
 
-    ``data`` is what texts are read from; an environment has none. ``metric`` says which epoch is the best one.
-    ``reward_of``: where a writer's reward needs what only the caller has, see writing_stage.RewardOf.
-    ``cost`` of a READ is what valid is scored with, by default the trial's own: where a study searches
-    ``reading.cost``, trials must be compared by one. ``chosen`` False keeps the last epoch instead of the best one:
-    where predictions of valid are to be fitted on, no choice may have been made by it. ``until``: the last epoch that
-    will be trained, where that is not the settings' own; the schedule stays theirs. A trial with a ``parent`` begins
-    in its state: weights, optimiser, place in the schedule, and all that is counted or adapted from one epoch to the
-    next, which is in the reports.
+    ``make_stage`` makes the task's second stage, with nothing trained in it yet. ``metric`` says which epoch is the
+    best one. ``chosen`` False keeps the last epoch instead: where predictions of valid are to be fitted on, no choice
+    may have been made by it. ``until``: the last epoch that will be trained, where that is not the settings' own; the
+    schedule stays theirs. A trial with a ``parent`` begins in its state: weights, optimiser, place in the schedule,
+    and all that is counted or adapted from one epoch to the next, which is in the reports.
     """
 
     def __init__(
         self,
         settings: TrialSettings,
-        data: TaskData | WritingData | None,
-        starts: Path,
+        make_stage: Callable[[], Stage],
         folder: Path,
         metric: str,
-        cost: float | None = None,
         chosen: bool = True,
         parent: Parent | None = None,
         until: int | None = None,
-        reward_of: RewardOf | None = None,
     ) -> None:
         self.settings, self.metric, self._chosen, self._parent = settings, metric, chosen, parent
         self._until = settings.train.epochs if until is None else until
-        self._data, self._starts, self._folder, self._cost = data, starts, folder, cost
-        self._reward_of = reward_of
+        self._make_stage, self._folder = make_stage, folder
         self._stage: Stage | None = None
         self._keeping = False
         history, inherited = read_reports(folder), 0 if parent is None else parent.epochs
@@ -153,29 +141,14 @@ class Trainer:
                     f"{folder} does not hold what it came to after epoch {self._parent.epochs}, where this trial was "
                     "to begin; nobody but the run itself should remove files there"
                 )
-        stage = self._make()
+        stage = self._make_stage()
         if self._inherited or self.reports:
             load_state(folder, stage.trained, stage.optimizer, len(self._inherited) + len(self.reports))
         return stage
 
     def another(self) -> Stage:
         """A stage like this trial's, with nothing trained yet; it leaves this one and its folder alone."""
-        return self._make()
-
-    def _make(self) -> Stage:
-        if self.settings.environment is not None:
-            from sweepstack.models.environment_stage import EnvironmentStage  # gymnasium is an extra
-
-            return EnvironmentStage(self.settings, self.metric)
-        assert self._data is not None
-        control = self.settings.train.algorithm == "supervised"
-        if isinstance(self._data, WritingData):
-            writes: type[WritingStage] = WritingControlStage if control else WritingPolicyStage
-            if self.settings.reading != "off":
-                writes = SimultaneousControlStage if control else SimultaneousPolicyStage
-            return writes(self.settings, self._data, self._starts, self.metric, self._reward_of)
-        reads = ControlStage if control else PolicyStage
-        return reads(self.settings, self._data, self._starts, self.metric, self._cost)
+        return self._make_stage()
 
     def _check(self, stage: Stage, report: Mapping[str, float]) -> None:
         epoch, reward = len(self._inherited) + len(self.reports) + 1, abs(report.get("reward", 0.0))

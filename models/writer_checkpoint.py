@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save
 from sweepstack.models import checksums
 from sweepstack.models.bpe import BEGIN, PADDING, UNKNOWN, Tokenizers
 from sweepstack.models.candidates import Candidates
-from sweepstack.models.checkpoints import pick_device
 from sweepstack.models.decoding import WriterTokens, written
+from sweepstack.models.device import pick_device
 from sweepstack.models.errors import BundleError
 from sweepstack.models.files import as_json, read_json, reason_of
 from sweepstack.models.settings import Model, Reading

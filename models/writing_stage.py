@@ -6,7 +6,7 @@ is what its candidates are worth. Policy optimisation plays in the settings' pre
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,20 +14,19 @@ import numpy as np
 import torch
 from torch.nn import Parameter
 
-from sweepstack.models.actors import PLAYED, PREDICTED
 from sweepstack.models.algorithms import needs_reference
 from sweepstack.models.bpe import Tokenizers
 from sweepstack.models.candidates import Candidates
-from sweepstack.models.checkpoints import pick_device
 from sweepstack.models.decoding import WriterTokens, written
+from sweepstack.models.device import pick_device
 from sweepstack.models.gradient_noise import logged
 from sweepstack.models.optimizers import make_optimizer, make_policy_optimizer
 from sweepstack.models.pairs import WritingData
-from sweepstack.models.rewards import Reward, make_reward
-from sweepstack.models.second_stage import Optimisation, Reports, batch_size_of, rates, so_far
+from sweepstack.models.rewards import Reward, RewardOf, make_reward
+from sweepstack.models.second_stage import PLAYED, PREDICTED, Optimisation, Reports, batch_size_of, rates, so_far
 from sweepstack.models.seeds import derive_seed
 from sweepstack.models.settings import TrialSettings
-from sweepstack.models.supervised import steps_in
+from sweepstack.models.supervised_loop import steps_in
 from sweepstack.models.text_metrics import corpus_scores
 from sweepstack.models.writer import Writer
 from sweepstack.models.writer_checkpoint import load_writer, save_writer
@@ -42,9 +41,6 @@ from sweepstack.models.writing_supervised import (
     train_pairs_epoch,
     writing_precision,
 )
-
-RewardOf = Callable[[str], Reward]
-"""Of a language, the reward that ``writing.reward`` names: given by whoever knows the bundles that it may name."""
 
 
 def candidate_metrics(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sweepstack.models.batching import GradientNoise, batches_by_length, batches_by_tokens, micro_batches
 from sweepstack.models.bpe import PADDING, UNKNOWN, Tokenizers
-from sweepstack.models.checkpoints import pick_device
+from sweepstack.models.device import pick_device
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.optimizers import end_epoch, make_optimizer, to_evaluation
 from sweepstack.models.pairs import EncodedPairs, WritingData
@@ -25,7 +25,7 @@ from sweepstack.models.seeds import derive_seed
 from sweepstack.models.settings import Descent, TrialSettings, WarmStart
 from sweepstack.models.simultaneous import SimultaneousWriter
 from sweepstack.models.starts import decided_precision, ensure, hash_of
-from sweepstack.models.supervised import descend_epoch, mean_loss, noise_over_rows
+from sweepstack.models.supervised_loop import descend_epoch, mean_loss, noise_over_rows
 from sweepstack.models.token_loss import states_before, token_losses
 from sweepstack.models.writer import Shape, Writer
 from sweepstack.models.writer_checkpoint import load_writer, save_writer

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from sweepstack.models.actors import PREDICTED
 from sweepstack.models.bpe import Tokenizers
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import Dataset
@@ -24,10 +23,12 @@ from sweepstack.models.pairs import PairDataset, WritingData
 from sweepstack.models.pipelines import PIPELINES
 from sweepstack.models.predictions import Predictions
 from sweepstack.models.predictions import metrics as metrics_of
+from sweepstack.models.rewards import RewardOf
+from sweepstack.models.second_stage import PREDICTED
 from sweepstack.models.settings import Reading, TrialSettings
 from sweepstack.models.translation_memory import TranslationMemory
 from sweepstack.models.writing_settings import Writing
-from sweepstack.models.writing_stage import RewardOf, candidate_metrics
+from sweepstack.models.writing_stage import candidate_metrics
 from sweepstack.search.axes import Choice
 from sweepstack.search.search_settings import PBTStopper, Search
 from sweepstack.search.space import Space

@@ -8,11 +8,12 @@ import numpy as np
 
 from sweepstack.ensembles import conformal
 from sweepstack.ensembles.budget import Budget
-from sweepstack.ensembles.choose import Row, with_front
+from sweepstack.ensembles.choose import with_front
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.distillation import STUDENT, StudentJob, digest_of, held_out, train_student
 from sweepstack.ensembles.latency import Meter
 from sweepstack.ensembles.objective import Objective, half_widths
+from sweepstack.ensembles.table import Row
 from sweepstack.models.data import Dataset
 from sweepstack.models.predictions import Predictions, metrics
 from sweepstack.search.ensemble_settings import Distill

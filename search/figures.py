@@ -16,7 +16,7 @@ from sweepstack.search.trial_record import by_repetition
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from sweepstack.ensembles.choose import Row
+    from sweepstack.ensembles.table import Row
     from sweepstack.search.trial_record import TrialRecord
 
 

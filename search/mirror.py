@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.optimism import Optimism
+from sweepstack.ensembles.table import Row
 from sweepstack.search.confirmation import Confirmation, is_confirmation
 from sweepstack.search.leaderboard import best_so_far, with_spreads
 from sweepstack.search.ledger import MAIN

@@ -13,7 +13,7 @@ from sweepstack.search import format as fmt
 from sweepstack.search.svg import CARD, COLOUR, INK, Picture, score_axis
 
 if TYPE_CHECKING:
-    from sweepstack.ensembles.choose import Row
+    from sweepstack.ensembles.table import Row
     from sweepstack.search.trial_record import TrialRecord
 
 

@@ -14,11 +14,11 @@ from typing import Any
 
 from sweepstack.models.encoding import TaskData
 from sweepstack.models.errors import StorageError, StudyError
-from sweepstack.models.folds import make_trainer
 from sweepstack.models.pairs import WritingData
 from sweepstack.models.parts import PartsTrainer, TrainerLike
 from sweepstack.models.settings import TrialSettings
 from sweepstack.models.trainer import Parent, Trainer
+from sweepstack.models.trainers import make_trainer, new_trainer
 from sweepstack.search import ensembling
 from sweepstack.search.combining import LINEAR, adopted, on_record, recorded, sources, study_of
 from sweepstack.search.company import control_settings, fit_linear, fit_memory, is_fitted
@@ -66,7 +66,7 @@ class MakeTrainer:
         settings, folder = self.settings.with_values(values), self.folder(trial.number)
 
         def trained(own: TrialSettings, folder: Path, parent: Parent | None = None) -> Trainer:
-            return Trainer(
+            return new_trainer(
                 own, data, self.starts, folder, self.metric, self.cost, parent=parent, reward_of=self.reward_of
             )
 

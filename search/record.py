@@ -20,11 +20,12 @@ from safetensors.numpy import save
 
 from sweepstack.ensembles import bundle
 from sweepstack.ensembles.card import Card
-from sweepstack.ensembles.choose import Choice, Decision, Row
-from sweepstack.ensembles.combination import Combination
+from sweepstack.ensembles.choose import Choice, Decision
+from sweepstack.ensembles.combination_registry import from_state as combination_from_state
 from sweepstack.ensembles.conformal import Calibration, packed, unpacked
 from sweepstack.ensembles.optimism import Optimism
 from sweepstack.ensembles.store import Member
+from sweepstack.ensembles.table import Row
 from sweepstack.models import checksums
 from sweepstack.models.costs import cost_matrix
 from sweepstack.models.errors import DamagedError, InputError
@@ -141,7 +142,7 @@ class BuiltEnsembles(Built[Choice]):
             return None
         try:
             combinations = {
-                name: Combination.from_state(state, arrays_of(state)) for name, state in stored["combinations"].items()
+                name: combination_from_state(state, arrays_of(state)) for name, state in stored["combinations"].items()
             }
         except (KeyError, ValueError, zlib.error):  # another version's; what it was built from is all there
             return None

@@ -36,8 +36,8 @@ from sweepstack.search.summary import (
 )
 
 if TYPE_CHECKING:
-    from sweepstack.ensembles.choose import Row
     from sweepstack.ensembles.comparison import Gain
+    from sweepstack.ensembles.table import Row
     from sweepstack.ensembles.trust import Trust
     from sweepstack.search.examples import Examples
     from sweepstack.search.space import Space

@@ -10,7 +10,7 @@ from sweepstack.search.objectives import SECONDS
 from sweepstack.search.summary import OF_32, Results, ensemble_cells, role_words
 
 if TYPE_CHECKING:
-    from sweepstack.ensembles.choose import Row
+    from sweepstack.ensembles.table import Row
     from sweepstack.search.trial_record import TrialRecord
 
 

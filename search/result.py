@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweepstack.ensembles.bundle import check_target
-from sweepstack.ensembles.choose import Row
+from sweepstack.ensembles.table import Row
 from sweepstack.models.errors import InputError
 from sweepstack.models.files import read_json, user_path
 from sweepstack.search.confirmation import Confirmation, sweep_name

@@ -12,8 +12,8 @@ from sweepstack.ensembles.choose import Decision
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.soup import Ingredient, Soup, SoupJob, cook, read_result
 from sweepstack.ensembles.store import Member
-from sweepstack.models.checkpoints import fold_folders
 from sweepstack.models.files import read_json
+from sweepstack.models.fold_checkpoint import fold_folders
 from sweepstack.models.settings import TrialSettings
 from sweepstack.models.supervised import start_hash
 from sweepstack.search.folder import RunFolder

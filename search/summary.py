@@ -16,7 +16,7 @@ from sweepstack.search.stream import Stream
 from sweepstack.search.tables import Column, fit, labelled, line
 
 if TYPE_CHECKING:
-    from sweepstack.ensembles.choose import Row
+    from sweepstack.ensembles.table import Row
     from sweepstack.search.confirmation import Confirmation
     from sweepstack.search.study import Study
     from sweepstack.search.trial_record import TrialRecord

@@ -90,7 +90,7 @@ def write_piece(
     device: str,
 ) -> None:
     """Writes for ``sources`` and keeps it at ``path``, in whatever process it is called; what is there stays."""
-    from sweepstack.ensembles.token_average import decode
+    from sweepstack.ensembles.member_decoding import decode
 
     if _read(path, rows_hash) is None:
         decode(combination, members, sources, device).save(path, rows_hash)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from sweepstack.models.settings import TrialSettings
-from sweepstack.models.trainer import Trainer
+from sweepstack.models.trainers import new_trainer
 
 SEEDS = 5
 SOLVED = 475
@@ -45,7 +45,7 @@ def main() -> None:
     for seed in range(SEEDS):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            trainer = Trainer(SETTINGS.with_values({"train.seed": seed}), None, folder, folder, "reward")
+            trainer = new_trainer(SETTINGS.with_values({"train.seed": seed}), None, folder, folder, "reward")
             began = time.monotonic()
             while len(trainer.reports) < SETTINGS.train.epochs:
                 trainer.step()

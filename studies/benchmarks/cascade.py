@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from sweepstack.ensembles.builder import ranking
-from sweepstack.ensembles.cascade import Cascade, CascadeBuilder
+from sweepstack.ensembles.cascade import Cascade
+from sweepstack.ensembles.cascade_builder import CascadeBuilder
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.comparison import gain
 from sweepstack.ensembles.latency import Meter

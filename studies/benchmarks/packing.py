@@ -24,6 +24,7 @@ from sweepstack.models.encoding import encode
 from sweepstack.models.packing import step_together
 from sweepstack.models.settings import Reading, TrialSettings
 from sweepstack.models.trainer import Trainer
+from sweepstack.models.trainers import new_trainer
 
 WIDTHS = (1, 4, 8)
 LRS = (1.0, 0.3, 0.5, 2.0)  # times the default
@@ -36,7 +37,7 @@ def seconds(settings: TrialSettings, data: Any, root: Path, width: int, epochs: 
         made = []
         for i in range(width):
             own = settings.with_values({"train.seed": i, "train.lr": settings.train.lr * LRS[i % len(LRS)]})
-            made.append(Trainer(own, data, root / "starts", root / f"{kind}-{width}-{i}", "reward"))
+            made.append(new_trainer(own, data, root / "starts", root / f"{kind}-{width}-{i}", "reward"))
             made[-1].stage()
         return made
 

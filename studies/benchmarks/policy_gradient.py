@@ -26,7 +26,7 @@ from sweepstack.models.encoding import encode
 from sweepstack.models.predictions import Predictions, answer_above, fit_threshold, scores
 from sweepstack.models.settings import Reading, TrialSettings
 from sweepstack.models.supervised import ensure_start
-from sweepstack.models.trainer import Trainer
+from sweepstack.models.trainers import new_trainer
 
 STARTS = range(4)
 KINDS = {
@@ -57,7 +57,7 @@ def main() -> None:
             rewards["own threshold"].append(scores(sure, test.labels, costs)["reward"])
             for name, values in KINDS.items():
                 place = root / f"{name}-{start}"
-                trainer = Trainer(base.with_values(values), data, root / "starts", place, "reward")
+                trainer = new_trainer(base.with_values(values), data, root / "starts", place, "reward")
                 while len(trainer.reports) < base.train.epochs:
                     trainer.step()
                 stored, _ = Predictions.load(place / "predictions" / "test.safetensors")

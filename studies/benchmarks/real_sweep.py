@@ -58,12 +58,12 @@ def ours(trials: int, folder: Path) -> dict[str, float]:
 def train(config: dict[str, Any], base: Any, data: Any, starts: Path | None) -> None:
     from ray import tune
 
-    from sweepstack.models.trainer import Trainer
+    from sweepstack.models.trainers import new_trainer
     from sweepstack.search.space import settings_of
 
     folder = Path(tune.get_context().get_trial_dir())
     settings = base.with_values(settings_of(config))
-    trainer = Trainer(settings, data, starts or folder / "starts", folder, "reward")
+    trainer = new_trainer(settings, data, starts or folder / "starts", folder, "reward")
     while len(trainer.reports) < settings.train.epochs:
         tune.report(dict(trainer.step()))
 

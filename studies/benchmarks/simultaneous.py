@@ -24,7 +24,7 @@ from sweepstack.models.settings import TrialSettings
 from sweepstack.models.simultaneous import SimultaneousWriter, read_and_written, waits
 from sweepstack.models.task_settings import with_study_defaults
 from sweepstack.models.text_metrics import corpus_scores
-from sweepstack.models.trainer import Trainer
+from sweepstack.models.trainers import new_trainer
 from sweepstack.models.writer_checkpoint import load_writer, load_writing_member
 from sweepstack.models.writing_supervised import ensure_writing_start, writing_precision
 
@@ -83,7 +83,7 @@ def main() -> None:
             said(f"lead {lead:g}", found, time.perf_counter() - began)
         for cost in COSTS:
             began = time.perf_counter()
-            trial = Trainer(settings.with_values({"reading.cost": cost}), data, starts, root / f"{cost}", "reward")
+            trial = new_trainer(settings.with_values({"reading.cost": cost}), data, starts, root / f"{cost}", "reward")
             for _ in range(EPOCHS):
                 trial.step()
             seconds = time.perf_counter() - began

@@ -14,7 +14,7 @@ from command_line import command, marked, sweepstack, write_study
 
 from sweepstack.models.data import load_dataset
 from sweepstack.models.encoding import encode
-from sweepstack.models.trainer import Trainer
+from sweepstack.models.trainers import new_trainer
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.repetitions import settings_of_repetition
 from sweepstack.search.result import Result
@@ -54,7 +54,7 @@ def test_seeds_race_and_the_winner_is_confirmed_on_others(workplace: Path) -> No
     # A repetition is the training of the same settings with the next seeds, to the last bit.
     settings = settings_of_repetition(study.trial_settings().with_values(best.settings), best.settings, 1)
     data = encode(load_dataset(study.data, study.reading), study.reading)
-    trainer = Trainer(settings, data, workplace / "starts", workplace / "again", "reward")
+    trainer = new_trainer(settings, data, workplace / "starts", workplace / "again", "reward")
     second = [best.reports[epoch - 1]["reward"] for epoch in by_repetition(best.reports)[1]]
     assert [trainer.step()["reward"] for _ in range(2)] == second
     for repetition in range(2):

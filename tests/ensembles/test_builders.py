@@ -9,7 +9,7 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from sweepstack.ensembles.builders import BUILDERS, make
-from sweepstack.ensembles.combination import Combination
+from sweepstack.ensembles.combination_registry import from_state as combination_from_state
 from sweepstack.ensembles.crossfit import cross_fit, folds
 from sweepstack.ensembles.learners import ARRAYS
 from sweepstack.ensembles.objective import Objective
@@ -85,7 +85,7 @@ def test_state_is_json_and_arrays_and_comes_back_exactly(spec: Spec, synthetic: 
     stack, labels = synthetic.stack(QUALITIES)
     combination = make(spec).fit(stack, labels, OBJECTIVE)
     state, arrays = combination.state()
-    again = Combination.from_state(json.loads(json.dumps(state)), arrays)
+    again = combination_from_state(json.loads(json.dumps(state)), arrays)
     one, other = combination.predict(stack), again.predict(stack)
     np.testing.assert_array_equal(one.probabilities, other.probabilities)
     np.testing.assert_array_equal(one.answer, other.answer)

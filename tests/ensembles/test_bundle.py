@@ -16,7 +16,6 @@ from safetensors.numpy import save_file
 from sweepstack.ensembles import load
 from sweepstack.ensembles.bundle import Reading, check_target, export
 from sweepstack.ensembles.card import Card
-from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.conformal import Calibration, packed
 from sweepstack.ensembles.fitted_pools import LinearModel
@@ -24,6 +23,7 @@ from sweepstack.ensembles.pools import LOGARITHMIC
 from sweepstack.ensembles.read_head import SHAPES, ReadHead
 from sweepstack.ensembles.stop import Stop
 from sweepstack.ensembles.store import Member
+from sweepstack.ensembles.table import Row
 from sweepstack.models import checksums
 from sweepstack.models.costs import Costs
 from sweepstack.models.errors import BundleError, DataError, InputError, StorageError

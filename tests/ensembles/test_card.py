@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 
 from sweepstack.ensembles.card import Card, markdown, versions
-from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.conformal import GUARANTEED, REFITTED, Calibration
+from sweepstack.ensembles.table import Row
 
 CARD = Card(
     "reuters",

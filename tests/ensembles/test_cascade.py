@@ -6,8 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sweepstack.ensembles.cascade import Cascade, CascadeBuilder, Regret
+from sweepstack.ensembles.cascade import Cascade
+from sweepstack.ensembles.cascade_builder import CascadeBuilder, Regret
 from sweepstack.ensembles.combination import Combination
+from sweepstack.ensembles.combination_registry import from_state as combination_from_state
 from sweepstack.ensembles.ensemble import Ensemble
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.pools import LINEAR
@@ -179,14 +181,14 @@ def test_state_comes_back_and_what_is_none_is_refused(synthetic: SimpleNamespace
     cascade = replace(cascade, costs=Costs(matrix=matrix))
     state, arrays = cascade.state()
     state = json.loads(json.dumps(state))
-    again = Combination.from_state(state, arrays)
+    again = combination_from_state(state, arrays)
     assert isinstance(again, Cascade)
     assert (again.sure, again.unsure, again.temperatures) == (cascade.sure, cascade.unsure, cascade.temperatures)
     assert again.costs == cascade.costs
     np.testing.assert_array_equal(again.predict(stack).answer, cascade.predict(stack).answer)
     state["cascade"]["temperatures"] = [1.0]
     with pytest.raises(ValueError, match="needs a temperature above 0 for all but the last"):
-        Combination.from_state(state, arrays)
+        combination_from_state(state, arrays)
 
 
 def test_it_says_when_a_text_leaves(synthetic: SimpleNamespace) -> None:

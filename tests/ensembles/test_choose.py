@@ -10,10 +10,11 @@ import pytest
 from sweepstack.ensembles.budget import Budget, Serving, pareto
 from sweepstack.ensembles.builder import Builder
 from sweepstack.ensembles.builders import make
-from sweepstack.ensembles.choose import Choice, Row, choose, choose_out_of_fold, score_test
+from sweepstack.ensembles.choose import Choice, choose, choose_out_of_fold, score_test
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.store import Library, Member, Stack
+from sweepstack.ensembles.table import Row
 from sweepstack.models.costs import Costs
 from sweepstack.models.errors import DataError, TrainingError
 from sweepstack.models.number_format import score

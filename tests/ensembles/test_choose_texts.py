@@ -9,10 +9,10 @@ import pytest
 
 from sweepstack.ensembles.budget import Budget, Serving
 from sweepstack.ensembles.candidate_library import CandidateLibrary
-from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.choose_texts import TextChoice, _folds, _honest, choose_texts, score_texts_test
 from sweepstack.ensembles.minimum_bayes_risk import MinimumBayesRisk
 from sweepstack.ensembles.reranker import Reranker
+from sweepstack.ensembles.table import Row
 from sweepstack.ensembles.text_builder import TextBuilder
 from sweepstack.ensembles.text_combination import TextCombination
 from sweepstack.ensembles.text_objective import TextObjective

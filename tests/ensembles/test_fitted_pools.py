@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sweepstack.ensembles.combination import Combination
+from sweepstack.ensembles.combination_registry import from_state as combination_from_state
 from sweepstack.ensembles.fitted_pools import GRID, Graph, LinearModel, NaiveBayes, Network, features
 from sweepstack.ensembles.pools import LOGARITHMIC, Pool
 from sweepstack.models.errors import BundleError
@@ -76,7 +77,7 @@ def test_classes_that_it_was_not_fitted_with_keep_what_the_members_give_them() -
 def test_it_survives_json_and_arrays_exactly(pool: Pool) -> None:
     pool.check(2, 3)
     state, arrays = Combination((3, 1), ALIKE, pool, temperature=0.7).state()
-    again = Combination.from_state(json.loads(json.dumps(state)), arrays)
+    again = combination_from_state(json.loads(json.dumps(state)), arrays)
     again.pool.check(2, 3)
     np.testing.assert_array_equal(again.pool.mix(SAID, ALIKE), pool.mix(SAID, ALIKE))
     assert pool.mix(SAID, ALIKE).dtype == np.float32

@@ -11,7 +11,7 @@ from sklearn.naive_bayes import GaussianNB
 
 from sweepstack.ensembles import learners
 from sweepstack.ensembles.bundle import Bundle
-from sweepstack.ensembles.combination import Combination
+from sweepstack.ensembles.combination_registry import from_state as combination_from_state
 from sweepstack.ensembles.fitted_pools import features
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.stacking import Stacking
@@ -87,7 +87,7 @@ def test_what_blend_lacked_and_what_is_stored(synthetic: SimpleNamespace) -> Non
     combination = stacking.fit(stack.rows(seen), labels[seen], Objective("log_loss"))
     state, arrays = combination.state()
     assert (state["pool"], arrays["pool.graph"].dtype) == ("onnx", np.uint8)
-    again = Combination.from_state(state, arrays)
+    again = combination_from_state(state, arrays)
     again.pool.check(3, 4)
     np.testing.assert_array_equal(again.predict(stack).probabilities, combination.predict(stack).probabilities)
     assert combination.predict(stack).probabilities[..., 2].max() > 0.2

@@ -12,9 +12,9 @@ import pytest
 
 from sweepstack.ensembles.bundle import export, load
 from sweepstack.ensembles.card import Card
-from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.store import Member
+from sweepstack.ensembles.table import Row
 from sweepstack.models.data import Dataset, Part
 from sweepstack.models.linear import LinearBaseline
 from sweepstack.models.settings import Reading

@@ -20,7 +20,7 @@ from sweepstack.ensembles.refits import (
     refit,
     refits,
 )
-from sweepstack.models import checkpoints, encoding, folds
+from sweepstack.models import checkpoints, encoding, trainers
 from sweepstack.models.data import load_dataset
 from sweepstack.models.data_settings import Data as DataSettings
 from sweepstack.models.encoding import TaskData, encode, fitted_rows
@@ -89,7 +89,7 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> type[FakeTrainer]:
     def resample(data: int, seed: int, weights: Sequence[Any] | None) -> int:
         return data + seed + (0 if weights is None else 1000)
 
-    monkeypatch.setattr(folds, "make_trainer", Trainer)
+    monkeypatch.setattr(trainers, "make_trainer", Trainer)
     monkeypatch.setattr(encoding, "resample", resample)
     monkeypatch.setattr(module, "_predict_fitted", lambda job, data: None)
     return Trainer

@@ -20,9 +20,9 @@ from sweepstack.models.checkpoints import load_member
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import OUT_OF_FOLD, Dataset, Part
 from sweepstack.models.encoding import encode
-from sweepstack.models.folds import make_trainer
 from sweepstack.models.predictions import Predictions, metrics
 from sweepstack.models.settings import Reading
+from sweepstack.models.trainers import make_trainer
 
 assert isinstance(SMALL.reading, Reading)
 OBJECTIVE = Objective("reward", Costs(SMALL.reading.score_cost))

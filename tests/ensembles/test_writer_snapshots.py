@@ -7,12 +7,12 @@ import pytest
 from small_writing import SMALL
 
 from sweepstack.ensembles.candidate_library import CandidateLibrary
+from sweepstack.ensembles.member_decoding import decode
 from sweepstack.ensembles.refit_builder import Origin, TrainedOn
 from sweepstack.ensembles.refits import RefitResult, refit
 from sweepstack.ensembles.store import Member
 from sweepstack.ensembles.text_combination import TextCombination, single
 from sweepstack.ensembles.text_objective import TextObjective
-from sweepstack.ensembles.token_average import decode
 from sweepstack.ensembles.writer_snapshots import WriterSnapshots
 from sweepstack.models.writer_checkpoint import WriterMember
 

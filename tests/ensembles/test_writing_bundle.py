@@ -11,10 +11,10 @@ import pytest
 
 from sweepstack.ensembles import load
 from sweepstack.ensembles.card import Card
-from sweepstack.ensembles.choose import Row
+from sweepstack.ensembles.member_decoding import decode
 from sweepstack.ensembles.reranking import PLAIN
+from sweepstack.ensembles.table import Row
 from sweepstack.ensembles.text_combination import TextCombination
-from sweepstack.ensembles.token_average import decode
 from sweepstack.ensembles.writing_bundle import WritingBundle, Written, export
 from sweepstack.models import checksums
 from sweepstack.models.errors import BundleError, DataError, StorageError

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from sweepstack.ensembles.card import Card
-from sweepstack.ensembles.choose import Row
+from sweepstack.ensembles.table import Row
 from sweepstack.ensembles.text_combination import TextCombination
 from sweepstack.ensembles.writing_bundle import export, load
 from sweepstack.models.errors import DataError

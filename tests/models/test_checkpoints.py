@@ -19,12 +19,12 @@ from sweepstack.models.checkpoints import (
     load_member,
     load_policy,
     new_policy,
-    pick_device,
     predict,
     prepared,
     save_policy,
 )
 from sweepstack.models.costs import Costs
+from sweepstack.models.device import pick_device
 from sweepstack.models.errors import BundleError, DamagedError, TrainingError
 from sweepstack.models.linear import LinearBaseline, LinearMember
 from sweepstack.models.policy import ReadingPolicy

@@ -20,6 +20,7 @@ from sweepstack.models.errors import BundleError, StudyError
 from sweepstack.models.settings import TrialSettings
 from sweepstack.models.task_settings import METRICS
 from sweepstack.models.trainer import Parent, Trainer
+from sweepstack.models.trainers import new_trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -61,7 +62,7 @@ def trial(
     folder: Path, values: dict[str, Any] | None = None, task: str = "gym:CartPole-v1", parent: Parent | None = None
 ) -> Trainer:
     settings = TrialSettings(task=task, train=SMALL).with_values(values or {})
-    return Trainer(settings, None, folder / "starts", folder, "reward", parent=parent)
+    return new_trainer(settings, None, folder / "starts", folder, "reward", parent=parent)
 
 
 def finish(trainer: Trainer) -> list[Report]:
@@ -219,6 +220,6 @@ def test_balancing_is_learned_within_15_000_decisions(tmp_path: Path, algorithm:
         "env": {"steps": 4_992, "eval_episodes": 20},
     }
     settings = TrialSettings(task="gym:CartPole-v1", train=train)
-    reports = finish(Trainer(settings, None, tmp_path, tmp_path, "reward"))
+    reports = finish(new_trainer(settings, None, tmp_path, tmp_path, "reward"))
     assert max(report["reward"] for report in reports) > 100
     assert reports[-1]["train_reward"] > 45, "and when actions are sampled, twice as long as at random"

@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweepstack.models.checkpoints import fold_folders, load_member
+from sweepstack.models.checkpoints import load_member
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import OUT_OF_FOLD, Dataset, _hashes, _together
 from sweepstack.models.encoding import encode
 from sweepstack.models.errors import BundleError
 from sweepstack.models.files import read_json, write_json
-from sweepstack.models.folds import make_trainer, nested_thresholds
+from sweepstack.models.fold_checkpoint import fold_folders
+from sweepstack.models.folds import nested_thresholds
 from sweepstack.models.parts import TrainerLike
 from sweepstack.models.predictions import Predictions, answer_above, fit_threshold, mean_of, metrics, one_after_another
 from sweepstack.models.settings import Condition
 from sweepstack.models.trainer import Trainer
+from sweepstack.models.trainers import make_trainer, new_trainer
 
 FOLDS = 3
 KINDS: dict[str, dict[str, Any]] = {
@@ -75,7 +77,7 @@ def trained(request: pytest.FixtureRequest, world: SimpleNamespace, tmp_path_fac
 def test_each_fold_is_a_trial_on_its_own_rows(trained: SimpleNamespace, world: SimpleNamespace, tmp_path: Path) -> None:
     settings = world.settings.with_values(trained.values)
     for k, data in enumerate(world.data.folds):
-        alone = Trainer(settings, data, world.starts, tmp_path / str(k), "reward")
+        alone = new_trainer(settings, data, world.starts, tmp_path / str(k), "reward")
         assert finish(alone, 2) == trained.reports[2 * k : 2 * k + 2]
 
 

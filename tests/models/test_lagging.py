@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from sweepstack.models.bpe import SPECIAL
-from sweepstack.models.lagging import average_lagging, last_words, wait_k, whole_lagging, word_tables
+from sweepstack.models.lagging import average_lagging, wait_k, whole_lagging
+from sweepstack.models.source_words import last_words, word_tables
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from sweepstack.models.encoding import TaskData, encode
 from sweepstack.models.predictions import Predictions, answer_above, fit_threshold, scores
 from sweepstack.models.settings import Reading, TrialSettings
 from sweepstack.models.supervised import ensure_start
-from sweepstack.models.trainer import Trainer
+from sweepstack.models.trainers import new_trainer
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +75,7 @@ def rewards(
         for seed in SEEDS:
             place = folder / f"{gamma}-{seed}"
             changed = settings.with_values({"train.gamma": gamma, "train.seed": seed})
-            trainer = Trainer(changed, data, folder / "starts", place, "reward")
+            trainer = new_trainer(changed, data, folder / "starts", place, "reward")
             while len(trainer.reports) < changed.train.epochs:
                 trainer.step()
             paths = [place / "predictions" / f"{name}.safetensors" for name in HELD_OUT]

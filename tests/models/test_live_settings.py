@@ -10,7 +10,7 @@ import torch
 from sweepstack.models.encoding import encode
 from sweepstack.models.live_settings import RULES, dead_settings, leaves
 from sweepstack.models.settings import Reading, TrialSettings
-from sweepstack.models.trainer import Trainer
+from sweepstack.models.trainers import new_trainer
 
 BASE = TrialSettings()
 
@@ -206,7 +206,7 @@ def outcome(settings: TrialSettings, topics: SimpleNamespace, folder: Path) -> t
     data = topics.data
     if isinstance(settings.reading, Reading) and settings.reading.max_segments == 1:
         data = encode(topics.dataset, settings.reading)
-    trainer = Trainer(settings, data, topics.starts, folder, "reward", cost=0.05)
+    trainer = new_trainer(settings, data, topics.starts, folder, "reward", cost=0.05)
     for _ in range(settings.train.epochs):
         report = trainer.step()
     weights = torch.cat([p.detach().flatten() for p in trainer.stage().trained.values()])

@@ -13,6 +13,7 @@ from sweepstack.models.lockstep import is_free, shape_of, train_together
 from sweepstack.models.packing import PACKING_FILE, Calibration, Packer, calibrate, known_width, step_together
 from sweepstack.models.settings import TrialSettings
 from sweepstack.models.trainer import Trainer
+from sweepstack.models.trainers import new_trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -71,7 +72,7 @@ NOT_PACKED = (
 
 
 def played(folder: Path, settings: TrialSettings, values: dict[str, Any]) -> Trainer:
-    return Trainer(settings.with_values(values), None, folder / "starts", folder, "reward")
+    return new_trainer(settings.with_values(values), None, folder / "starts", folder, "reward")
 
 
 def compare(trainer: Trainer, other: Trainer, tolerance: float) -> None:
@@ -130,7 +131,7 @@ def test_reading_policies_together_come_to_what_each_comes_to_alone(
 
     def trainers(kind: str) -> list[Trainer]:
         return [
-            Trainer(
+            new_trainer(
                 topics.settings.with_values({**values, **each}),
                 topics.data,
                 tmp_path / "starts",

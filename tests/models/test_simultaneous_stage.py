@@ -19,6 +19,7 @@ from sweepstack.models.simultaneous_player import SimultaneousPlayer
 from sweepstack.models.simultaneous_stage import LEADS, SimultaneousControlStage, SimultaneousPolicyStage
 from sweepstack.models.text_metrics import corpus_scores
 from sweepstack.models.trainer import Trainer
+from sweepstack.models.trainers import new_trainer
 from sweepstack.models.writer_checkpoint import SimultaneousMember, load_writer, load_writing_member
 from sweepstack.models.writing_settings import LAGGING, WRITING_METRICS
 from sweepstack.models.writing_supervised import ensure_writing_start, writing_start_hash
@@ -37,7 +38,7 @@ def settings(writing: SimpleNamespace) -> TrialSettings:
 
 def trial(writing: SimpleNamespace, settings: TrialSettings, folder: Path, **values: Any) -> Trainer:
     named = {path.replace("__", "."): value for path, value in values.items()}
-    return Trainer(settings.with_values(named), writing.data, writing.starts, folder, "reward")
+    return new_trainer(settings.with_values(named), writing.data, writing.starts, folder, "reward")
 
 
 def finish(trainer: Trainer) -> list[dict[str, float]]:

@@ -34,11 +34,11 @@ from sweepstack.models.supervised import (
     ensure_start,
     measure_noise,
     start_hash,
-    steps_in,
     train_epoch,
     train_start,
     with_precision,
 )
+from sweepstack.models.supervised_loop import steps_in
 
 CPU = torch.device("cpu")
 

@@ -25,6 +25,7 @@ from sweepstack.models.predictions import DIRECTION, Predictions, metrics
 from sweepstack.models.settings import Optimizer, Reading, TrialSettings
 from sweepstack.models.supervised import ensure_start
 from sweepstack.models.trainer import Parent, Trainer
+from sweepstack.models.trainers import new_trainer
 
 Topics = SimpleNamespace
 KINDS: dict[str, dict[str, Any]] = {
@@ -78,7 +79,7 @@ Report = dict[str, float]
 
 def trial(topics: Topics, folder: Path, values: dict[str, Any] | None = None, **changes: Any) -> Trainer:
     given = {"data": topics.data, "starts": topics.starts, "metric": "reward", **changes}
-    return Trainer(topics.settings.with_values(values or {}), folder=folder, **given)
+    return new_trainer(topics.settings.with_values(values or {}), folder=folder, **given)
 
 
 def finish(trainer: Trainer) -> list[Report]:
@@ -488,7 +489,7 @@ def test_one_segment_is_a_classifier_whose_labels_are_learned(
     settings = TrialSettings.model_validate({**topics.settings.model_dump(), "reading": reading}).with_values(
         {**values, "train.batch_size": 32, "train.lr_schedule": "linear"}
     )
-    trainer = Trainer(settings, data, topics.starts, tmp_path, "reward")
+    trainer = new_trainer(settings, data, topics.starts, tmp_path, "reward")
     reports = finish(trainer)
     start = load_member(ensure_start(settings, data, topics.starts)).read(topics.dataset.parts["valid"].inputs)
     before = metrics(start, topics.data.parts["valid"].labels, Costs(0.0))["log_loss"]

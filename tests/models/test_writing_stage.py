@@ -19,6 +19,7 @@ from sweepstack.models.candidates import Candidates
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.rewards import make_reward
 from sweepstack.models.trainer import Parent, Trainer
+from sweepstack.models.trainers import new_trainer
 from sweepstack.models.writer_checkpoint import WriterMember
 from sweepstack.models.writing_settings import WRITING_METRICS
 from sweepstack.models.writing_stage import candidate_metrics
@@ -61,7 +62,7 @@ Report = dict[str, float]
 
 def trial(writing: SimpleNamespace, folder: Path, values: dict[str, Any] | None = None, **changes: Any) -> Trainer:
     given = {"data": writing.data, "starts": writing.starts, "metric": "chrf", **changes}
-    return Trainer(writing.settings.with_values(values or {}), folder=folder, **given)
+    return new_trainer(writing.settings.with_values(values or {}), folder=folder, **given)
 
 
 def finish(trainer: Trainer) -> list[Report]:

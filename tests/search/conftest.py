@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.comparison import Gain
+from sweepstack.ensembles.table import Row
 from sweepstack.models.costs import Costs
 from sweepstack.search.space import Space
 from sweepstack.search.study import Study

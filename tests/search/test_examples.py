@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.choose_texts import TextChoice
+from sweepstack.ensembles.table import Row
 from sweepstack.ensembles.text_objective import TextObjective
 from sweepstack.models.candidates import Candidates
 from sweepstack.models.files import write_json

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from sweepstack.ensembles.choose import Row
+from sweepstack.ensembles.table import Row
 from sweepstack.models.settings import TrialSettings
 from sweepstack.search import figures
 from sweepstack.search.effects import effects

@@ -11,13 +11,14 @@ from killing import Killed, killed
 from topic_words import topics_dataset
 
 from sweepstack.ensembles.bundle import load
-from sweepstack.ensembles.choose import Choice, Row
+from sweepstack.ensembles.choose import Choice
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.conformal import REFITTED
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.refit_builder import Grounds
 from sweepstack.ensembles.store import Library, Member
-from sweepstack.models import folds, supervised
+from sweepstack.ensembles.table import Row
+from sweepstack.models import supervised, trainers
 from sweepstack.models.all_but_test import all_but_test
 from sweepstack.models.checkpoints import load_member
 from sweepstack.models.costs import Costs
@@ -128,14 +129,14 @@ def test_a_killed_run_goes_on_and_a_second_one_repeats_nothing(run: Path, monkey
 
 @pytest.mark.usefixtures("choose_average")
 def test_what_cannot_be_trained_again_is_kept_and_a_note_says_so(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make = folds.make_trainer
+    make = trainers.make_trainer
 
     def broken(settings: Any, *args: Any, **more: Any) -> Any:
         if settings.train.lr == Result.open(run).trials[2].settings["train.lr"]:
             raise TrainingError("train_loss is not a number in epoch 1")
         return make(settings, *args, **more)
 
-    monkeypatch.setattr(folds, "make_trainer", broken)
+    monkeypatch.setattr(trainers, "make_trainer", broken)
     built = build(run)
     assert built.choice.row("refitted").members[1] == "trial-2"
     assert built.choice.reason.endswith("; 2 of its members were trained again on all rows but those of test.")
@@ -268,7 +269,7 @@ def test_a_trial_of_folds_becomes_one_policy_of_all_rows(
         assert record is not None
         settings = session.settings.with_values(record.settings)
         folder = session.folder.trial(record.number)
-        trainer = folds.make_trainer(settings, session.data, session.folder.starts, folder, "reward", session.cost)
+        trainer = trainers.make_trainer(settings, session.data, session.folder.starts, folder, "reward", session.cost)
         while len(trainer.reports) < 4:
             session.trials.report(record.number, len(trainer.reports) + 1, trainer.step())
         trainer.close(True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sweepstack.ensembles.choose import Row
+from sweepstack.ensembles.table import Row
 from sweepstack.search.confirmation import Confirmation
 from sweepstack.search.mirror import PARENT, ensemble_state, member_state, parent_state, trial_state
 from sweepstack.search.study import Study

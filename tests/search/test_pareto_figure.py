@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from sweepstack.ensembles.choose import Row
+from sweepstack.ensembles.table import Row
 from sweepstack.search.pareto_figure import serving
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.comparison import Gain
+from sweepstack.ensembles.table import Row
 from sweepstack.models.settings import Reading
 from sweepstack.search.paying import controls_among, paying
 from sweepstack.search.remarks import remarks

@@ -9,7 +9,7 @@ import pytest
 
 from sweepstack.ensembles.bundle import load
 from sweepstack.models.errors import StorageError, StudyError
-from sweepstack.models.trainer import Trainer
+from sweepstack.models.trainers import new_trainer
 from sweepstack.search import pipeline
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.ledger import Ledger
@@ -261,7 +261,7 @@ def test_repetitions_are_trainings_with_the_next_seeds_wherever_they_are_killed(
         assert len(trainer.reports) == epoch
     for repetition in range(2):
         own = settings_of_repetition(settings.with_values(values), values, repetition)
-        alone = Trainer(own, None, tmp_path, tmp_path / "alone" / str(repetition), "reward")
+        alone = new_trainer(own, None, tmp_path, tmp_path / "alone" / str(repetition), "reward")
         wanted = [alone.step(), alone.step()]
         got = trainer.reports[2 * repetition : 2 * repetition + 2]
         assert without_seconds(got) == without_seconds(wanted)

@@ -9,13 +9,14 @@ import pytest
 from safetensors.numpy import save
 
 from sweepstack.ensembles.bundle import load
-from sweepstack.ensembles.choose import Choice, Row
+from sweepstack.ensembles.choose import Choice
 from sweepstack.ensembles.combination import Combination
 from sweepstack.ensembles.conformal import Calibration
 from sweepstack.ensembles.fitted_pools import Graph
 from sweepstack.ensembles.pools import LOGARITHMIC
 from sweepstack.ensembles.stop import Stop
 from sweepstack.ensembles.store import Library, Member
+from sweepstack.ensembles.table import Row
 from sweepstack.models.data import load_dataset
 from sweepstack.models.errors import DamagedError, InputError
 from sweepstack.models.predictions import DIRECTION

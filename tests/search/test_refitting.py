@@ -12,7 +12,7 @@ from sweepstack.ensembles.bagging import Bagging
 from sweepstack.ensembles.builders import make
 from sweepstack.ensembles.objective import Objective
 from sweepstack.ensembles.refit_builder import Grounds, RefitBuilder
-from sweepstack.models import folds
+from sweepstack.models import trainers
 from sweepstack.models.costs import Costs
 from sweepstack.models.errors import TrainingError
 from sweepstack.search.refitting import Refitted, _told, refitted
@@ -54,7 +54,7 @@ def test_each_builder_knows_its_own_members_and_each_has_an_mlflow_run(run: Path
 
 
 def test_a_refit_that_breaks_down_is_no_member_and_is_told(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_trainer, made = folds.make_trainer, []
+    make_trainer, made = trainers.make_trainer, []
 
     def broken(*given: Any, **more: Any) -> Any:
         made.append(given)
@@ -62,7 +62,7 @@ def test_a_refit_that_breaks_down_is_no_member_and_is_told(run: Path, monkeypatc
             raise TrainingError("train_loss is not a number")
         return make_trainer(*given, **more)
 
-    monkeypatch.setattr(folds, "make_trainer", broken)
+    monkeypatch.setattr(trainers, "make_trainer", broken)
     notes: list[str] = []
     found = trained(run, [{"bagging": {"members": 2}}], notes)
     assert len(found.members) == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sweepstack.ensembles.choose import Row
+from sweepstack.ensembles.table import Row
 from sweepstack.models.data_settings import Data, Folds
 from sweepstack.search.confirmation import Confirmation
 from sweepstack.search.examples import Example, Examples

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sweepstack.ensembles.choose import Row
 from sweepstack.ensembles.reliability import Reliability
+from sweepstack.ensembles.table import Row
 from sweepstack.ensembles.trust import Curve, Diversity, Missed, OfClass, Sets, Trust
 from sweepstack.models.files import write_json
 from sweepstack.search.report import Contents, render

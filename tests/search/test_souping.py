@@ -14,7 +14,7 @@ from sweepstack.ensembles.soup import Soup
 from sweepstack.ensembles.store import Library
 from sweepstack.models.costs import Costs
 from sweepstack.models.files import read_json
-from sweepstack.models.folds import make_trainer
+from sweepstack.models.trainers import make_trainer
 from sweepstack.search import souping
 from sweepstack.search.session import Session
 from sweepstack.search.souping import Souped, souped

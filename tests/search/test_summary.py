@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sweepstack.ensembles.choose import Row
+from sweepstack.ensembles.table import Row
 from sweepstack.search.confirmation import Confirmation
 from sweepstack.search.study import Study
 from sweepstack.search.summary import Results, print_results, print_status, quoted, result_lines, shown_path

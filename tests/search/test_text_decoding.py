@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from killing import Killed
 
-from sweepstack.ensembles import token_average
+from sweepstack.ensembles import member_decoding
 from sweepstack.ensembles.store import Member
 from sweepstack.models.candidates import Candidates
 from sweepstack.models.pairs import load_pairs
@@ -26,7 +26,7 @@ def test_a_kill_between_two_pieces_repeats_only_what_is_missing(
     writing_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(text_decoding, "PIECE", 16)
-    decode, calls = token_average.decode, []
+    decode, calls = member_decoding.decode, []
 
     def counted(combination: Any, members: Any, texts: Any, device: str = "auto") -> Candidates:
         calls.append(tuple(texts))
@@ -34,7 +34,7 @@ def test_a_kill_between_two_pieces_repeats_only_what_is_missing(
             raise Killed
         return decode(combination, members, texts, device)
 
-    monkeypatch.setattr(token_average, "decode", counted)
+    monkeypatch.setattr(member_decoding, "decode", counted)
     with pytest.raises(Killed):
         build(writing_run)
     build(writing_run)

@@ -1,0 +1,92 @@
+"""The trainer of a trial by its task: which second stage it has, and whether it is one training or several folds."""
+
+from functools import partial
+from pathlib import Path
+
+from sweepstack.models.classification import ControlStage, PolicyStage
+from sweepstack.models.costs import Costs
+from sweepstack.models.encoding import TaskData, labels_of
+from sweepstack.models.folds import FoldsTrainer, put_together, unfinished
+from sweepstack.models.pairs import WritingData
+from sweepstack.models.parts import TrainerLike
+from sweepstack.models.rewards import RewardOf
+from sweepstack.models.settings import TrialSettings
+from sweepstack.models.simultaneous_stage import SimultaneousControlStage, SimultaneousPolicyStage
+from sweepstack.models.trainer import Parent, Stage, Trainer
+from sweepstack.models.writing_stage import WritingControlStage, WritingPolicyStage, WritingStage
+
+
+def make_stage(
+    settings: TrialSettings,
+    data: TaskData | WritingData | None,
+    starts: Path,
+    metric: str,
+    cost: float | None = None,
+    reward_of: RewardOf | None = None,
+) -> Stage:
+    """The second stage of a trial, with nothing trained in it yet; see :func:`new_trainer`."""
+    if settings.environment is not None:
+        from sweepstack.models.environment_stage import EnvironmentStage  # gymnasium is an extra
+
+        return EnvironmentStage(settings, metric)
+    assert data is not None
+    control = settings.train.algorithm == "supervised"
+    if isinstance(data, WritingData):
+        writes: type[WritingStage] = WritingControlStage if control else WritingPolicyStage
+        if settings.reading != "off":
+            writes = SimultaneousControlStage if control else SimultaneousPolicyStage
+        return writes(settings, data, starts, metric, reward_of)
+    reads = ControlStage if control else PolicyStage
+    return reads(settings, data, starts, metric, cost)
+
+
+def new_trainer(
+    settings: TrialSettings,
+    data: TaskData | WritingData | None,
+    starts: Path,
+    folder: Path,
+    metric: str,
+    cost: float | None = None,
+    chosen: bool = True,
+    parent: Parent | None = None,
+    until: int | None = None,
+    reward_of: RewardOf | None = None,
+) -> Trainer:
+    """A trainer of one training, without folds; see :class:`Trainer`.
+
+    ``data`` is what texts are read from; an environment has none. ``cost`` of a READ is what valid is scored with, by
+    default the trial's own: where a study searches ``reading.cost``, trials must be compared by one. ``reward_of``:
+    where a writer's reward needs what only the caller has, see rewards.RewardOf.
+    """
+    stage = partial(make_stage, settings, data, starts, metric, cost, reward_of)
+    return Trainer(settings, stage, folder, metric, chosen, parent, until)
+
+
+def make_trainer(
+    settings: TrialSettings,
+    data: TaskData | WritingData | None,
+    starts: Path,
+    folder: Path,
+    metric: str,
+    cost: float | None = None,
+    chosen: bool = True,
+    until: int | None = None,
+    reward_of: RewardOf | None = None,
+) -> TrainerLike:
+    """A trainer of one trial, see :func:`new_trainer`; under folds its epochs are those of one fold after the other and
+    the last epoch of each is kept."""
+    if not isinstance(data, TaskData) or not data.folds:
+        return new_trainer(settings, data, starts, folder, metric, cost, chosen, until=until, reward_of=reward_of)
+    folds = data.folds
+
+    def of_fold(k: int) -> Trainer:
+        return new_trainer(settings, folds[k], starts, unfinished(folder, k), metric, cost, chosen=False)
+
+    def ended(k: int) -> None:
+        if k == len(folds) - 1:
+            read_cost = settings.read_cost if cost is None else cost
+            interval = None if settings.reading == "off" else settings.reading.interval
+            labels = [labels_of(fold, "valid") for fold in folds]
+            put_together(folder, labels, data.hashes, Costs(read_cost, data.costs), interval)
+
+    return FoldsTrainer(folder, len(folds), settings.train.epochs, of_fold, ended)
