@@ -6,14 +6,14 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sweepstack.search.study import Study
+    from sweepstack.search.api import Study
 
 __all__ = ["Study"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "Study":
-        from sweepstack.search.study import Study
+        from sweepstack.search.api import Study
 
         return Study
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

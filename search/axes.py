@@ -293,3 +293,13 @@ def _next(left: Sequence[Axis], chosen: Mapping[str, Any]) -> int:
         if not open_ones or open_ones.isdisjoint(other.path for other in all_axes(left) if other is not axis):
             return place
     return 0
+
+
+def axes_by_path(axes: Iterable[Axis]) -> dict[str, Axis]:
+    """Every axis by its path, in the study file's order, those that hang on a choice behind it."""
+    found: dict[str, Axis] = {}
+    for axis in axes:
+        found[axis.path] = axis
+        for option in () if isinstance(axis, Interval) else axis.options:
+            found.update(axes_by_path(option.inner))
+    return found

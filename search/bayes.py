@@ -22,8 +22,8 @@ from threadpoolctl import threadpool_limits
 
 from sweepstack.models.seeds import derive_seed
 from sweepstack.search.gaussian_process import GaussianProcess, compressed, fit
-from sweepstack.search.point_sampler import RandomEngine
 from sweepstack.search.points import Encoding, Source, Vector, parameters, value
+from sweepstack.search.sampler_random import RandomEngine
 from sweepstack.search.space import Space
 from sweepstack.search.told import maximizes, median_value, most_telling, others, with_lies
 

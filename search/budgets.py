@@ -11,16 +11,13 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal
 
 from sweepstack.models.metric_directions import direction
 from sweepstack.search import format as fmt
 from sweepstack.search.leaderboard import best, seconds
 from sweepstack.search.search_settings import Search
 from sweepstack.search.trial_record import TrialRecord
-
-if TYPE_CHECKING:
-    from sweepstack.search.sweep import Sweep
 
 Budget = Literal["trials", "space", "wall_time", "total_epochs", "target", "patience", "stop"]
 BY_HAND, FOR_TIME, FOR_EPOCHS = "by hand", "for time", "for epochs"
@@ -39,16 +36,6 @@ class Ended:
     def words(self) -> str:
         """As it follows "search ended by"."""
         return f"hand: {self.line}" if self.budget == "stop" else f"{self.budget}: {self.line}"
-
-
-class Limits(Protocol):
-    """What ends a sweep beside its own budgets."""
-
-    def ended(self, sweep: "Sweep") -> Ended | None: ...
-
-    def cut(self, sweep: "Sweep", record: TrialRecord) -> str | None:
-        """Why a running trial ends now, between two epochs, or None."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from scipy.special import stdtrit
 
-from sweepstack.search.axes import Axis, Choice, Interval, Option
+from sweepstack.search.axes import Axis, Choice, Interval, Option, axes_by_path
 from sweepstack.search.repetitions import SEED, SEEDS, START_SEED
 from sweepstack.search.space import Space
-from sweepstack.search.tables import axes_by_path
 
 if TYPE_CHECKING:
     from sweepstack.models.settings import TrialSettings

@@ -21,8 +21,9 @@ from sklearn.linear_model import Ridge
 from threadpoolctl import threadpool_limits
 
 from sweepstack.search.gaussian_process import compressed, fit
-from sweepstack.search.point_sampler import Engine, RandomEngine
+from sweepstack.search.point_sampler import Engine
 from sweepstack.search.points import Encoding, Source, Vector, draw, parameters
+from sweepstack.search.sampler_random import RandomEngine
 from sweepstack.search.space import Space
 from sweepstack.search.told import maximizes, median_value, most_telling, others, with_lies
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sweepstack.search.axes import ALWAYS, Axis, Interval
-from sweepstack.search.tables import axes_by_path
+from sweepstack.search.axes import ALWAYS, Axis, Interval, axes_by_path
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -7,7 +7,7 @@ run as a whole as attributes of the first.
 import contextlib
 import gc
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,14 +16,8 @@ import optuna
 from optuna.study import StudyDirection
 
 from sweepstack.models.errors import StorageError
-from sweepstack.models.metric_directions import direction
 from sweepstack.search.journal import Journal
 from sweepstack.search.ledger_storage import LedgerStorage
-from sweepstack.search.point_sampler import Worth
-from sweepstack.search.samplers import make_sampler
-from sweepstack.search.search_settings import Search
-from sweepstack.search.space import Space
-from sweepstack.search.sweep import Sweep
 from sweepstack.search.trial_record import MAIN as MAIN
 from sweepstack.search.trial_record import TrialRecord, late_attributes, record_of
 
@@ -55,40 +49,6 @@ class Ledger:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         return cls(Journal(path, writable=writable))
 
-    def sweep(
-        self,
-        name: str,
-        *,
-        space: Space,
-        search: Search,
-        epochs: int,
-        trials: int | None = None,
-        start: Sequence[Mapping[str, Any]] = (),
-        folds: int = 1,
-        worth: Worth | None = None,
-    ) -> Sweep:
-        """Creates the sweep, or adopts it as it stands: decisions that a kill left half-made are completed.
-
-        ``epochs`` is what a trial has by default; ``trials`` how many there will be, by default ``search.trials``.
-        ``start`` are the points to begin with, as settings by path; ``folds`` how many parts of the data a trial holds
-        out, one after the other; ``worth`` what the sampler sees of the trials.
-        """
-        with self.lock:
-            sampler = make_sampler(search, space, worth, start)
-            pruner = optuna.pruners.NopPruner()
-            if self._study_id(name) is None:  # create_study appends, even where it then loads
-                up, down = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
-                directions = [up if direction(metric) > 0 else down for metric in search.objectives]
-                study = optuna.create_study(
-                    study_name=name, storage=self.storage, sampler=sampler, pruner=pruner, directions=directions
-                )
-            else:
-                study = optuna.load_study(study_name=name, storage=self.storage, sampler=sampler, pruner=pruner)
-            study_id = self.storage.get_study_id_from_name(name)
-            if NAMES not in self.storage.get_study_system_attrs(study_id):
-                self.storage.set_study_system_attr(study_id, NAMES, list(search.objectives))
-            return Sweep(self, study, space, search, epochs, search.trials if trials is None else trials, folds)
-
     def sweeps(self) -> tuple[str, ...]:
         """The names of the sweeps that were begun."""
         return tuple(study.study_name for study in self.storage.get_all_studies())
@@ -96,7 +56,7 @@ class Ledger:
     def records(self, sweep: str) -> list[TrialRecord]:
         """Every trial of a sweep in the order of their numbers; none if it was never begun. For readers."""
         with self.lock:
-            study_id = self._study_id(sweep)
+            study_id = self.study_id(sweep)
             if study_id is None:
                 return []
             late = late_attributes(self.storage.get_study_user_attrs(study_id))
@@ -107,7 +67,7 @@ class Ledger:
 
     def attributes(self) -> dict[str, Any]:
         """The values that belong to the run as a whole."""
-        study_id = self._study_id(MAIN)
+        study_id = self.study_id(MAIN)
         return {} if study_id is None else self.storage.get_study_user_attrs(study_id)
 
     def attribute(self, name: str) -> Any:
@@ -116,10 +76,17 @@ class Ledger:
 
     def set_attribute(self, name: str, value: Any) -> None:
         """Stores a JSON value for the run as a whole; the sweep "trials" must have been begun."""
-        study_id = self._study_id(MAIN)
+        study_id = self.study_id(MAIN)
         if study_id is None:
             raise RuntimeError(f"begin the sweep {MAIN!r} before storing {name!r}")
         self.storage.set_study_user_attr(study_id, name, value)
+
+    def study_id(self, sweep: str) -> int | None:
+        """Of the Optuna study that holds a sweep; None where the sweep was never begun."""
+        try:
+            return self.storage.get_study_id_from_name(sweep)
+        except KeyError:
+            return None
 
     def close(self) -> None:
         self._journal.close()
@@ -131,12 +98,6 @@ class Ledger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _study_id(self, sweep: str) -> int | None:
-        try:
-            return self.storage.get_study_id_from_name(sweep)
-        except KeyError:
-            return None
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from sweepstack.ensembles.store import found
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import Dataset
 from sweepstack.models.predictions import DIRECTION, Ints, Predictions
+from sweepstack.search.attributes import LIVE
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import best
 from sweepstack.search.progress import Standing
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from sweepstack.search.study import Study
     from sweepstack.search.trial_record import TrialRecord
 
-LIVE = "live_ensemble"  # the attribute that holds a Standing and the picks behind it
 FEWEST = 10  # rows of blend below which a score would say nothing
 LINEAR = "linear"
 

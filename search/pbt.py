@@ -21,9 +21,9 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from sweepstack.models.base_settings import SettingError
 from sweepstack.models.seeds import derive_seed
 from sweepstack.search.axes import NEAR_ONE
+from sweepstack.search.population_checks import may_change
 from sweepstack.search.search_settings import PBT, PBTStopper, Search
 from sweepstack.search.trial_record import BY_HAND
 
@@ -31,20 +31,6 @@ if TYPE_CHECKING:
     from sweepstack.search.space import Space
 
 FACTORS = (0.8, 1.2)  # of a perturbation, as in the paper
-LASTING = (
-    "train.warm_start.",
-    "train.algorithm",
-    "train.freeze",
-    "train.optimizer",
-    "train.epochs",
-    "train.seed",
-    "train.ppo.kl_target",
-    "train.env.normalize",
-    "train.momentum",
-    "train.decay_all",
-    "train.average",
-)
-"""What begins so stays as it is in a lineage: it decides on shapes, on what is trained or on where training began."""
 
 
 @dataclass(frozen=True)
@@ -175,11 +161,6 @@ def _rank(cell: Cell, member: int) -> tuple[float, int]:
     return (math.inf if cell.value is None else -cell.value, member)
 
 
-def may_change(path: str) -> bool:
-    """Whether the setting ``path`` may take another value in the middle of training."""
-    return path.startswith("train.") and not path.startswith(LASTING)
-
-
 class _Child:
     """Answers as an Optuna trial that is asked for its parameters."""
 
@@ -250,33 +231,3 @@ def population_of(search: Search, epochs: int) -> Population | None:
     if not isinstance(search.stopper, PBTStopper):
         return None
     return Population(search.stopper.pbt, epochs // search.stopper.pbt.interval, search.seed)
-
-
-def check(search: Search, epochs: int, space: "Space") -> None:
-    """Raises SettingError where ``search`` wants a population that cannot be trained."""
-    population = population_of(search, epochs)
-    if population is None:
-        return
-    size, interval = population.settings.population, population.settings.interval
-    if search.sampler == "grid":
-        raise SettingError(
-            "search.sampler", "grid visits every point once, and pbt changes settings as it goes; use random or qmc"
-        )
-    if "train.epochs" in space.paths():
-        raise SettingError("space.train.epochs", "cannot be searched under pbt: all members share it; take it out")
-    if epochs % interval:
-        raise SettingError(
-            "search.stopper.pbt.interval",
-            f"must divide train.epochs, {epochs}, but got {interval}; a lineage trains all of them",
-        )
-    if not any(map(may_change, space.paths())):
-        raise SettingError(
-            "space", "needs a setting of train that pbt may change while it trains, train.lr or train.gamma say"
-        )
-    whole = size * population.generations
-    if search.trials != whole:
-        raise SettingError(
-            "search.trials",
-            f"must be {whole} under pbt ({size} members, {population.generations} generations to come to train.epochs, "
-            f"{epochs}), but got {search.trials}",
-        )

@@ -12,14 +12,15 @@ from typing import Any, Protocol
 
 from optuna import Study
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from sweepstack.models.seeds import derive_seed
-from sweepstack.search.axes import Choice, all_axes
-from sweepstack.search.points import Source, draw, every_point, key, neutral, whole, with_values
+from sweepstack.search.points import Source, draw, every_point, key, whole, with_values
+from sweepstack.search.sampler_grid import GridEngine
+from sweepstack.search.sampler_random import RandomEngine
 from sweepstack.search.space import Space
-from sweepstack.search.starting import Beginning, place
+from sweepstack.search.starting import Beginning
 from sweepstack.search.told import Told
 
 TRIES = 4  # of a sampler whose points other trials have
@@ -137,45 +138,3 @@ def point_of(space: Space, trial: FrozenTrial) -> Key:
     params = given_to(trial)
     point = whole(space, params)
     return key(params if point is None else point)
-
-
-class RandomEngine:
-    costly = False
-
-    def __init__(self, space: Space, seed: int) -> None:
-        self._seed = seed
-
-    def source(self, study: Study, trial: FrozenTrial, number: int) -> Source:
-        def ask(name: str, distribution: BaseDistribution) -> Any:
-            sampler = RandomSampler(seed=derive_seed(self._seed, trial.number, number, name))
-            return sampler.sample_independent(study, trial, name, distribution)
-
-        return ask
-
-
-class GridEngine:
-    """The grid in a seeded random order, so that a part of it is not just one of its corners."""
-
-    costly = False
-
-    def __init__(self, space: Space, seed: int) -> None:
-        self._points = space.grid()
-        random.Random(derive_seed(seed, "grid")).shuffle(self._points)
-        self._choices = {axis.parameter for axis in all_axes(space.axes) if isinstance(axis, Choice)}
-
-    def fitting(self, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The points that differ from ``values`` the least: in choices first, as it is them that other axes hang on."""
-        if not values:
-            return self._points
-
-        def differences(point: Mapping[str, Any]) -> tuple[int, int]:
-            differ = [name for name, value in values.items() if point.get(name, value) != value]
-            return sum(name in self._choices for name in differ), len(differ)
-
-        found = list(map(differences, self._points))
-        least = min(found)
-        return [point for point, each in zip(self._points, found, strict=True) if each == least]
-
-    def source(self, study: Study, trial: FrozenTrial, number: int) -> Source:
-        point = self._points[place(study, trial) % len(self._points)]
-        return lambda name, distribution: point[name] if name in point else neutral(distribution)

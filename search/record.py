@@ -172,15 +172,6 @@ class BuiltEnsembles(Built[Choice]):
         )
 
 
-def read_built(ledger: "Ledger", root: Path, *, writes: bool) -> Built[Any] | None:
-    """The same of a task that writes, too."""
-    if not writes:
-        return BuiltEnsembles.read(ledger, root)
-    from sweepstack.search.text_record import BuiltTexts
-
-    return BuiltTexts.read(ledger, root)
-
-
 def decided(stored: Mapping[str, Any]) -> dict[str, Any]:
     """What every Decision holds, but its combinations, from what the ledger holds."""
     return {

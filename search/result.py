@@ -11,14 +11,15 @@ from sweepstack.ensembles.bundle import check_target
 from sweepstack.ensembles.table import Row
 from sweepstack.models.errors import InputError
 from sweepstack.models.files import read_json, user_path
+from sweepstack.search.attributes import LIVE
+from sweepstack.search.built import read_built
 from sweepstack.search.confirmation import Confirmation, sweep_name
 from sweepstack.search.examples import read_examples
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.leaderboard import Company, best, control, front, leaderboard
 from sweepstack.search.ledger import MAIN, Ledger
-from sweepstack.search.live_ensemble import LIVE
 from sweepstack.search.progress import Standing
-from sweepstack.search.record import SCORINGS, Built, card, read_built
+from sweepstack.search.record import SCORINGS, Built, card
 from sweepstack.search.remarks import ENDED, remarks
 from sweepstack.search.report import Contents, write_report
 from sweepstack.search.report_trust import read_trust

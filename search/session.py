@@ -23,6 +23,7 @@ from sweepstack.models.packing import PACKING_FILE
 from sweepstack.models.pairs import PairDataset, WritingData
 from sweepstack.models.settings import PRECISION_FILE, TrialSettings
 from sweepstack.search.axes import SpaceError
+from sweepstack.search.built import read_built
 from sweepstack.search.capacity import check_device, slots
 from sweepstack.search.chatter import Chatter
 from sweepstack.search.company import control_search, control_space
@@ -45,7 +46,6 @@ from sweepstack.search.planning import (
     text_builders_of,
 )
 from sweepstack.search.provenance import check_provenance, provenance
-from sweepstack.search.record import read_built
 from sweepstack.search.remarks import ENDED, SHARED
 from sweepstack.search.requests import DONE, IN_FORCE, Inbox
 from sweepstack.search.retention import REMOVED, Keeper, deleted, deleted_words, remove_damaged
@@ -57,7 +57,7 @@ from sweepstack.search.space import Space, check_points, with_candidates
 from sweepstack.search.starting import best_points
 from sweepstack.search.study import Study
 from sweepstack.search.study_data import HoldsTexts, encode_texts, load_texts
-from sweepstack.search.sweep import Sweep
+from sweepstack.search.sweep import Sweep, open_sweep
 from sweepstack.search.task_words import languages_of
 from sweepstack.search.tracking import check_tracking
 from sweepstack.search.trial_record import CONTROL, Adopted, TrialRecord
@@ -218,7 +218,8 @@ class Session(HoldsTexts):
         return self.folder.root / ".bundles"
 
     def _sweep(self, name: str, space: Space, search: Search, worth: EnsembleGain | None = None) -> Sweep:
-        return self.ledger.sweep(
+        return open_sweep(
+            self.ledger,
             name,
             space=space,
             search=search,
@@ -241,7 +242,8 @@ class Session(HoldsTexts):
     def confirm(self, winner: TrialRecord) -> Sweep:
         """Begins, or adopts, the sweep that trains the best trial's settings with seeds that the search never used."""
         search = self.study.search
-        self.confirmed = self.ledger.sweep(
+        self.confirmed = open_sweep(
+            self.ledger,
             sweep_name(winner.number),
             space=new_seeds(self.settings, self.space, search.seeds),
             search=search_of(search),

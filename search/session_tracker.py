@@ -20,7 +20,8 @@ from sweepstack.search.study import Study, Tracking
 from sweepstack.search.sweep import Sweep
 from sweepstack.search.tracking import Tracker, check_tracking
 from sweepstack.search.tracking_mirror import REMARK, RunState, Status
-from sweepstack.search.tracking_store import TRACKING_URI, absolute_uri, shown, sqlite_path
+from sweepstack.search.tracking_store import TRACKING_URI, shown
+from sweepstack.search.tracking_uri import absolute_uri, sqlite_path
 from sweepstack.search.trial_record import MLFLOW_RUN, TrialRecord
 
 OPENING = 30.0  # seconds to wait for the first answer of a store before the search

@@ -7,7 +7,7 @@ leaves out have the defaults below; paths are absolute, so that ``Study.dump`` c
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -45,16 +45,14 @@ from sweepstack.models.task_settings import (
 from sweepstack.models.writing_settings import LAGGING, WRITING_METRICS, Writing
 from sweepstack.search.axes import Axis, Choice
 from sweepstack.search.ensemble_settings import Builder, Ensembles, writing_defaults
+from sweepstack.search.population_checks import check as check_population
 from sweepstack.search.refusals import fail, refusal, refuse_later, shown
 from sweepstack.search.scalars import dump_yaml, load_yaml, parse_override
-from sweepstack.search.search_settings import PBTStopper, Search
+from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space, check_points
 from sweepstack.search.study_paths import STORE, make_absolute, make_relative
 from sweepstack.search.task_checks import check_task
-from sweepstack.search.tracking_store import sqlite_uri
-
-if TYPE_CHECKING:
-    from sweepstack.search.result import Result
+from sweepstack.search.tracking_uri import sqlite_uri
 
 DEFAULT_SPACE: dict[str, Any] = {
     "train.lr": {"log": [3e-4, 3e-2]},
@@ -180,10 +178,7 @@ class Study(Settings):
         space, _ = Space.of(self.space, settings)
         if self.folds > 1:
             self._check_folds(space)
-        if isinstance(self.search.stopper, PBTStopper):
-            from sweepstack.search import pbt  # brings optuna
-
-            pbt.check(self.search, self.train.epochs, space)
+        check_population(self.search, self.train.epochs, space)
         if self.search.sampler == "grid":
             space.grid()
             for key in ("start", "start_from"):
@@ -212,7 +207,7 @@ class Study(Settings):
         return without_foreign(handler(self), self.task)
 
     @classmethod
-    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> "Study":
+    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
         """The study in the file ``path`` with ``overrides`` ("KEY=VALUE"); raises StudyError."""
         path = user_path(path)
         tree = load_yaml(_text(path), str(path))
@@ -320,12 +315,6 @@ class Study(Settings):
     def builder_specs(self) -> list[Builder]:
         """The builders as ``ensembles.builders.make`` takes them: a name, or a name with its options."""
         return list(self.ensembles.builders)
-
-    def run(self, out: str | Path | None = None, *, address: str | None = None, json: bool = False) -> "Result":
-        """Runs everything, as ``sweepstack run`` does, into ``out`` or runs/<name>; called again it goes on."""
-        from sweepstack.search import pipeline
-
-        return pipeline.run(self, None if out is None else Path(out), address=address, json=json)
 
 
 def _values(axes: Sequence[Axis], path: str) -> Iterator[Any]:

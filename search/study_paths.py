@@ -8,7 +8,7 @@ from typing import Any
 
 from sweepstack.models.errors import TrackingError
 from sweepstack.models.files import user_path
-from sweepstack.search.tracking_store import absolute_uri, quoted, sqlite_path
+from sweepstack.search.tracking_uri import absolute_uri, quoted, sqlite_path
 
 BUILTIN = "builtin:"
 STORE = "tracking.uri"

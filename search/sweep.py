@@ -10,30 +10,40 @@ Every step is one or a few appends in such an order that a kill between any two 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from sweepstack.models.metric_directions import direction
-from sweepstack.search.budgets import BY_HAND, FOR_EPOCHS, Budgets, Ended, Limits, asked_for, epochs_spent, reached
+from sweepstack.search.budgets import BY_HAND, FOR_EPOCHS, Budgets, Ended, asked_for, epochs_spent, reached
 from sweepstack.search.curves import SortedCurves
+from sweepstack.search.ledger import NAMES, Ledger
 from sweepstack.search.lineages import Lineages
 from sweepstack.search.pbt import population_of
-from sweepstack.search.point_sampler import given_to
+from sweepstack.search.point_sampler import Worth, given_to
 from sweepstack.search.racing import FOLD_LEVEL, LEVEL, may_be_best
-from sweepstack.search.samplers import points_of
+from sweepstack.search.samplers import make_sampler, points_of
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
-from sweepstack.search.stoppers import NoStopper, make_stopper
+from sweepstack.search.stopper_base import NoStopper
+from sweepstack.search.stoppers import make_stopper
 from sweepstack.search.trial_record import BY_HAND as BY_HAND_TRIAL
 from sweepstack.search.trial_record import CUT, FOLD, LATE, MAIN, REPETITION, TrialRecord, late_attributes, record_of
 from sweepstack.search.tried import Tried
 
-if TYPE_CHECKING:
-    from sweepstack.search.ledger import Ledger
+
+class Limits(Protocol):
+    """What ends a sweep beside its own budgets."""
+
+    def ended(self, sweep: "Sweep") -> Ended | None: ...
+
+    def cut(self, sweep: "Sweep", record: TrialRecord) -> str | None:
+        """Why a running trial ends now, between two epochs, or None."""
+        ...
 
 
 class Sweep:
@@ -41,7 +51,7 @@ class Sweep:
 
     def __init__(
         self,
-        ledger: "Ledger",
+        ledger: Ledger,
         study: optuna.Study,
         space: Space,
         search: Search,
@@ -392,3 +402,38 @@ class Sweep:
 
     def _frozen_trials(self) -> list[FrozenTrial]:
         return self._storage.get_all_trials(self._study_id, deepcopy=False)
+
+
+def open_sweep(
+    ledger: Ledger,
+    name: str,
+    *,
+    space: Space,
+    search: Search,
+    epochs: int,
+    trials: int | None = None,
+    start: Sequence[Mapping[str, Any]] = (),
+    folds: int = 1,
+    worth: Worth | None = None,
+) -> Sweep:
+    """Creates the sweep, or adopts it as it stands: decisions that a kill left half-made are completed.
+
+    ``epochs`` is what a trial has by default; ``trials`` how many there will be, by default ``search.trials``.
+    ``start`` are the points to begin with, as settings by path; ``folds`` how many parts of the data a trial holds
+    out, one after the other; ``worth`` what the sampler sees of the trials.
+    """
+    with ledger.lock:
+        sampler = make_sampler(search, space, worth, start)
+        pruner = optuna.pruners.NopPruner()
+        if ledger.study_id(name) is None:  # create_study appends, even where it then loads
+            up, down = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
+            directions = [up if direction(metric) > 0 else down for metric in search.objectives]
+            study = optuna.create_study(
+                study_name=name, storage=ledger.storage, sampler=sampler, pruner=pruner, directions=directions
+            )
+        else:
+            study = optuna.load_study(study_name=name, storage=ledger.storage, sampler=sampler, pruner=pruner)
+        study_id = ledger.storage.get_study_id_from_name(name)
+        if NAMES not in ledger.storage.get_study_system_attrs(study_id):
+            ledger.storage.set_study_system_attr(study_id, NAMES, list(search.objectives))
+        return Sweep(ledger, study, space, search, epochs, search.trials if trials is None else trials, folds)

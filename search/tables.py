@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from sweepstack.models.writing_settings import LAGGING
 from sweepstack.search import format as fmt
-from sweepstack.search.axes import Interval
+from sweepstack.search.axes import Interval, axes_by_path
 from sweepstack.search.leaderboard import best_metrics
 
 if TYPE_CHECKING:
-    from sweepstack.search.axes import Axis
     from sweepstack.search.space import Space
     from sweepstack.search.study import Study
     from sweepstack.search.trial_record import TrialRecord
@@ -68,16 +67,6 @@ def labelled(label: str, chunks: Iterable[str], width: int, gap: str = "   ") ->
         lines.append(margin + wrapped[0])
         lines.extend(" " * LABEL + rest for rest in wrapped[1:])
     return lines
-
-
-def axes_by_path(axes: "Iterable[Axis]") -> "dict[str, Axis]":
-    """Every axis by its path, in the study file's order, those that hang on a choice behind it."""
-    found: dict[str, Axis] = {}
-    for axis in axes:
-        found[axis.path] = axis
-        for option in () if isinstance(axis, Interval) else axis.options:
-            found.update(axes_by_path(option.inner))
-    return found
 
 
 class TrialTable:

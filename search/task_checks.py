@@ -1,16 +1,46 @@
 """What a study asks for that only another kind of task has: refused by its key before anything starts."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
 
 from sweepstack.models.base_settings import SettingError
-from sweepstack.search.ensemble_settings import refuse_for_answers, refuse_for_writing
+from sweepstack.models.settings import Reading, TrialSettings
+from sweepstack.search.ensemble_settings import Ensembles, refuse_for_answers, refuse_for_writing
+from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
 
-if TYPE_CHECKING:
-    from sweepstack.search.study import Study
+
+class StudyLike(Protocol):
+    """What is looked at of a study."""
+
+    @property
+    def task(self) -> str: ...
+
+    @property
+    def reading(self) -> Reading | Literal["off"]: ...
+
+    @property
+    def space(self) -> Mapping[str, Any]: ...
+
+    @property
+    def search(self) -> Search: ...
+
+    @property
+    def ensembles(self) -> Ensembles: ...
+
+    @property
+    def environment(self) -> str | None: ...
+
+    @property
+    def writes(self) -> bool: ...
+
+    @property
+    def metrics(self) -> tuple[str, ...]: ...
+
+    def trial_settings(self) -> TrialSettings: ...
 
 
-def check_reading(study: "Study") -> None:
+def check_reading(study: StudyLike) -> None:
     """Of a translation that is written while its source is read: by one member, at one cost."""
     if study.ensembles.builders:
         raise SettingError(
@@ -24,7 +54,7 @@ def check_reading(study: "Study") -> None:
             )
 
 
-def check_task(study: "Study") -> None:
+def check_task(study: StudyLike) -> None:
     """Raises SettingError where texts are answered with labels and a setting is for texts that are written, or the
     other way round."""
     if study.environment is not None:

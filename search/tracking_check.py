@@ -19,7 +19,8 @@ from contextlib import closing
 from pathlib import Path
 
 from sweepstack.models.errors import TrackingError, TrackingRefusal
-from sweepstack.search.tracking_store import LONGEST_PATH, longest_of, shown, sqlite_path
+from sweepstack.search.tracking_store import LONGEST_PATH, longest_of, shown
+from sweepstack.search.tracking_uri import sqlite_path
 
 DATABASES = ("postgresql", "mysql", "mssql")  # reached through SQLAlchemy, like sqlite
 PATIENCE = 4.0  # seconds that a server or database may take to answer

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweepstack.search.tracking_model import bundle_digest, log_bundle
-from sweepstack.search.tracking_store import artifact_root, close_connections, local_uri, open_client, sqlite_path
+from sweepstack.search.tracking_store import artifact_root, close_connections, local_uri, open_client
+from sweepstack.search.tracking_uri import sqlite_path
 
 SWEEP, KEY, PARENT = "sweepstack.sweep", "sweepstack.key", "mlflow.parentRunId"
 RECORDED = "sweepstack.recorded"  # a digest of the metrics that are in the store for certain

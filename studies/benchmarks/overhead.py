@@ -93,6 +93,7 @@ def ours(trials: int, folder: Path, *, tracking: bool) -> tuple[list[float], lis
     from sweepstack.search.search_settings import Search
     from sweepstack.search.space import Space
     from sweepstack.search.study import Study
+    from sweepstack.search.sweep import open_sweep
     from sweepstack.search.tracking import Tracker
 
     study = Study.load(Path(__file__).parent.parent / "quickstart.yaml")
@@ -102,7 +103,8 @@ def ours(trials: int, folder: Path, *, tracking: bool) -> tuple[list[float], lis
     try:
         cluster.start()
         with Ledger.open(run.ledger) as ledger:
-            sweep = ledger.sweep(
+            sweep = open_sweep(
+                ledger,
                 MAIN,
                 space=space,
                 search=Search(sampler="tpe", stopper="none"),

@@ -30,7 +30,7 @@ from sweepstack.search.mirror import trial_state
 from sweepstack.search.result import Result
 from sweepstack.search.space import Space
 from sweepstack.search.study import Study
-from sweepstack.search.sweep import Sweep
+from sweepstack.search.sweep import Sweep, open_sweep
 
 QUICKSTART = Path(__file__).parent.parent / "quickstart.yaml"
 EPOCHS, FEW, WORKERS = 3, 100, 2
@@ -44,7 +44,7 @@ def study(sampler: str, trials: int) -> Study:
 
 def begin(of: Study, ledger: Ledger) -> Sweep:
     space, _ = Space.of(of.space, of.trial_settings())
-    return ledger.sweep(MAIN, space=space, search=of.search, epochs=EPOCHS)
+    return open_sweep(ledger, MAIN, space=space, search=of.search, epochs=EPOCHS)
 
 
 def drive(of: Study, sweep: Sweep, folder: RunFolder) -> list[float]:

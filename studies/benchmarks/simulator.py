@@ -37,6 +37,7 @@ from sweepstack.search.axes import Choice, Interval
 from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space, settings_of
+from sweepstack.search.sweep import open_sweep
 
 TABLE = Path(__file__).parent / "curves_r8.npz"
 Floats = NDArray[np.float64]
@@ -122,7 +123,9 @@ class Ours:
         self._folder = tempfile.TemporaryDirectory()
         self._ledger = Ledger.open(Path(self._folder.name) / "ledger.log")
         search = search.model_copy(update={"seed": seed})
-        self._sweep = self._ledger.sweep(MAIN, space=table.space, search=search, epochs=table.epochs, trials=trials)
+        self._sweep = open_sweep(
+            self._ledger, MAIN, space=table.space, search=search, epochs=table.epochs, trials=trials
+        )
         self._epochs = table.epochs
 
     def ask(self) -> tuple[int, dict[str, Any]] | None:

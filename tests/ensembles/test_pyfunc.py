@@ -19,7 +19,8 @@ from sweepstack.models.data import Dataset, Part
 from sweepstack.models.linear import LinearBaseline
 from sweepstack.models.settings import Reading
 from sweepstack.search.tracking_model import log_bundle
-from sweepstack.search.tracking_store import close_connections, open_client, sqlite_uri
+from sweepstack.search.tracking_store import close_connections, open_client
+from sweepstack.search.tracking_uri import sqlite_uri
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:mlflow")  # its warnings are not ours to mend
 

@@ -21,14 +21,14 @@ from sweepstack.search.requests import Inbox, waiting
 from sweepstack.search.result import Result
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
-from sweepstack.search.sweep import Sweep
+from sweepstack.search.sweep import Sweep, open_sweep
 from sweepstack.search.trial_record import TrialRecord
 
 
 def sweep_of(ledger: Ledger, folder: Path, trials: int = 6) -> Sweep:
     result = Result.open(folder)
     search = result.study.search.model_copy(update={"trials": trials})
-    return ledger.sweep(MAIN, space=result.space, search=search, epochs=2)
+    return open_sweep(ledger, MAIN, space=result.space, search=search, epochs=2)
 
 
 @contextmanager
@@ -282,7 +282,7 @@ def test_a_value_that_brings_settings_of_its_own_is_completed(run: Path, tmp_pat
     assert settings == {"train.algorithm": "ppo", "train.seed": 0}
     assert told.endswith("(algorithm by hand; seed of the study itself)")
     with Ledger.open(tmp_path / "ledger.log") as ledger:
-        sweep = ledger.sweep(MAIN, space=space, search=Search(sampler=sampler), epochs=1, trials=6)
+        sweep = open_sweep(ledger, MAIN, space=space, search=Search(sampler=sampler), epochs=1, trials=6)
         for _ in range(6):
             record = sweep.ask()
             assert record is not None

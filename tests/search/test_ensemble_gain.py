@@ -20,6 +20,7 @@ from sweepstack.search.ensemble_gain import EnsembleGain
 from sweepstack.search.ledger import Ledger
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
+from sweepstack.search.sweep import open_sweep
 
 LABELS = np.arange(40) % 2
 BEGAN = datetime(2026, 1, 1)
@@ -111,7 +112,7 @@ def test_the_sampler_learns_from_gains_and_the_ledger_keeps_the_reward(tmp_path:
         search = Search(sampler="tpe", stopper="none", trials=60, metric=metric)
         worth = None if metric == "reward" else gain(tmp_path / name)
         with Ledger.open(tmp_path / f"{name}.log") as ledger:
-            sweep = ledger.sweep("trials", space=SPACE, search=search, epochs=1, worth=worth)
+            sweep = open_sweep(ledger, "trials", space=SPACE, search=search, epochs=1, worth=worth)
             while (trial := sweep.ask()) is not None:
                 lr = trial.settings["train.lr"]
                 begin = 0.0 if lr < 1e-2 else 0.6 + 0.1 * (trial.number % 4)

@@ -24,7 +24,7 @@ from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.runtime import Cluster
 from sweepstack.search.search_settings import PBT, ASHAStopper, PBTStopper, Resources, Search, StopperSettings
 from sweepstack.search.space import Space
-from sweepstack.search.sweep import Sweep
+from sweepstack.search.sweep import Sweep, open_sweep
 from sweepstack.search.trial_record import TrialRecord
 from sweepstack.search.worker import Assignment, one_after_another
 
@@ -125,7 +125,8 @@ class Run:
         self.changes: list[TrialRecord] = []
 
     def sweep(self, trials: int, name: str = MAIN, stopper: StopperSettings = "none") -> Sweep:
-        return self.ledger.sweep(
+        return open_sweep(
+            self.ledger,
             name,
             space=SPACE,
             search=Search(sampler="random", stopper=stopper),

@@ -12,6 +12,7 @@ from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
 from sweepstack.search.study import Study
+from sweepstack.search.sweep import open_sweep
 
 MINIMAL = "task: classification\ndata: {train: texts.jsonl}\n"
 
@@ -67,7 +68,7 @@ def test_a_run_to_start_from_may_have_been_moved(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         with Ledger.open(tmp_path / name / "ledger.log") as ledger:
             space = Space.parse({"train.lr": [0.1, 0.2]}, TrialSettings())
-            ledger.sweep(MAIN, space=space, search=Search(sampler="random", stopper="none"), epochs=1)
+            open_sweep(ledger, MAIN, space=space, search=Search(sampler="random", stopper="none"), epochs=1)
             ledger.set_attribute("sweep_id", sweep)
     path = write(tmp_path, f"{MINIMAL}search: {{start_from: a}}\n")
     stored, moved, other = (Study.load(path, [f"search.start_from={tmp_path / name}"]) for name in "abc")

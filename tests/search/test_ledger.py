@@ -25,7 +25,7 @@ from sweepstack.search.search_settings import (
     StopperSettings,
 )
 from sweepstack.search.space import Space
-from sweepstack.search.sweep import Sweep
+from sweepstack.search.sweep import Sweep, open_sweep
 from sweepstack.search.trial_record import TrialRecord
 
 SPACE = Space.parse(
@@ -50,7 +50,8 @@ def sweep_of(
     trials: int = 6,
     seed: int = 0,
 ) -> Sweep:
-    return ledger.sweep(
+    return open_sweep(
+        ledger,
         name,
         space=space,
         search=Search(sampler=sampler, stopper=stopper, metric=metric, seed=seed),
@@ -426,7 +427,7 @@ def test_a_ledger_whose_lines_make_no_sense_is_refused(tmp_path: Path) -> None:
 def folded_sweep(ledger: Ledger, **changes: Any) -> Sweep:
     """Two epochs a fold; ASHA judges within the first one."""
     search = Search(sampler="random", **changes)
-    return ledger.sweep(MAIN, space=SPACE, search=search, epochs=2, folds=3)
+    return open_sweep(ledger, MAIN, space=SPACE, search=search, epochs=2, folds=3)
 
 
 def play_folds(sweep: Sweep, *rewards: float) -> TrialRecord:

@@ -14,7 +14,7 @@ from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.pbt import Population, population_of
 from sweepstack.search.search_settings import PBT, PBTStopper, Search
 from sweepstack.search.space import Space
-from sweepstack.search.sweep import Sweep
+from sweepstack.search.sweep import Sweep, open_sweep
 from sweepstack.search.trial_record import TrialRecord
 
 SPACE = Space.parse(
@@ -32,7 +32,7 @@ SEARCH = Search(sampler="random", stopper=PBTStopper(), trials=SIZE * GENERATION
 
 
 def sweep_of(ledger: Ledger, search: Search = SEARCH) -> Sweep:
-    return ledger.sweep(MAIN, space=SPACE, search=search, epochs=GENERATIONS)
+    return open_sweep(ledger, MAIN, space=SPACE, search=search, epochs=GENERATIONS)
 
 
 def metrics(record: TrialRecord) -> dict[str, float]:

@@ -12,11 +12,13 @@ from sweepstack.ensembles.objective import Objective
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import Dataset, Part
 from sweepstack.models.predictions import Predictions
+from sweepstack.search.attributes import LIVE
 from sweepstack.search.ledger import Ledger
-from sweepstack.search.live_ensemble import LIVE, LiveEnsemble
+from sweepstack.search.live_ensemble import LiveEnsemble
 from sweepstack.search.progress import Standing
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
+from sweepstack.search.sweep import open_sweep
 from sweepstack.search.trial_record import TrialRecord
 
 Make = Callable[..., TrialRecord]
@@ -39,7 +41,7 @@ def said(seed: int, rows_hash: str, path: Path, right: float = 0.7) -> None:
 @pytest.fixture
 def ledger(tmp_path: Path, space: Space) -> Iterator[Ledger]:
     with Ledger.open(tmp_path / "ledger.log") as ledger:
-        ledger.sweep("trials", space=space, search=Search(sampler="random", stopper="none"), epochs=1, trials=1)
+        open_sweep(ledger, "trials", space=space, search=Search(sampler="random", stopper="none"), epochs=1, trials=1)
         yield ledger
 
 

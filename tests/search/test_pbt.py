@@ -10,7 +10,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from sweepstack.models.base_settings import SettingError
 from sweepstack.models.settings import TrialSettings
-from sweepstack.search.pbt import Birth, Cell, Population, check, drawn, may_change, perturbed
+from sweepstack.search.pbt import Birth, Cell, Population, drawn, perturbed
+from sweepstack.search.population_checks import check, may_change
 from sweepstack.search.search_settings import PBT, PBTStopper, Search
 from sweepstack.search.space import Space
 

@@ -10,7 +10,7 @@ import pytest
 from sweepstack.ensembles.bundle import load
 from sweepstack.models.errors import StorageError, StudyError
 from sweepstack.models.trainers import new_trainer
-from sweepstack.search import pipeline
+from sweepstack.search import Study, pipeline
 from sweepstack.search.folder import RunFolder
 from sweepstack.search.ledger import Ledger
 from sweepstack.search.objectives import dominates
@@ -19,7 +19,7 @@ from sweepstack.search.repetitions import settings_of_repetition
 from sweepstack.search.result import Result
 from sweepstack.search.session import Session
 from sweepstack.search.space import Space
-from sweepstack.search.study import Study
+from sweepstack.search.sweep import open_sweep
 from sweepstack.search.tracking_store import open_client
 from sweepstack.search.worker import Assignment
 
@@ -127,7 +127,7 @@ def test_mlflow_has_every_value_of_the_leaderboard_to_the_digit(run: Path) -> No
     with Ledger.open(run / "ledger.log") as ledger:
         study = Study.load(run / "study.yaml")
         space = Space.parse(study.space, study.trial_settings())
-        sweep = ledger.sweep("trials", space=space, search=study.search, epochs=2, trials=7)
+        sweep = open_sweep(ledger, "trials", space=space, search=study.search, epochs=2, trials=7)
         metrics = sweep.trials()[0].reports[0]
         for number, rewards, ends in ((4, (0.987654321, 0.1), True), (5, (0.5,), False), (6, (0.3,), False)):
             sweep.ask()

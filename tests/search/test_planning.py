@@ -27,7 +27,7 @@ from sweepstack.search.planning import (
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
 from sweepstack.search.study import Study
-from sweepstack.search.sweep import Sweep
+from sweepstack.search.sweep import Sweep, open_sweep
 
 SPACE = Space.parse({"train.lr": {"log": [1e-3, 1e-1]}}, TrialSettings())
 SEARCH = Search(sampler="random", stopper="none")
@@ -48,7 +48,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def sweep_of(ledger: Ledger, name: str = MAIN, trials: int = 40) -> Sweep:
-    return ledger.sweep(name, space=SPACE, search=SEARCH, epochs=4, trials=trials)
+    return open_sweep(ledger, name, space=SPACE, search=SEARCH, epochs=4, trials=trials)
 
 
 def plan_of(ledger: Ledger, time: Time, tmp_path: Path, control: bool = False, **options: Any) -> Plan:

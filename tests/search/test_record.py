@@ -26,12 +26,13 @@ from sweepstack.search.record import ATTRIBUTE, BuiltEnsembles, card, read_calib
 from sweepstack.search.result import Result
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space
+from sweepstack.search.sweep import open_sweep
 
 
 @pytest.fixture
 def ledger(tmp_path: Path, space: Space) -> Ledger:
     ledger = Ledger.open(tmp_path / "ledger.log")
-    ledger.sweep("trials", space=space, search=Search(sampler="random", stopper="none"), epochs=1, trials=1)
+    open_sweep(ledger, "trials", space=space, search=Search(sampler="random", stopper="none"), epochs=1, trials=1)
     return ledger
 
 

@@ -15,7 +15,7 @@ from sweepstack.search.requests import DONE, IN_FORCE, LIFTED, Inbox, make_reque
 from sweepstack.search.samplers import SAMPLERS
 from sweepstack.search.search_settings import ASHAStopper, Search
 from sweepstack.search.space import Space, settings_of
-from sweepstack.search.sweep import Sweep
+from sweepstack.search.sweep import Sweep, open_sweep
 from sweepstack.search.trial_record import TrialRecord
 
 SPACE = Space.parse({"train.lr": {"log": [1e-3, 1e-1]}, "train.batch_size": [64, 128]}, TrialSettings())
@@ -23,7 +23,7 @@ SPACE = Space.parse({"train.lr": {"log": [1e-3, 1e-1]}, "train.batch_size": [64,
 
 def sweep_of(ledger: Ledger, trials: int = 2, **search: Any) -> Sweep:
     chosen = Search(**{"sampler": "random", "stopper": "none", **search})
-    return ledger.sweep(MAIN, space=SPACE, search=chosen, epochs=3, trials=trials)
+    return open_sweep(ledger, MAIN, space=SPACE, search=chosen, epochs=3, trials=trials)
 
 
 @pytest.fixture
@@ -367,7 +367,7 @@ def test_what_a_person_leaves_open_is_completed_by_every_sampler(tmp_path: Path,
     space = Space.of(CONDITIONAL, TrialSettings())[0]
 
     def sweep_in(ledger: Ledger) -> Sweep:
-        return ledger.sweep(MAIN, space=space, search=search, epochs=1, trials=ended or 100)
+        return open_sweep(ledger, MAIN, space=space, search=search, epochs=1, trials=ended or 100)
 
     def play(sweep: Sweep) -> TrialRecord:
         record = asked(sweep)

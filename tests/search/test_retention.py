@@ -23,7 +23,7 @@ from sweepstack.search.retention import (
 )
 from sweepstack.search.search_settings import Keep, Search
 from sweepstack.search.space import Space
-from sweepstack.search.sweep import Sweep
+from sweepstack.search.sweep import Sweep, open_sweep
 from sweepstack.search.trial_record import KEPT, TrialRecord
 
 Make = Callable[..., TrialRecord]
@@ -102,7 +102,9 @@ def test_what_was_deleted_is_said_until_it_was_trained_again(make_record: Make) 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Iterator[Sweep]:
     with Ledger.open(tmp_path / "ledger.log") as ledger:
-        yield ledger.sweep(MAIN, space=SPACE, search=Search(sampler="random", stopper="none"), epochs=1, trials=20)
+        yield open_sweep(
+            ledger, MAIN, space=SPACE, search=Search(sampler="random", stopper="none"), epochs=1, trials=20
+        )
 
 
 class Trials:

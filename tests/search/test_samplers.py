@@ -21,7 +21,8 @@ from sweepstack.models.settings import TrialSettings
 from sweepstack.search import samplers
 from sweepstack.search.axes import SpaceError
 from sweepstack.search.points import key
-from sweepstack.search.samplers import RANDOM_TRIALS, SAMPLERS, make_sampler, points_of
+from sweepstack.search.sampler_random import RANDOM_TRIALS
+from sweepstack.search.samplers import SAMPLERS, make_sampler, points_of
 from sweepstack.search.search_settings import ONE_OBJECTIVE, Search
 from sweepstack.search.space import Space
 

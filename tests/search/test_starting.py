@@ -15,7 +15,7 @@ from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.search_settings import Search
 from sweepstack.search.space import Space, check_points
 from sweepstack.search.starting import best_points, held, place
-from sweepstack.search.sweep import Sweep
+from sweepstack.search.sweep import Sweep, open_sweep
 
 SPEC: dict[str, Any] = {
     "train.lr": {"log": [1e-4, 1e-1]},
@@ -31,7 +31,7 @@ def expecting(around: float) -> Space:
 
 def sweep(ledger: Ledger, space: Space = SPACE, sampler: Any = "random", **more: Any) -> Sweep:
     search = Search(sampler=sampler, stopper="none", trials=more.pop("trials", 6), seed=more.pop("seed", 0))
-    return ledger.sweep(MAIN, space=space, search=search, epochs=1, **more)
+    return open_sweep(ledger, MAIN, space=space, search=search, epochs=1, **more)
 
 
 def play(sweep: Sweep, best_lr: float = 1e-3) -> list[float]:
@@ -151,7 +151,7 @@ def run_of(path: Path, trials: list[list[dict[str, float]]], **search: Any) -> P
     folds = search.pop("folds", 1)
     chosen = Search.model_validate({"sampler": "random", "stopper": "none", **search})
     with Ledger.open(path / "ledger.log") as ledger:
-        begun = ledger.sweep(MAIN, space=SPACE, search=chosen, epochs=1, trials=len(trials), folds=folds)
+        begun = open_sweep(ledger, MAIN, space=SPACE, search=chosen, epochs=1, trials=len(trials), folds=folds)
         for reports in trials:
             record = begun.ask()
             assert record is not None
@@ -180,7 +180,7 @@ def test_another_metric_is_taken_where_the_leaderboard_has_it(tmp_path: Path) ->
     path.mkdir()
     with Ledger.open(path / "ledger.log") as ledger:
         search = Search(sampler="random", stopper="none")
-        begun = ledger.sweep(MAIN, space=SPACE, search=search, epochs=2, trials=2)
+        begun = open_sweep(ledger, MAIN, space=SPACE, search=search, epochs=2, trials=2)
         for number, reports in enumerate((first, second)):
             begun.ask()
             for epoch, report in enumerate(reports, start=1):

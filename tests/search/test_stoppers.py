@@ -16,7 +16,11 @@ from sweepstack.search.search_settings import (
 )
 from sweepstack.search.search_settings import Hyperband as HyperbandSettings
 from sweepstack.search.search_settings import Median as MedianSettings
-from sweepstack.search.stoppers import ASHA, Hyperband, Median, NoStopper, Stopper, make_stopper
+from sweepstack.search.stopper_asha import ASHA
+from sweepstack.search.stopper_base import NoStopper, Stopper
+from sweepstack.search.stopper_hyperband import Hyperband
+from sweepstack.search.stopper_median import Median
+from sweepstack.search.stoppers import make_stopper
 
 STOPPERS = [NoStopper(), ASHA(1, 2), ASHA(3, 4), Hyperband(9, 1, 3), Hyperband(20, 2, 2), Median(1, 1), Median(2, 4)]
 values = st.floats(-10, 10)

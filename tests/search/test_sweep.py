@@ -16,7 +16,7 @@ from sweepstack.search.leaderboard import best, best_metrics, front, leaderboard
 from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.search_settings import ASHAStopper, Median, MedianStopper, Search
 from sweepstack.search.space import Space
-from sweepstack.search.sweep import Sweep
+from sweepstack.search.sweep import Sweep, open_sweep
 from sweepstack.search.trial_record import TrialRecord
 
 SPACE = Space.parse({"train.lr": {"log": [3e-4, 3e-2]}}, TrialSettings())
@@ -25,7 +25,7 @@ EPOCHS = 2
 
 def sweep_of(ledger: Ledger, *, trials: int = 4, **search: Any) -> Sweep:
     chosen = Search.model_validate({"sampler": "random", "stopper": "none", "seeds": 3, **search})
-    return ledger.sweep(MAIN, space=SPACE, search=chosen, epochs=EPOCHS, trials=trials)
+    return open_sweep(ledger, MAIN, space=SPACE, search=chosen, epochs=EPOCHS, trials=trials)
 
 
 def metrics(reward: float, seconds: float = 1.0) -> dict[str, float]:
@@ -210,7 +210,7 @@ def test_a_first_repetition_is_not_compared_with_the_second_of_a_shorter_trial(t
         folds = parts.get("folds", 1)
         start = [{"train.epochs": 1}, {"train.epochs": 4}]
         with Ledger.open(tmp_path / f"{folds}.log") as ledger:
-            sweep = ledger.sweep(MAIN, space=space, search=search, epochs=4, trials=2, start=start, folds=folds)
+            sweep = open_sweep(ledger, MAIN, space=space, search=search, epochs=4, trials=2, start=start, folds=folds)
             assert [sweep.epochs_of(sweep.ask().number) for _ in range(2)] == [3, 12]  # type: ignore[union-attr]
             for epoch, reward in enumerate((0.1, 0.9, 0.9), start=1):
                 sweep.report(0, epoch, metrics(reward))
@@ -317,7 +317,8 @@ def test_a_confirmation_is_a_grid_of_new_seeds_that_goes_on_where_it_was(tmp_pat
     for _ in range(2):
         with Ledger.open(tmp_path / "ledger.log") as ledger:
             sweep_of(ledger)
-            sweep = ledger.sweep(  # the search has fewer trials than this has seeds
+            sweep = open_sweep(  # the search has fewer trials than this has seeds
+                ledger,
                 sweep_name(7),
                 space=new_seeds(settings, SPACE, 4),
                 search=search_of(Search.model_validate({"seeds": 4, "trials": 2, "patience": 1})),
@@ -338,7 +339,7 @@ def test_a_confirmation_is_a_grid_of_new_seeds_that_goes_on_where_it_was(tmp_pat
 
 def test_a_failed_trial_keeps_its_best_epoch_as_a_member_and_tells_the_sampler_nothing(ledger: Ledger) -> None:
     """Its state is FAIL, its value no sampler's; where nothing was kept, or under folds, it is no member."""
-    sweep = ledger.sweep(MAIN, space=SPACE, search=Search(sampler="random", stopper="none"), epochs=3, trials=3)
+    sweep = open_sweep(ledger, MAIN, space=SPACE, search=Search(sampler="random", stopper="none"), epochs=3, trials=3)
     for kept in (True, False):
         record = sweep.ask()
         assert record is not None
@@ -367,7 +368,7 @@ def test_a_space_without_untried_points_ends_the_search(tmp_path: Path, sampler:
     points: list[frozenset[tuple[str, Any]]] = []
     for trials in (3, 12):
         with Ledger.open(tmp_path / "ledger.log") as ledger:
-            sweep = ledger.sweep(MAIN, space=space, search=search, epochs=1, trials=trials)
+            sweep = open_sweep(ledger, MAIN, space=space, search=search, epochs=1, trials=trials)
             if trials == 12:
                 untried = next(p for p in space.grid() if frozenset(p.items()) not in points)
                 sweep.queue(untried, {})
@@ -389,7 +390,7 @@ def test_a_space_without_untried_points_ends_the_search(tmp_path: Path, sampler:
 def test_a_population_may_have_more_members_than_points(ledger: Ledger) -> None:
     space = Space.parse({"train.lr_schedule": ["cosine", "linear"]}, TrialSettings())
     search = Search.model_validate({"sampler": "random", "stopper": {"pbt": {"population": 4}}, "trials": 8})
-    sweep = ledger.sweep(MAIN, space=space, search=search, epochs=2)
+    sweep = open_sweep(ledger, MAIN, space=space, search=search, epochs=2)
     assert sweep.budget == 8
     assert [sweep.ask() is not None for _ in range(4)] == [True] * 4
     assert sweep.ended() is None

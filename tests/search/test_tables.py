@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sweepstack.search.axes import axes_by_path
 from sweepstack.search.space import Space
 from sweepstack.search.study import Study
-from sweepstack.search.tables import Column, TrialTable, axes_by_path, fit, labelled, line
+from sweepstack.search.tables import Column, TrialTable, fit, labelled, line
 from sweepstack.search.trial_record import TrialRecord
 
 

@@ -7,8 +7,9 @@ from sweepstack.ensembles import load
 from sweepstack.ensembles.writing_bundle import WritingBundle
 from sweepstack.models.errors import InputError
 from sweepstack.models.pairs import load_pairs
+from sweepstack.search.built import read_built
 from sweepstack.search.ledger import Ledger
-from sweepstack.search.record import ATTRIBUTE, BuiltEnsembles, read_built
+from sweepstack.search.record import ATTRIBUTE, BuiltEnsembles
 from sweepstack.search.result import Result
 from sweepstack.search.text_record import BuiltTexts
 

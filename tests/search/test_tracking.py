@@ -19,14 +19,15 @@ import pytest
 from sweepstack.models.errors import TrackingError
 from sweepstack.search import tracking, tracking_mirror
 from sweepstack.search.tracking import RunState, Tracker, check_tracking, ui_command
-from sweepstack.search.tracking_store import open_client, sqlite_uri
+from sweepstack.search.tracking_store import open_client
+from sweepstack.search.tracking_uri import sqlite_uri
 
 STARTED = 1_700_000_000.0
 FRESH = """
 import sys, time
 from pathlib import Path
 from sweepstack.search.tracking import RunState, Tracker, check_tracking
-from sweepstack.search.tracking_store import sqlite_uri
+from sweepstack.search.tracking_uri import sqlite_uri
 
 uri = sqlite_uri(Path(sys.argv[1]) / "mlflow.db")
 check_tracking(uri)

@@ -12,11 +12,8 @@ import pytest
 
 from sweepstack.models.errors import TrackingError
 from sweepstack.search.tracking_check import check_tracking
-from sweepstack.search.tracking_store import (
-    close_connections,
-    open_client,
-    sqlite_uri,
-)
+from sweepstack.search.tracking_store import close_connections, open_client
+from sweepstack.search.tracking_uri import sqlite_uri
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:mlflow")  # its warnings are not ours to mend
 

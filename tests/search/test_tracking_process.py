@@ -14,7 +14,8 @@ from sweepstack.models.errors import TrackingError
 from sweepstack.search.tracking import Tracker
 from sweepstack.search.tracking_mirror import RunState
 from sweepstack.search.tracking_process import RemoteMirror
-from sweepstack.search.tracking_store import open_client, sqlite_uri
+from sweepstack.search.tracking_store import open_client
+from sweepstack.search.tracking_uri import sqlite_uri
 
 PARENT = RunState(
     "sweep", "the sweep", {"a": 1}, ((0, {"best": 0.5}),), {}, "running", 1_700_000_000.0, None, parent=False

@@ -14,15 +14,13 @@ from sweepstack.search.tracking_check import check_tracking
 from sweepstack.search.tracking_mirror import Mirror, RunState
 from sweepstack.search.tracking_store import (
     LONGEST_PATH,
-    absolute_uri,
     close_connections,
     longest_of,
     open_client,
     quiet_environment,
-    sqlite_path,
-    sqlite_uri,
     ui_command,
 )
+from sweepstack.search.tracking_uri import absolute_uri, sqlite_path, sqlite_uri
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:mlflow")  # its warnings are not ours to mend
 
@@ -156,7 +154,8 @@ def test_telemetry_stays_as_the_user_wants_it(monkeypatch: pytest.MonkeyPatch) -
 FRESH = """
 import sys, time
 from pathlib import Path
-from sweepstack.search.tracking_store import open_client, sqlite_uri
+from sweepstack.search.tracking_store import open_client
+from sweepstack.search.tracking_uri import sqlite_uri
 
 print("begins", flush=True)
 open_client(sqlite_uri(Path(sys.argv[1]) / "mlflow.db"))
