@@ -8,6 +8,7 @@ without weight never. A part of the rows is held out to choose the best epoch by
 import hashlib
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -149,7 +150,8 @@ class PolicyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
 
     def _train(self, texts: list[str], labels: Ints, weights: NDArray[np.float64], seed: int) -> dict[str, bytes]:
         """The files of the checkpoint."""
-        from sweepstack.models.trainers import new_trainer
+        from sweepstack.models.classification import make_stage  # torch: a second to import
+        from sweepstack.models.trainer import Trainer
 
         settings = self._trial_settings(seed)
         dataset, parts = self._dataset(texts, labels, settings.reading, seed)
@@ -159,7 +161,8 @@ class PolicyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
             data = resample(data, derive_seed(seed, "sample weights"), (weights[fitted],))
         with tempfile.TemporaryDirectory() as scratch:
             metric = "accuracy" if settings.reading == "off" else "reward"
-            trainer = new_trainer(settings, data, Path(scratch) / "starts", Path(scratch) / "trial", metric)
+            stage = partial(make_stage, settings, data, Path(scratch) / "starts", metric)
+            trainer = Trainer(settings, stage, Path(scratch) / "trial", metric)
             while len(trainer.reports) < settings.train.epochs:
                 trainer.step()
             trainer.close(True)

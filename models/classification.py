@@ -190,3 +190,11 @@ class PolicyStage(ReadingStage):
 
 def _trained(policy: ReadingPolicy) -> dict[str, Parameter]:
     return {name: p for name, p in policy.named_parameters() if p.requires_grad}
+
+
+def make_stage(
+    settings: TrialSettings, data: TaskData, starts: Path, metric: str, cost: float | None = None
+) -> ReadingStage:
+    """The second stage of a trial, with nothing trained in it yet; ``cost`` of a READ is what valid is scored with."""
+    stage = ControlStage if settings.train.algorithm == "supervised" else PolicyStage
+    return stage(settings, data, starts, metric, cost)

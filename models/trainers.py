@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from sweepstack.models.classification import ControlStage, PolicyStage
+from sweepstack.models.classification import make_stage as make_reading_stage
 from sweepstack.models.costs import Costs
 from sweepstack.models.encoding import TaskData, labels_of
 from sweepstack.models.folds import FoldsTrainer, put_together, unfinished
@@ -30,14 +30,13 @@ def make_stage(
 
         return EnvironmentStage(settings, metric)
     assert data is not None
-    control = settings.train.algorithm == "supervised"
     if isinstance(data, WritingData):
+        control = settings.train.algorithm == "supervised"
         writes: type[WritingStage] = WritingControlStage if control else WritingPolicyStage
         if settings.reading != "off":
             writes = SimultaneousControlStage if control else SimultaneousPolicyStage
         return writes(settings, data, starts, metric, reward_of)
-    reads = ControlStage if control else PolicyStage
-    return reads(settings, data, starts, metric, cost)
+    return make_reading_stage(settings, data, starts, metric, cost)
 
 
 def new_trainer(

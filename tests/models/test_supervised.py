@@ -17,7 +17,7 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
-from sweepstack.models import supervised
+from sweepstack.models import supervised, supervised_loop
 from sweepstack.models.checkpoints import load_policy, new_policy, predict
 from sweepstack.models.costs import Costs
 from sweepstack.models.encoding import TaskData, resample
@@ -322,7 +322,7 @@ def test_a_start_learns_on_every_schedule(topics: SimpleNamespace, name: LRSched
 def test_the_schedule_sets_the_rate_of_every_step(topics: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     """5 epochs of 8 steps: the first four of 40 rise, the rest follow the cosine."""
     rates: list[float] = []
-    monkeypatch.setattr(supervised, "set_lr", lambda optimizer, lr: rates.append(lr))
+    monkeypatch.setattr(supervised_loop, "set_lr", lambda optimizer, lr: rates.append(lr))
     started(topics)
     assert len(rates) == 40
     assert rates[:5] == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01])

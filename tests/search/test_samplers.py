@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState
 
 from sweepstack.models.settings import TrialSettings
-from sweepstack.search import samplers
+from sweepstack.search import sampler_gp
 from sweepstack.search.axes import SpaceError
 from sweepstack.search.points import key
 from sweepstack.search.sampler_random import RANDOM_TRIALS
@@ -100,7 +100,7 @@ class QuickGP(optuna.samplers.GPSampler):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samplers, "GPSampler", QuickGP)
+    monkeypatch.setattr(sampler_gp, "GPSampler", QuickGP)
 
 
 @pytest.fixture(params=sorted(SAMPLERS))
@@ -317,7 +317,7 @@ def test_another_process_asks_for_the_same(tmp_path: Path) -> None:
     """From the journal file, under another order of sets."""
     program = (
         "import json, sys; import test_samplers as t; import optuna\n"
-        "points, t.samplers.GPSampler = {}, t.QuickGP\n"
+        "points, t.sampler_gp.GPSampler = {}, t.QuickGP\n"
         "for name in sorted(t.SAMPLERS):\n"
         "    file = optuna.storages.journal.JournalFileBackend(f'{sys.argv[1]}/{name}')\n"
         "    asked = t.study(name, optuna.storages.JournalStorage(file))\n"
