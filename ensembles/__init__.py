@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from sweepstack.models.files import read_json, user_path
 
 if TYPE_CHECKING:
-    from sweepstack.ensembles.bundle import Bundle
-    from sweepstack.ensembles.writing_bundle import WritingBundle
+    from sweepstack.ensembles.bundles.bundle import Bundle
+    from sweepstack.ensembles.bundles.writing_bundle import WritingBundle
 
 __all__ = ["load"]
 
@@ -22,10 +22,10 @@ def load(folder: str | Path) -> "Bundle | WritingBundle":
     """
     folder = user_path(folder)
     if _kind(folder) == "writing":
-        from sweepstack.ensembles.writing_bundle import load as load_writing_bundle
+        from sweepstack.ensembles.bundles.writing_bundle import load as load_writing_bundle
 
         return load_writing_bundle(folder)
-    from sweepstack.ensembles.bundle import load as load_bundle
+    from sweepstack.ensembles.bundles.bundle import load as load_bundle
 
     return load_bundle(folder)
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweepstack.search import study
+from sweepstack.search.study.study import Study as StudyFile
 
 if TYPE_CHECKING:
-    from sweepstack.search.result import Result
+    from sweepstack.search.report.result import Result
 
 
-class Study(study.Study):
+class Study(StudyFile):
     """A study file that can be run: ``Study.load("study.yaml").run()``."""
 
     def run(self, out: str | Path | None = None, *, address: str | None = None, json: bool = False) -> "Result":

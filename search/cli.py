@@ -14,7 +14,7 @@ from typing import Any, Literal, NoReturn
 
 from sweepstack.models.errors import InputError, StorageError, SweepstackError
 from sweepstack.models.files import user_path
-from sweepstack.search.stream import json_line, never_fail
+from sweepstack.search.report.terminal import json_line, never_fail
 
 INTERRUPTED = 130
 
@@ -155,7 +155,7 @@ def run_study(options: argparse.Namespace) -> None:
 
 
 def _with_study(options: argparse.Namespace, stage: Literal["run", "search"]) -> None:
-    from sweepstack.search.study import Study
+    from sweepstack.search.study.study import Study
 
     overrides = list(options.overrides)
     if options.trials is not None:
@@ -192,7 +192,7 @@ def ensemble_run(options: argparse.Namespace) -> None:
 
 
 def export_run(options: argparse.Namespace) -> None:
-    from sweepstack.search.result import Result
+    from sweepstack.search.report.result import Result
 
     result = Result.open(Path(options.run_folder))
     chosen = result.ensemble(options.ensemble)
@@ -206,7 +206,7 @@ def export_run(options: argparse.Namespace) -> None:
 
 
 def predict_file(options: argparse.Namespace) -> None:
-    from sweepstack.search.predicting import predict
+    from sweepstack.search.predict import predict
 
     out = None if options.out in (None, "-") else user_path(options.out)
     bundle = user_path(options.bundle)
@@ -217,7 +217,7 @@ def predict_file(options: argparse.Namespace) -> None:
 
 
 def add_trial(options: argparse.Namespace) -> None:
-    from sweepstack.search import by_hand
+    from sweepstack.search import interventions as by_hand
 
     options.go_on = _kept(options.run_folder)
     run = Path(options.run_folder)
@@ -227,7 +227,7 @@ def add_trial(options: argparse.Namespace) -> None:
 
 
 def retry_trials(options: argparse.Namespace) -> None:
-    from sweepstack.search import by_hand
+    from sweepstack.search import interventions as by_hand
 
     options.go_on = _kept(options.run_folder)
     run, say = Path(options.run_folder), _say(options)
@@ -237,7 +237,7 @@ def retry_trials(options: argparse.Namespace) -> None:
 
 
 def stop_run(options: argparse.Namespace) -> None:
-    from sweepstack.search import by_hand
+    from sweepstack.search import interventions as by_hand
 
     done = by_hand.stop(Path(options.run_folder), options.trial, _say(options))
     if options.json:
@@ -259,19 +259,19 @@ def _kept(run: str) -> str:
 
 
 def show_status(options: argparse.Namespace) -> None:
-    from sweepstack.search.result import Result
+    from sweepstack.search.report.result import Result
 
     status = Result.open(Path(options.run_folder)).status()
     if options.json:
         print_json(status)
     else:
-        from sweepstack.search.summary import print_status
+        from sweepstack.search.report.summary import print_status
 
         print_status(status, sys.stdout)
 
 
 def write_report(options: argparse.Namespace) -> None:
-    from sweepstack.search.result import Result
+    from sweepstack.search.report.result import Result
 
     path = Result.open(Path(options.run_folder)).write_report()
     if options.json:
@@ -281,8 +281,8 @@ def write_report(options: argparse.Namespace) -> None:
 
 
 def open_ui(options: argparse.Namespace) -> None:
-    from sweepstack.search.result import Result
-    from sweepstack.search.tracking import ui_command
+    from sweepstack.search.report.result import Result
+    from sweepstack.search.tracking.tracker import ui_command
 
     uri = Result.open(Path(options.run_folder)).study.tracking_uri
     argv = ui_command(uri, options.port)

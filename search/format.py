@@ -8,15 +8,15 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sweepstack.models.number_format import DASH as DASH
-from sweepstack.models.number_format import difference, fixed, interval
-from sweepstack.models.number_format import half as half
-from sweepstack.models.number_format import known as known
-from sweepstack.models.number_format import metric as metric
-from sweepstack.models.number_format import score as score
+from sweepstack.models.predictions.number_format import DASH as DASH
+from sweepstack.models.predictions.number_format import difference, fixed, interval
+from sweepstack.models.predictions.number_format import half as half
+from sweepstack.models.predictions.number_format import known as known
+from sweepstack.models.predictions.number_format import metric as metric
+from sweepstack.models.predictions.number_format import score as score
 
 if TYPE_CHECKING:
-    from sweepstack.ensembles.comparison import Gain
+    from sweepstack.ensembles.scoring.bootstrap import Gain
 
 SHORT = {
     "train.lr": "lr",

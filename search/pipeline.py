@@ -12,34 +12,34 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sweepstack.models.encoding import TaskData
+from sweepstack.models.data.encoding import TaskData
+from sweepstack.models.data.pairs import WritingData
 from sweepstack.models.errors import StorageError, StudyError
-from sweepstack.models.pairs import WritingData
-from sweepstack.models.parts import PartsTrainer, TrainerLike
-from sweepstack.models.settings import TrialSettings
-from sweepstack.models.trainer import Parent, Trainer
-from sweepstack.models.trainers import make_trainer, new_trainer
-from sweepstack.search import ensembling
-from sweepstack.search.combining import LINEAR, adopted, on_record, recorded, sources, study_of
-from sweepstack.search.company import control_settings, fit_linear, fit_memory, is_fitted
-from sweepstack.search.confirmation import with_start
-from sweepstack.search.confirming import score_on_blend
-from sweepstack.search.executor import Job, run_sweeps
-from sweepstack.search.folder import RunFolder
-from sweepstack.search.leaderboard import best, write_leaderboard
-from sweepstack.search.library import begin_pipelines, keep_pipelines, why_none
-from sweepstack.search.mirror import member_state
-from sweepstack.search.remarks import ENDED, RUNS
-from sweepstack.search.repetitions import settings_of_repetition
-from sweepstack.search.requests import DONE, LIFTED
-from sweepstack.search.result import Result, no_ensembles
-from sweepstack.search.session import Session
-from sweepstack.search.study import Study
-from sweepstack.search.summary import print_results
-from sweepstack.search.sweep import Sweep
-from sweepstack.search.tasks import Task
-from sweepstack.search.worker import Assignment
-from sweepstack.search.writing_reward import RewardOf
+from sweepstack.models.settings.trial import TrialSettings
+from sweepstack.models.tasks.trainers import make_trainer, new_trainer
+from sweepstack.models.training.parts import PartsTrainer, TrainerLike
+from sweepstack.models.training.trainer import Parent, Trainer
+from sweepstack.search.ensembling import stage as ensembling
+from sweepstack.search.ensembling.members import begin_pipelines, keep_pipelines, why_none
+from sweepstack.search.ensembling.multi_run import LINEAR, adopted, on_record, recorded, sources, study_of
+from sweepstack.search.execution.executor import Job, run_sweeps
+from sweepstack.search.execution.futures import Task
+from sweepstack.search.execution.sweep import Sweep
+from sweepstack.search.execution.worker import Assignment
+from sweepstack.search.ledger.confirmation import with_start
+from sweepstack.search.ledger.leaderboard import best, write_leaderboard
+from sweepstack.search.ledger.repetitions import settings_of_repetition
+from sweepstack.search.ledger.run_folder import RunFolder
+from sweepstack.search.report.notes import ENDED, RUNS
+from sweepstack.search.report.result import Result, no_ensembles
+from sweepstack.search.report.summary import print_results
+from sweepstack.search.run.baselines import control_settings, fit_linear, fit_memory, is_fitted
+from sweepstack.search.run.confirmation_scores import score_on_blend
+from sweepstack.search.run.requests import DONE, LIFTED
+from sweepstack.search.run.session import Session
+from sweepstack.search.run.writing_reward import RewardOf
+from sweepstack.search.study.study import Study
+from sweepstack.search.tracking.run_states import member_state
 
 MEMORY = "memory"  # the attribute that holds what the translation memory came to
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sweepstack.models.settings import TrialSettings
-from sweepstack.models.trainers import new_trainer
+from sweepstack.models.settings.trial import TrialSettings
+from sweepstack.models.tasks.trainers import new_trainer
 
 SEEDS = 5
 SOLVED = 475

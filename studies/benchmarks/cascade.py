@@ -18,20 +18,20 @@ from pathlib import Path
 
 import numpy as np
 
-from sweepstack.ensembles.builder import ranking
-from sweepstack.ensembles.cascade import Cascade
-from sweepstack.ensembles.cascade_builder import CascadeBuilder
-from sweepstack.ensembles.combination import Combination
-from sweepstack.ensembles.comparison import gain
-from sweepstack.ensembles.latency import Meter
-from sweepstack.ensembles.objective import Objective
-from sweepstack.ensembles.selection import Selection
-from sweepstack.ensembles.store import Library, Member, Stack
-from sweepstack.models.checkpoints import load_member
-from sweepstack.models.costs import Costs
-from sweepstack.models.data import load_dataset
-from sweepstack.models.predictions import metrics
-from sweepstack.search.result import Result
+from sweepstack.ensembles.builders.base import ranking
+from sweepstack.ensembles.builders.cascade import CascadeBuilder
+from sweepstack.ensembles.builders.selection import Selection
+from sweepstack.ensembles.combinations.cascade import Cascade
+from sweepstack.ensembles.combinations.combination import Combination
+from sweepstack.ensembles.evaluation.latency import Meter
+from sweepstack.ensembles.members.library import Library, Member, Stack
+from sweepstack.ensembles.scoring.bootstrap import gain
+from sweepstack.ensembles.scoring.objective import Objective
+from sweepstack.models.data.labelled import load_dataset
+from sweepstack.models.predictions.costs import Costs
+from sweepstack.models.predictions.probabilities import metrics
+from sweepstack.models.tasks.classification.checkpoint import load_member
+from sweepstack.search.report.result import Result
 
 TEXTS = 256  # of test, that latency is measured on
 MEMBERS = 8

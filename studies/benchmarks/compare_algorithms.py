@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sweepstack.models.checkpoints import load_member
-from sweepstack.models.costs import Costs
-from sweepstack.models.data import load_dataset
-from sweepstack.models.predictions import Ints, Predictions, answer_above, fit_threshold, metrics
+from sweepstack.models.data.labelled import load_dataset
+from sweepstack.models.predictions.costs import Costs
+from sweepstack.models.predictions.probabilities import Ints, Predictions, answer_above, fit_threshold, metrics
 from sweepstack.models.seeds import derive_seed
-from sweepstack.search.result import Result
-from sweepstack.search.trial_record import TrialRecord
+from sweepstack.models.tasks.classification.checkpoint import load_member
+from sweepstack.search.ledger.records import TrialRecord
+from sweepstack.search.report.result import Result
 
 SEED = "train.seed"
 LR = "train.lr"

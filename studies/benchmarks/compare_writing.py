@@ -16,14 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from sweepstack.ensembles.comparison import Sample, Values, half_width
-from sweepstack.ensembles.text_objective import TextObjective
-from sweepstack.models.candidates import Candidates
-from sweepstack.models.pairs import load_pairs
-from sweepstack.models.text_metrics import language_of
-from sweepstack.models.writer_checkpoint import load_writing_member
-from sweepstack.search.result import Result
-from sweepstack.search.trial_record import TrialRecord
+from sweepstack.ensembles.scoring.bootstrap import Sample, Values, half_width
+from sweepstack.ensembles.scoring.text_objective import TextObjective
+from sweepstack.models.data.pairs import load_pairs
+from sweepstack.models.predictions.text_metrics import language_of
+from sweepstack.models.predictions.texts import Candidates
+from sweepstack.models.tasks.writing.checkpoint import load_writing_member
+from sweepstack.search.ledger.records import TrialRecord
+from sweepstack.search.report.result import Result
 
 LR = "train.lr"
 EXPLAINED = "gae/explained_variance"

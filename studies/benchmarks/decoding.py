@@ -27,13 +27,13 @@ import torch
 from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 
-from sweepstack.ensembles.token_average import AveragedTokens
-from sweepstack.ensembles.utility import pairwise
-from sweepstack.models.bpe import END
-from sweepstack.models.builtin import builtin
-from sweepstack.models.decoding import NextToken, WriterTokens, beam, greedy
-from sweepstack.models.settings import Model
-from sweepstack.models.writer import NEVER, Memory, Shape, Writer
+from sweepstack.ensembles.combinations.token_average import AveragedTokens
+from sweepstack.ensembles.members.similarity import pairwise
+from sweepstack.models.data.bpe import END
+from sweepstack.models.data.builtin import builtin
+from sweepstack.models.networks.decoding import NextToken, WriterTokens, beam, greedy
+from sweepstack.models.networks.writer import NEVER, Memory, Shape, Writer
+from sweepstack.models.settings.trial import Model
 
 MODEL = Model(d_model=160, layers=2, heads=4, feed_forward=512)
 SHAPE = Shape(source_vocab=4000, target_vocab=3000, shared=False, max_source=64, max_target=64)

@@ -26,10 +26,10 @@ from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
-from sweepstack.ensembles.comparison import half_width
-from sweepstack.ensembles.store import Library
-from sweepstack.models.data import load_dataset
-from sweepstack.search.result import Result
+from sweepstack.ensembles.members.library import Library
+from sweepstack.ensembles.scoring.bootstrap import half_width
+from sweepstack.models.data.labelled import load_dataset
+from sweepstack.search.report.result import Result
 
 STUDY = "version: 1\ntask: classification\ndata: {train: train.jsonl, test: test.jsonl}\nreading: off\n"
 DRAWS = 200  # of test's rows, for the interval of an F1

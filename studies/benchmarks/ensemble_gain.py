@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t
 
-from sweepstack.ensembles.builder import ranking
-from sweepstack.ensembles.objective import Objective
-from sweepstack.ensembles.selection import Selection
-from sweepstack.ensembles.store import Library, Member
-from sweepstack.models.costs import Costs
-from sweepstack.models.data import load_dataset
-from sweepstack.search.result import Result
+from sweepstack.ensembles.builders.base import ranking
+from sweepstack.ensembles.builders.selection import Selection
+from sweepstack.ensembles.members.library import Library, Member
+from sweepstack.ensembles.scoring.objective import Objective
+from sweepstack.models.data.labelled import load_dataset
+from sweepstack.models.predictions.costs import Costs
+from sweepstack.search.report.result import Result
 
 STUDY = Path(__file__).parents[1] / "reading_r8_shares.yaml"
 METRICS = ("reward", "ensemble_gain")

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sweepstack.models.gae import gae, gae_pairs
+from sweepstack.models.rl.gae import gae, gae_pairs
 
 GAMMA, GAE_LAMBDA, PAIRS = 0.99, 0.95, 16
 SIZES = ((512, 256), (2048, 1024))  # steps, episodes

@@ -7,10 +7,10 @@ python studies/benchmarks/gae_map.py runs/gae_sensitivity_r8
 import sys
 from pathlib import Path
 
-from sweepstack.models.costs import Costs
-from sweepstack.models.data import load_dataset
-from sweepstack.models.predictions import DIRECTION, Predictions, metrics
-from sweepstack.search.result import Result
+from sweepstack.models.data.labelled import load_dataset
+from sweepstack.models.predictions.costs import Costs
+from sweepstack.models.predictions.probabilities import DIRECTION, Predictions, metrics
+from sweepstack.search.report.result import Result
 
 GAMMA, LAMBDA = "train.gamma", "train.gae_lambda"
 

@@ -84,17 +84,17 @@ class Clock(tune.Callback):
 
 def ours(trials: int, folder: Path, *, tracking: bool) -> tuple[list[float], list[float]]:
     """The times at which trials ended, the last being when MLflow had recorded everything; seconds of each report."""
-    from sweepstack.search.capacity import cpus
-    from sweepstack.search.executor import Job, run_sweeps
-    from sweepstack.search.folder import RunFolder
-    from sweepstack.search.ledger import MAIN, Ledger
-    from sweepstack.search.mirror import parent_state, trial_state
-    from sweepstack.search.runtime import Cluster
-    from sweepstack.search.search_settings import Search
-    from sweepstack.search.space import Space
-    from sweepstack.search.study import Study
-    from sweepstack.search.sweep import open_sweep
-    from sweepstack.search.tracking import Tracker
+    from sweepstack.search.execution.capacity import cpus
+    from sweepstack.search.execution.cluster import Cluster
+    from sweepstack.search.execution.executor import Job, run_sweeps
+    from sweepstack.search.execution.sweep import open_sweep
+    from sweepstack.search.ledger.ledger import MAIN, Ledger
+    from sweepstack.search.ledger.run_folder import RunFolder
+    from sweepstack.search.study.search_section import Search
+    from sweepstack.search.study.space import Space
+    from sweepstack.search.study.study import Study
+    from sweepstack.search.tracking.run_states import parent_state, trial_state
+    from sweepstack.search.tracking.tracker import Tracker
 
     study = Study.load(Path(__file__).parent.parent / "quickstart.yaml")
     space, _ = Space.of(study.space, study.trial_settings())

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from sweepstack.models.data import load_dataset
-from sweepstack.models.data_settings import Data
-from sweepstack.models.encoding import encode
-from sweepstack.models.packing import step_together
-from sweepstack.models.settings import Reading, TrialSettings
-from sweepstack.models.trainer import Trainer
-from sweepstack.models.trainers import new_trainer
+from sweepstack.models.data.encoding import encode
+from sweepstack.models.data.labelled import load_dataset
+from sweepstack.models.settings.data import Data
+from sweepstack.models.settings.trial import Reading, TrialSettings
+from sweepstack.models.tasks.trainers import new_trainer
+from sweepstack.models.training.packing import step_together
+from sweepstack.models.training.trainer import Trainer
 
 WIDTHS = (1, 4, 8)
 LRS = (1.0, 0.3, 0.5, 2.0)  # times the default

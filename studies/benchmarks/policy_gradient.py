@@ -16,17 +16,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sweepstack.ensembles.comparison import half_width
-from sweepstack.models.checkpoints import load_member
-from sweepstack.models.classification import ControlStage, PolicyStage
-from sweepstack.models.costs import Costs
-from sweepstack.models.data import load_dataset
-from sweepstack.models.data_settings import Data
-from sweepstack.models.encoding import encode
-from sweepstack.models.predictions import Predictions, answer_above, fit_threshold, scores
-from sweepstack.models.settings import Reading, TrialSettings
-from sweepstack.models.supervised import ensure_start
-from sweepstack.models.trainers import new_trainer
+from sweepstack.ensembles.scoring.bootstrap import half_width
+from sweepstack.models.data.encoding import encode
+from sweepstack.models.data.labelled import load_dataset
+from sweepstack.models.predictions.costs import Costs
+from sweepstack.models.predictions.probabilities import Predictions, answer_above, fit_threshold, scores
+from sweepstack.models.settings.data import Data
+from sweepstack.models.settings.trial import Reading, TrialSettings
+from sweepstack.models.tasks.classification.checkpoint import load_member
+from sweepstack.models.tasks.classification.stage import ControlStage, PolicyStage
+from sweepstack.models.tasks.classification.supervised import ensure_start
+from sweepstack.models.tasks.trainers import new_trainer
 
 STARTS = range(4)
 KINDS = {

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from sweepstack.ensembles.comparison import Sample, gain
-from sweepstack.models.checkpoints import load_member
-from sweepstack.models.costs import Costs
-from sweepstack.models.data import load_dataset
-from sweepstack.models.predictions import Predictions, answer_above, fit_threshold, scores
-from sweepstack.search.result import Result
+from sweepstack.ensembles.scoring.bootstrap import Sample, gain
+from sweepstack.models.data.labelled import load_dataset
+from sweepstack.models.predictions.costs import Costs
+from sweepstack.models.predictions.probabilities import Predictions, answer_above, fit_threshold, scores
+from sweepstack.models.tasks.classification.checkpoint import load_member
+from sweepstack.search.report.result import Result
 
 COSTS = (0.0, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1)
 

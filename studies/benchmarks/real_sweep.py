@@ -38,7 +38,7 @@ FIXED = ("device=cpu", "precision=float32", "search.stopper=none", f"search.conc
 
 
 def study(trials: int) -> Any:
-    from sweepstack.search.study import Study
+    from sweepstack.search.study.study import Study
 
     return Study.load(STUDY, [*FIXED, f"search.trials={trials}"])
 
@@ -58,8 +58,8 @@ def ours(trials: int, folder: Path) -> dict[str, float]:
 def train(config: dict[str, Any], base: Any, data: Any, starts: Path | None) -> None:
     from ray import tune
 
-    from sweepstack.models.trainers import new_trainer
-    from sweepstack.search.space import settings_of
+    from sweepstack.models.tasks.trainers import new_trainer
+    from sweepstack.search.study.space import settings_of
 
     folder = Path(tune.get_context().get_trial_dir())
     settings = base.with_values(settings_of(config))
@@ -74,8 +74,8 @@ def by_hand(trials: int, folder: Path, starts: Path | None, *, recorded: bool) -
     from ray.air.integrations.mlflow import MLflowLoggerCallback
     from ray.tune.search.optuna import OptunaSearch
 
-    from sweepstack.models.data import load_dataset
-    from sweepstack.models.encoding import encode
+    from sweepstack.models.data.encoding import encode
+    from sweepstack.models.data.labelled import load_dataset
 
     of = study(trials)
     ray.init(
@@ -114,9 +114,9 @@ def prepare(starts: Path) -> float:
     """Trains every start of the space; the mean seconds of one."""
     import torch
 
-    from sweepstack.models.data import load_dataset
-    from sweepstack.models.encoding import encode
-    from sweepstack.models.supervised import ensure_start
+    from sweepstack.models.data.encoding import encode
+    from sweepstack.models.data.labelled import load_dataset
+    from sweepstack.models.tasks.classification.supervised import ensure_start
 
     torch.set_num_threads(1)
     of = study(1)

@@ -27,15 +27,15 @@ import numpy as np
 import torch
 from scipy.stats import qmc
 
-from sweepstack.models.classification import PolicyStage
-from sweepstack.models.costs import Costs
-from sweepstack.models.data import load_dataset
-from sweepstack.models.encoding import encode
+from sweepstack.models.data.encoding import encode
+from sweepstack.models.data.labelled import load_dataset
 from sweepstack.models.errors import TrainingError
-from sweepstack.models.predictions import Predictions, metrics
-from sweepstack.search.axes import Choice
-from sweepstack.search.space import Space, settings_of
-from sweepstack.search.study import DEFAULT_SPACE, Study
+from sweepstack.models.predictions.costs import Costs
+from sweepstack.models.predictions.probabilities import Predictions, metrics
+from sweepstack.models.tasks.classification.stage import PolicyStage
+from sweepstack.search.study.axes import Choice
+from sweepstack.search.study.space import Space, settings_of
+from sweepstack.search.study.study import DEFAULT_SPACE, Study
 
 STUDY = Path(__file__).parent.parent / "reading_r8_shares.yaml"
 SPACES: dict[str, dict[str, Any]] = {

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import optuna
 
-from sweepstack.search.axes import Choice, Interval, Option
-from sweepstack.search.samplers import make_sampler
-from sweepstack.search.search_settings import Search
-from sweepstack.search.space import Space
+from sweepstack.search.samplers.registry import make_sampler
+from sweepstack.search.study.axes import Choice, Interval, Option
+from sweepstack.search.study.search_section import Search
+from sweepstack.search.study.space import Space
 
 Function = Callable[[dict[str, Any]], float]
 

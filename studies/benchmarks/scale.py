@@ -22,15 +22,15 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
-from sweepstack.search.display import Display
-from sweepstack.search.folder import RunFolder
-from sweepstack.search.leaderboard import write_leaderboard
-from sweepstack.search.ledger import MAIN, Ledger
-from sweepstack.search.mirror import trial_state
-from sweepstack.search.result import Result
-from sweepstack.search.space import Space
-from sweepstack.search.study import Study
-from sweepstack.search.sweep import Sweep, open_sweep
+from sweepstack.search.execution.sweep import Sweep, open_sweep
+from sweepstack.search.ledger.leaderboard import write_leaderboard
+from sweepstack.search.ledger.ledger import MAIN, Ledger
+from sweepstack.search.ledger.run_folder import RunFolder
+from sweepstack.search.report.display import Display
+from sweepstack.search.report.result import Result
+from sweepstack.search.study.space import Space
+from sweepstack.search.study.study import Study
+from sweepstack.search.tracking.run_states import trial_state
 
 QUICKSTART = Path(__file__).parent.parent / "quickstart.yaml"
 EPOCHS, FEW, WORKERS = 3, 100, 2

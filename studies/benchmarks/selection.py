@@ -18,10 +18,10 @@ import time
 import numpy as np
 from sklearn.metrics import accuracy_score, log_loss
 
-from sweepstack.ensembles.objective import Objective
-from sweepstack.ensembles.selection import Selection
-from sweepstack.ensembles.store import Stack
-from sweepstack.models.predictions import Floats, Ints
+from sweepstack.ensembles.builders.selection import Selection
+from sweepstack.ensembles.members.library import Stack
+from sweepstack.ensembles.scoring.objective import Objective
+from sweepstack.models.predictions.probabilities import Floats, Ints
 
 MEMBERS, ROWS, CLASSES, FAMILY, PICKS = 500, 10_000, 20, 10, 25
 PEER_ROUNDS = 1

@@ -28,13 +28,13 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
-from sweepstack.ensembles.comparison import half_width
-from sweepstack.ensembles.store import Library
-from sweepstack.models.costs import Costs
-from sweepstack.models.data import load_dataset
-from sweepstack.models.predictions import Predictions, answer_above, fit_threshold, scores
-from sweepstack.search.result import Result
-from sweepstack.search.study import Study
+from sweepstack.ensembles.members.library import Library
+from sweepstack.ensembles.scoring.bootstrap import half_width
+from sweepstack.models.data.labelled import load_dataset
+from sweepstack.models.predictions.costs import Costs
+from sweepstack.models.predictions.probabilities import Predictions, answer_above, fit_threshold, scores
+from sweepstack.search.report.result import Result
+from sweepstack.search.study.study import Study
 
 STUDIES = Path(__file__).parents[1]
 SHOWN = ("accuracy", "accuracy_full", "log_loss")

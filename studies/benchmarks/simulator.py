@@ -32,12 +32,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sweepstack.models.settings import TrialSettings
-from sweepstack.search.axes import Choice, Interval
-from sweepstack.search.ledger import MAIN, Ledger
-from sweepstack.search.search_settings import Search
-from sweepstack.search.space import Space, settings_of
-from sweepstack.search.sweep import open_sweep
+from sweepstack.models.settings.trial import TrialSettings
+from sweepstack.search.execution.sweep import open_sweep
+from sweepstack.search.ledger.ledger import MAIN, Ledger
+from sweepstack.search.study.axes import Choice, Interval
+from sweepstack.search.study.search_section import Search
+from sweepstack.search.study.space import Space, settings_of
 
 TABLE = Path(__file__).parent / "curves_r8.npz"
 Floats = NDArray[np.float64]

@@ -16,17 +16,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sweepstack.models.bpe import Tokenizers
-from sweepstack.models.candidates import Candidates
-from sweepstack.models.data_settings import Data
-from sweepstack.models.pairs import encode_pairs, load_pairs
-from sweepstack.models.settings import TrialSettings
-from sweepstack.models.simultaneous import SimultaneousWriter, read_and_written, waits
-from sweepstack.models.task_settings import with_study_defaults
-from sweepstack.models.text_metrics import corpus_scores
-from sweepstack.models.trainers import new_trainer
-from sweepstack.models.writer_checkpoint import load_writer, load_writing_member
-from sweepstack.models.writing_supervised import ensure_writing_start, writing_precision
+from sweepstack.models.data.bpe import Tokenizers
+from sweepstack.models.data.pairs import encode_pairs, load_pairs
+from sweepstack.models.predictions.text_metrics import corpus_scores
+from sweepstack.models.predictions.texts import Candidates
+from sweepstack.models.settings.data import Data
+from sweepstack.models.settings.tasks import with_study_defaults
+from sweepstack.models.settings.trial import TrialSettings
+from sweepstack.models.tasks.trainers import new_trainer
+from sweepstack.models.tasks.writing.checkpoint import load_writer, load_writing_member
+from sweepstack.models.tasks.writing.simultaneous import SimultaneousWriter, read_and_written, waits
+from sweepstack.models.tasks.writing.supervised import ensure_writing_start, writing_precision
 
 WAITS = {"wait-1": 1, "wait-2": 2, "wait-3": 3, "wait-5": 5, "everything": 10_000}
 LEADS = (0.75, 1.0, 1.5, 3.0)

@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sweepstack.models.checkpoints import load_member
-from sweepstack.models.costs import Costs
-from sweepstack.models.data import Part, load_dataset
-from sweepstack.models.data_settings import Data
-from sweepstack.models.encoding import encode
-from sweepstack.models.linear import LinearBaseline
-from sweepstack.models.predictions import metrics
-from sweepstack.models.settings import Reading, TrialSettings
-from sweepstack.models.supervised import ensure_start
+from sweepstack.models.baselines.linear import LinearBaseline
+from sweepstack.models.data.encoding import encode
+from sweepstack.models.data.labelled import Part, load_dataset
+from sweepstack.models.predictions.costs import Costs
+from sweepstack.models.predictions.probabilities import metrics
+from sweepstack.models.settings.data import Data
+from sweepstack.models.settings.trial import Reading, TrialSettings
+from sweepstack.models.tasks.classification.checkpoint import load_member
+from sweepstack.models.tasks.classification.supervised import ensure_start
 
 SPLITS = {"test": 0.1429, "policy": 0.3333, "valid": 0.0833, "blend": 0.0833}
 SETTINGS = {

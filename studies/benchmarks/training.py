@@ -21,14 +21,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import T5Config, T5ForConditionalGeneration, T5Model
 
-from sweepstack.models.batching import batches_by_length
-from sweepstack.models.checkpoints import new_policy
-from sweepstack.models.data import load_dataset
-from sweepstack.models.data_settings import Data
-from sweepstack.models.encoding import encode
-from sweepstack.models.policy import ReadingPolicy
-from sweepstack.models.settings import TrialSettings
-from sweepstack.models.supervised import cross_entropy
+from sweepstack.models.data.encoding import encode
+from sweepstack.models.data.labelled import load_dataset
+from sweepstack.models.networks.policy import ReadingPolicy
+from sweepstack.models.optim.batching import batches_by_length
+from sweepstack.models.settings.data import Data
+from sweepstack.models.settings.trial import TrialSettings
+from sweepstack.models.tasks.classification.checkpoint import new_policy
+from sweepstack.models.tasks.classification.supervised import cross_entropy
 
 SETTINGS = TrialSettings(device="cpu")
 BATCHES = 12  # a round: as many steps of each

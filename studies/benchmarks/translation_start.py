@@ -15,15 +15,15 @@ from pathlib import Path
 
 import torch
 
-from sweepstack.models.data_settings import Data
+from sweepstack.models.data.pairs import encode_pairs, load_pairs
 from sweepstack.models.files import read_json
-from sweepstack.models.pairs import encode_pairs, load_pairs
-from sweepstack.models.settings import TrialSettings
-from sweepstack.models.starts import START_FILE
-from sweepstack.models.task_settings import with_study_defaults
-from sweepstack.models.text_metrics import corpus_scores
-from sweepstack.models.writer_checkpoint import WriterMember
-from sweepstack.models.writing_supervised import ensure_writing_start, lengths_of, targets_of, writing_precision
+from sweepstack.models.predictions.text_metrics import corpus_scores
+from sweepstack.models.settings.data import Data
+from sweepstack.models.settings.tasks import with_study_defaults
+from sweepstack.models.settings.trial import TrialSettings
+from sweepstack.models.tasks.writing.checkpoint import WriterMember
+from sweepstack.models.tasks.writing.supervised import ensure_writing_start, lengths_of, targets_of, writing_precision
+from sweepstack.models.training.warm_starts import START_FILE
 
 
 def main() -> None:

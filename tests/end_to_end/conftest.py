@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from command_line import LANGUAGES, ROWS
 
-from sweepstack.models.builtin import builtin
+from sweepstack.models.data.builtin import builtin
 
 
 @pytest.fixture(scope="session")

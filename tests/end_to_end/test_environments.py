@@ -67,7 +67,7 @@ def test_the_run_folder_has_trials_and_no_company(finished: Path) -> None:
 def test_the_best_checkpoint_plays(finished: Path) -> None:
     import gymnasium
 
-    from sweepstack.models.agent import load_agent
+    from sweepstack.models.tasks.gymnasium.checkpoint import load_agent
 
     status = json.loads(sweepstack("status", "runs/balance", "--json", cwd=finished).stdout)
     agent = load_agent(Path(status["checkpoint"]))

@@ -9,11 +9,11 @@ import pytest
 from command_line import sweepstack, write_study
 
 from sweepstack.ensembles import load
-from sweepstack.models.data import load_dataset
-from sweepstack.models.predictions import Predictions
-from sweepstack.search.folder import RunFolder
-from sweepstack.search.result import Result
-from sweepstack.search.study import Study
+from sweepstack.models.data.labelled import load_dataset
+from sweepstack.models.predictions.probabilities import Predictions
+from sweepstack.search.ledger.run_folder import RunFolder
+from sweepstack.search.report.result import Result
+from sweepstack.search.study.study import Study
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 TEXTS = "guten Morgen liebe Leute\nbonjour tout le monde\nbuongiorno a tutti quanti\n"
@@ -55,7 +55,7 @@ def test_a_study_with_folds_from_its_file_to_predictions(workplace: Path) -> Non
     texts = list(dataset.parts["test"].inputs)
     built = result.built
     stored = [Predictions.load(member.predictions("test"))[0] for member in built.members]
-    from sweepstack.ensembles.store import Stack
+    from sweepstack.ensembles.members.library import Stack
 
     expected = built.choice.combinations[summary["exported"]].predict(Stack.of(stored))
     np.testing.assert_allclose(bundle.predict_proba(texts), expected.at(expected.stops()), atol=1e-4)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from command_line import command, marked, processes_of, sweepstack, write_study
 
-from sweepstack.search.ledger import MAIN, Ledger
+from sweepstack.search.ledger.ledger import MAIN, Ledger
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 

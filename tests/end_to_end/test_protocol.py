@@ -16,17 +16,17 @@ import pytest
 from command_line import LANGUAGES, STUDY, sweepstack, write_study
 
 from sweepstack import ensembles, search
-from sweepstack.ensembles.builders import BUILDERS, make
-from sweepstack.ensembles.choose import Choice, choose, choose_out_of_fold
-from sweepstack.ensembles.crossfit import folds
-from sweepstack.ensembles.objective import Objective
-from sweepstack.ensembles.store import Kind, Library, Member, Stack
-from sweepstack.models.costs import Costs
-from sweepstack.models.data import load_dataset
-from sweepstack.models.data_settings import Data
-from sweepstack.models.encoding import encode
-from sweepstack.models.predictions import Ints, Predictions, answer_above
-from sweepstack.models.settings import Reading
+from sweepstack.ensembles.builders.registry import BUILDERS, make
+from sweepstack.ensembles.evaluation.choose import Choice, choose, choose_out_of_fold
+from sweepstack.ensembles.members.library import Kind, Library, Member, Stack
+from sweepstack.ensembles.scoring.crossfit import folds
+from sweepstack.ensembles.scoring.objective import Objective
+from sweepstack.models.data.encoding import encode
+from sweepstack.models.data.labelled import load_dataset
+from sweepstack.models.predictions.costs import Costs
+from sweepstack.models.predictions.probabilities import Ints, Predictions, answer_above
+from sweepstack.models.settings.data import Data
+from sweepstack.models.settings.trial import Reading
 
 LETTERS = Reading(unit="characters", segment=2, max_segments=12)
 CLASSES = 4
@@ -43,7 +43,7 @@ FITTED = [name for name, builder in BUILDERS.items() if "trial" in builder.kinds
 @pytest.fixture(autouse=True)
 def _quick_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stop that a policy learns takes seconds; it has a test of its own."""
-    monkeypatch.setattr("sweepstack.ensembles.stop.FEWEST", 10**9)
+    monkeypatch.setattr("sweepstack.ensembles.combinations.stop.FEWEST", 10**9)
 
 
 def spoken(probabilities: np.ndarray) -> Predictions:
@@ -202,12 +202,12 @@ def test_no_label_of_test_reaches_what_trains_or_chooses(tmp_path: Path) -> None
         assert not [name for name in inspect.signature(function).parameters if "test" in name]
     readers = []
     for package in (search, ensembles):
-        for file in sorted(Path(str(package.__file__)).parent.glob("*.py")):
+        for file in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
                 code = ast.unparse(node).replace("'", '"') if isinstance(node, ast.FunctionDef) else ""
                 if '.parts["test"]' in code and ".labels" in code:
-                    readers.append((file.name, node.name))
-    assert readers == [("ensembling.py", "_scored")]
+                    readers.append((f"{file.parent.name}/{file.name}", node.name))
+    assert readers == [("ensembling/stage.py", "_scored")]
 
 
 @pytest.mark.slow

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from command_line import command, marked, sweepstack, write_study
 
-from sweepstack.models.data import load_dataset
-from sweepstack.models.encoding import encode
-from sweepstack.models.trainers import new_trainer
-from sweepstack.search.folder import RunFolder
-from sweepstack.search.repetitions import settings_of_repetition
-from sweepstack.search.result import Result
-from sweepstack.search.study import Study
-from sweepstack.search.trial_record import by_repetition
+from sweepstack.models.data.encoding import encode
+from sweepstack.models.data.labelled import load_dataset
+from sweepstack.models.tasks.trainers import new_trainer
+from sweepstack.search.ledger.records import by_repetition
+from sweepstack.search.ledger.repetitions import settings_of_repetition
+from sweepstack.search.ledger.run_folder import RunFolder
+from sweepstack.search.report.result import Result
+from sweepstack.search.study.study import Study
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 SEARCH = {"sampler": "random", "stopper": "none", "trials": 2, "seeds": 2, "metric": ["reward", "seconds"]}

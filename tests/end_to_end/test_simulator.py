@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from optuna.trial import TrialState
 
-from sweepstack.models.settings import TrialSettings
-from sweepstack.search.search_settings import Search
-from sweepstack.search.space import Space
+from sweepstack.models.settings.trial import TrialSettings
+from sweepstack.search.study.search_section import Search
+from sweepstack.search.study.space import Space
 
 PATH = Path(__file__).parents[2] / "studies" / "benchmarks" / "simulator.py"
 SPACE = {"train.lr": {"log": [1e-4, 1e-2]}, "train.lr_schedule": ["constant", "linear"]}

@@ -10,11 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from sweepstack.ensembles.store import Library, Member, Stack
-from sweepstack.models.predictions import Ints, Predictions, answer_above
+from sweepstack.ensembles.members.library import Library, Member, Stack
+from sweepstack.models.predictions.probabilities import Ints, Predictions, answer_above
 
 if TYPE_CHECKING:
-    from sweepstack.ensembles.candidate_library import CandidateLibrary
+    from sweepstack.ensembles.members.texts import CandidateLibrary
 
 Make = Callable[..., tuple[Stack, Ints]]
 
@@ -79,9 +79,9 @@ def keyword_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Mem
 
     from sweepstack.models.files import write_json
 
-    fake = ModuleType("sweepstack.models.checkpoints")
+    fake = ModuleType("sweepstack.models.tasks.classification.checkpoint")
     fake.load_member = KeywordMember  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "sweepstack.models.checkpoints", fake)
+    monkeypatch.setitem(sys.modules, "sweepstack.models.tasks.classification.checkpoint", fake)
     members = []
     for i, strength in enumerate((1.0, 2.0)):
         member = Member(f"trial-{i}", "trial", tmp_path / "trials" / str(i))
@@ -99,7 +99,7 @@ def topics() -> SimpleNamespace:
     import torch
     from topic_words import SMALL, topics_dataset
 
-    from sweepstack.models.encoding import encode
+    from sweepstack.models.data.encoding import encode
 
     torch.set_num_threads(1)
     quick = SMALL.with_values({"train.warm_start.epochs": 2, "train.epochs": 1, "precision": "float32"})
@@ -137,8 +137,8 @@ def make_writers(
 
     Their ``n`` candidates are drawn alike, and scored by a noisy share of right words. Returns references, too.
     """
-    from sweepstack.ensembles.candidate_library import CandidateLibrary
-    from sweepstack.models.candidates import Candidates
+    from sweepstack.ensembles.members.texts import CandidateLibrary
+    from sweepstack.models.predictions.texts import Candidates
 
     random = np.random.default_rng(seed)
     references = random.choice(WORDS, (rows, 8))
@@ -184,9 +184,9 @@ def small_writers(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     import torch
     from small_writing import SMALL, pairs_data, pairs_dataset
 
-    from sweepstack.models.translation_memory import TranslationMemory
-    from sweepstack.models.writer_checkpoint import WriterMember, load_writer, save_writer
-    from sweepstack.models.writing_supervised import ensure_writing_start
+    from sweepstack.models.baselines.translation_memory import TranslationMemory
+    from sweepstack.models.tasks.writing.checkpoint import WriterMember, load_writer, save_writer
+    from sweepstack.models.tasks.writing.supervised import ensure_writing_start
 
     torch.set_num_threads(1)
     root, dataset, data = tmp_path_factory.mktemp("writers"), pairs_dataset(), pairs_data()

@@ -8,8 +8,8 @@ import pytest
 import torch
 from topic_words import SMALL, topics_dataset
 
-from sweepstack.models.encoding import TaskData, encode
-from sweepstack.models.settings import Reading
+from sweepstack.models.data.encoding import TaskData, encode
+from sweepstack.models.settings.trial import Reading
 
 
 @pytest.fixture(scope="module")

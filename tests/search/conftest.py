@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sweepstack.ensembles.comparison import Gain
-from sweepstack.ensembles.table import Row
-from sweepstack.models.costs import Costs
-from sweepstack.search.space import Space
-from sweepstack.search.study import Study
-from sweepstack.search.trial_record import TrialRecord
+from sweepstack.ensembles.evaluation.table import Row
+from sweepstack.ensembles.scoring.bootstrap import Gain
+from sweepstack.models.predictions.costs import Costs
+from sweepstack.search.ledger.records import TrialRecord
+from sweepstack.search.study.space import Space
+from sweepstack.search.study.study import Study
 
 if TYPE_CHECKING:
-    from sweepstack.search.session import Session
-    from sweepstack.search.sweep import Sweep
+    from sweepstack.search.execution.sweep import Sweep
+    from sweepstack.search.run.session import Session
 
 SETTINGS = {
     "train.lr": 8.1e-3,
@@ -296,9 +296,9 @@ def study_file(phrases: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
 @pytest.fixture(scope="session")
 def train_by_hand() -> "Callable[[Session], None]":
     """Does Ray's part of a search: every trial and control is a linear member that knows every fourth warm row."""
-    from sweepstack.models.linear import LinearBaseline
-    from sweepstack.models.predictions import metrics
-    from sweepstack.search.company import fit_linear
+    from sweepstack.models.baselines.linear import LinearBaseline
+    from sweepstack.models.predictions.probabilities import metrics
+    from sweepstack.search.run.baselines import fit_linear
 
     def finish(session: "Session", sweep: "Sweep") -> None:
         parts = session.dataset.parts
@@ -337,7 +337,7 @@ def searched_run(
     train_by_hand: "Callable[[Session], None]",
 ) -> Path:
     """A run folder whose search is done and whose ensembles are not built; to be read, or copied."""
-    from sweepstack.search.session import Session
+    from sweepstack.search.run.session import Session
 
     folder = tmp_path_factory.mktemp("searched")
     session = Session.open(Study.load(study_file(folder)), folder / "run")
@@ -360,7 +360,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, searched_run: Path) -
 @pytest.fixture
 def run(searched_run: Path, tmp_path: Path) -> Path:
     """A copy of ``searched_run`` to work in, which is a sweep of its own in the tracking store."""
-    from sweepstack.search.ledger import Ledger
+    from sweepstack.search.ledger.ledger import Ledger
 
     folder = Path(shutil.copytree(searched_run, tmp_path / "run"))
     with Ledger.open(folder / "ledger.log") as ledger:
@@ -371,8 +371,8 @@ def run(searched_run: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def control_that_wins() -> Callable[[Path], None]:
     """Trains the control of a copied run anew, on blend itself, so that it is the best there by far."""
-    from sweepstack.models.linear import LinearBaseline
-    from sweepstack.search.session import Session
+    from sweepstack.models.baselines.linear import LinearBaseline
+    from sweepstack.search.run.session import Session
 
     def train(run: Path) -> None:
         session = Session.open(Study.load(run / "study.yaml"), run)
@@ -445,11 +445,11 @@ def write_by_hand() -> "Callable[[Session], None]":
     def finish(session: "Session", sweep: "Sweep", noise: float) -> None:
         import torch
 
-        from sweepstack.models.bpe import Tokenizers
-        from sweepstack.models.candidates import Candidates
-        from sweepstack.models.writer_checkpoint import WriterMember, save_writer
-        from sweepstack.models.writing_stage import candidate_metrics
-        from sweepstack.models.writing_supervised import ensure_writing_start
+        from sweepstack.models.data.bpe import Tokenizers
+        from sweepstack.models.predictions.texts import Candidates
+        from sweepstack.models.tasks.writing.checkpoint import WriterMember, save_writer
+        from sweepstack.models.tasks.writing.stage import candidate_metrics
+        from sweepstack.models.tasks.writing.supervised import ensure_writing_start
 
         data, draw = session.written, torch.Generator().manual_seed(int(1000 * noise))
         start = ensure_writing_start(session.settings, data, session.folder.starts)
@@ -472,7 +472,7 @@ def write_by_hand() -> "Callable[[Session], None]":
             sweep.complete(number)
 
     def write(session: "Session") -> None:
-        from sweepstack.search.company import fit_memory
+        from sweepstack.search.run.baselines import fit_memory
 
         finish(session, session.trials, 0.15)
         if session.control is not None:
@@ -492,7 +492,7 @@ def written_run(
     write_by_hand: "Callable[[Session], None]",
 ) -> Path:
     """A run folder of a study that writes, whose search is done and whose ensembles are not built; to be copied."""
-    from sweepstack.search.session import Session
+    from sweepstack.search.run.session import Session
 
     folder = tmp_path_factory.mktemp("written")
     session = Session.open(Study.load(writing_file(folder)), folder / "run")
@@ -504,8 +504,8 @@ def written_run(
 @pytest.fixture(scope="session")
 def written_ensembles(tmp_path_factory: pytest.TempPathFactory, written_run: Path) -> Path:
     """The same with its ensembles, bundle and MLflow runs; to be read, or copied."""
-    from sweepstack.search import ensembling
-    from sweepstack.search.session import Session
+    from sweepstack.search.ensembling import stage as ensembling
+    from sweepstack.search.run.session import Session
 
     folder = Path(shutil.copytree(written_run, tmp_path_factory.mktemp("ensembles") / "run"))
     with pytest.MonkeyPatch.context() as patch:
@@ -518,7 +518,7 @@ def written_ensembles(tmp_path_factory: pytest.TempPathFactory, written_run: Pat
 @pytest.fixture
 def writing_run(written_run: Path, tmp_path: Path) -> Path:
     """A copy of ``written_run`` to work in, which is a sweep of its own in the tracking store."""
-    from sweepstack.search.ledger import Ledger
+    from sweepstack.search.ledger.ledger import Ledger
 
     folder = Path(shutil.copytree(written_run, tmp_path / "run"))
     with Ledger.open(folder / "ledger.log") as ledger:
@@ -535,7 +535,7 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is recorded: starting MLflow takes seconds."""
-    from sweepstack.search.session_tracker import SessionTracker
+    from sweepstack.search.tracking.run_tracker import SessionTracker
 
     monkeypatch.setattr(SessionTracker, "put", lambda self, state: None)
     monkeypatch.setattr(SessionTracker, "begin", lambda self: None)
@@ -543,7 +543,7 @@ def no_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sweepstack.search.runtime import Cluster
+    from sweepstack.search.execution.cluster import Cluster
 
     class Done:
         def __init__(self, value: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sweepstack import ensembles as sweepstack_ensembles
-from sweepstack.ensembles.bundle import load
+from sweepstack.ensembles.bundles.bundle import load
 from sweepstack.search import cli
 
 COMMANDS = ["run", "search", "ensemble", "export", "predict", "add", "retry", "stop", "status", "report", "ui"]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweepstack.ensembles.comparison import Gain
+from sweepstack.ensembles.scoring.bootstrap import Gain
 from sweepstack.search import format as fmt
 
 

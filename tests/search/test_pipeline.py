@@ -7,21 +7,21 @@ import optuna
 import pandas as pd
 import pytest
 
-from sweepstack.ensembles.bundle import load
+from sweepstack.ensembles.bundles.bundle import load
 from sweepstack.models.errors import StorageError, StudyError
-from sweepstack.models.trainers import new_trainer
+from sweepstack.models.tasks.trainers import new_trainer
 from sweepstack.search import Study, pipeline
-from sweepstack.search.folder import RunFolder
-from sweepstack.search.ledger import Ledger
-from sweepstack.search.objectives import dominates
+from sweepstack.search.execution.sweep import open_sweep
+from sweepstack.search.execution.worker import Assignment
+from sweepstack.search.ledger.ledger import Ledger
+from sweepstack.search.ledger.objectives import dominates
+from sweepstack.search.ledger.repetitions import settings_of_repetition
+from sweepstack.search.ledger.run_folder import RunFolder
 from sweepstack.search.pipeline import MakeTrainer
-from sweepstack.search.repetitions import settings_of_repetition
-from sweepstack.search.result import Result
-from sweepstack.search.session import Session
-from sweepstack.search.space import Space
-from sweepstack.search.sweep import open_sweep
-from sweepstack.search.tracking_store import open_client
-from sweepstack.search.worker import Assignment
+from sweepstack.search.report.result import Result
+from sweepstack.search.run.session import Session
+from sweepstack.search.study.space import Space
+from sweepstack.search.tracking.store import open_client
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:mlflow")  # its warnings are not ours to mend
 

@@ -1,0 +1,5 @@
+"""Baselines: models that no policy optimisation trains, which every study is compared with.
+
+May import: rl, optim, networks, data, predictions, settings.
+A new baseline is a file here.
+"""

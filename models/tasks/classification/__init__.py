@@ -1,0 +1,5 @@
+"""Classification: policies that read a text segment by segment and answer with a label.
+
+May import: every room of models below tasks, and no other task.
+A new part of this task (a stage, a player, a checkpoint) is a file here.
+"""

@@ -1,0 +1,18 @@
+"""The seeds of a setting that is trained again: what a repetition has of its own, in a trial where they race."""
+
+from collections.abc import Collection
+
+from sweepstack.models.settings.trial import TrialSettings
+
+SEED, START_SEED = "train.seed", "train.warm_start.seed"
+SEEDS = 2**31
+
+
+def settings_of_repetition(settings: TrialSettings, searched: Collection[str], repetition: int) -> TrialSettings:
+    """The settings with the seeds of a repetition (from 0): those that are no searched setting count on from theirs."""
+    seeds = {SEED: settings.train.seed}
+    if settings.environment is None:
+        seeds[START_SEED] = settings.train.warm_start.seed
+    return settings.with_values(
+        {path: (seed + repetition) % SEEDS for path, seed in seeds.items() if path not in searched}
+    )
