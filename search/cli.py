@@ -217,29 +217,31 @@ def predict_file(options: argparse.Namespace) -> None:
 
 
 def add_trial(options: argparse.Namespace) -> None:
-    from sweepstack.search import interventions as by_hand
+    from sweepstack.search import interventions
 
     options.go_on = _kept(options.run_folder)
     run = Path(options.run_folder)
-    done = by_hand.add(run, options.overrides, _say(options), address=options.address, json=options.json)
+    done = interventions.add(run, options.overrides, _say(options), address=options.address, json=options.json)
     if options.json:
         print_json(done)
 
 
 def retry_trials(options: argparse.Namespace) -> None:
-    from sweepstack.search import interventions as by_hand
+    from sweepstack.search import interventions
 
     options.go_on = _kept(options.run_folder)
     run, say = Path(options.run_folder), _say(options)
-    done = by_hand.retry(run, options.trial, say, failed=options.failed, address=options.address, json=options.json)
+    done = interventions.retry(
+        run, options.trial, say, failed=options.failed, address=options.address, json=options.json
+    )
     if options.json:
         print_json(done)
 
 
 def stop_run(options: argparse.Namespace) -> None:
-    from sweepstack.search import interventions as by_hand
+    from sweepstack.search import interventions
 
-    done = by_hand.stop(Path(options.run_folder), options.trial, _say(options))
+    done = interventions.stop(Path(options.run_folder), options.trial, _say(options))
     if options.json:
         print_json(done)
 

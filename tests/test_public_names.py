@@ -19,6 +19,15 @@ DOCUMENTED = {
     "sweepstack.ensembles.policy_classifier": {"PolicyClassifier"},
     "sweepstack.search.joblib_backend": {"on_ray"},
 }
+LOGGED = {
+    "sweepstack.ensembles.bundle": {"Bundle", "load"},
+    "sweepstack.ensembles.input_texts": {"texts_of"},
+    "sweepstack.ensembles.writing_bundle": {"WritingBundle", "load"},
+    "sweepstack.ensembles.bundles.bundle": {"Bundle", "load"},
+    "sweepstack.ensembles.bundles.input_texts": {"texts_of"},
+    "sweepstack.ensembles.bundles.writing_bundle": {"WritingBundle", "load"},
+}
+"""What the scripts that MLflow keeps with a model import; those of models logged earlier, too."""
 
 
 def shown() -> dict[str, set[str]]:
@@ -37,6 +46,14 @@ def test_the_readme_shows_what_is_pinned_here() -> None:
     assert shown() == DOCUMENTED
 
 
+@pytest.mark.parametrize("script", ["pyfunc", "writing_pyfunc"])
+def test_the_scripts_in_mlflow_import_nothing_else(script: str) -> None:
+    tree = ast.parse((README.parent / "ensembles" / "bundles" / f"{script}.py").read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sweepstack"):
+            assert {alias.name for alias in node.names} <= LOGGED[str(node.module)]
+
+
 @pytest.mark.parametrize("package", PUBLIC)
 def test_a_package_exports_its_public_names(package: str) -> None:
     module = importlib.import_module(package)
@@ -46,8 +63,8 @@ def test_a_package_exports_its_public_names(package: str) -> None:
         module.nothing_of_the_kind  # noqa: B018
 
 
-@pytest.mark.parametrize(("module", "names"), DOCUMENTED.items())
-def test_a_documented_path_leads_to_its_names(module: str, names: set[str]) -> None:
+@pytest.mark.parametrize(("module", "names"), [*DOCUMENTED.items(), *LOGGED.items()])
+def test_a_path_that_others_import_leads_to_its_names(module: str, names: set[str]) -> None:
     found = importlib.import_module(module)
     assert all(hasattr(found, name) for name in names)
 

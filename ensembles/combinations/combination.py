@@ -19,7 +19,7 @@ OF_POOL, OF_STOP = "pool.", "stop."  # begin the names of their arrays
 
 
 class TextMember(Protocol):
-    """What models.checkpoints.load_member returns."""
+    """A loaded member, as the load_member of a classifier's checkpoint returns it."""
 
     @property
     def classes(self) -> tuple[str, ...]: ...

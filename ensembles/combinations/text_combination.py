@@ -26,7 +26,7 @@ CombinationKind = Literal["single", "token_average", "minimum_bayes_risk", "rera
 
 
 class WritingMember(Protocol):
-    """What models.writer_checkpoint.load_writing_member returns."""
+    """A loaded member, as the load_writing_member of a writer's checkpoint returns it."""
 
     def write(self, texts: Sequence[str], n: int = 1) -> Candidates: ...
 

@@ -168,7 +168,7 @@ def test_what_of_the_data_a_start_depends_on(topics: SimpleNamespace) -> None:
 ANOTHER_PROCESS = """
 import os, pathlib, pickle, sys, time
 import torch
-from sweepstack.models import supervised
+from sweepstack.models.tasks.classification import supervised
 torch.set_num_threads(1)
 task, starts, trained, delay = sys.argv[1:]
 settings, data = pickle.loads(pathlib.Path(task).read_bytes())
