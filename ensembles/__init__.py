@@ -1,6 +1,7 @@
 """What combines trained policies into one ensemble, and the bundle that holds it.
 
-``load(folder)`` opens an exported bundle. Nothing heavy is imported until it is called.
+Public name: ``load``, which opens an exported bundle; nothing heavy is imported until it is called. The files at this
+root are paths that programs and models in MLflow import; what they lead to lies in the rooms.
 """
 
 from pathlib import Path

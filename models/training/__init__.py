@@ -1,5 +1,5 @@
-"""Training: epochs, warm starts, folds, repetitions and resuming, whatever the task is.
+"""Training: epochs, warm starts, folds, repetitions and resuming, the same for every task.
 
 May import: baselines, rl, optim, networks, data, predictions, settings. It knows no task: the stage is handed in.
-What all tasks train by is a file here; what one task alone has belongs to its room.
+Training that all tasks share is a file here; a part that one task alone has belongs to its room.
 """

@@ -1,5 +1,5 @@
 """Ledger: the run folder, the journal and its records; the truth that a run goes on from.
 
 May import: study, ensembles, models, format.
-What the ledger keeps of something new is a file here, and the name of its attribute stands in attributes.py.
+A new kind of record is a file here, and the name of its attribute stands in attributes.py.
 """

@@ -460,7 +460,7 @@ def test_calls_that_fail_at_random_lose_and_double_nothing(
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    """The files of a bundle that logging looks at; ensembles/test_pyfunc.py loads a whole one."""
+    """The files of a bundle that logging looks at; ensembles/bundles/test_pyfunc.py loads a whole one."""
     folder = tmp_path / "bundle"
     folder.mkdir()
     (folder / "bundle.json").write_text(
