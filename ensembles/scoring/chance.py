@@ -10,7 +10,7 @@ errors, c = gn / (1 + gn). Metrics, units and candidates that are twice there ne
 √g, the *effect*, is the size of true differences in deviations of a difference on one row. It is not known: every size
 counts by how well it explains how far apart the other candidates lie, and the lead over the nearest rival. One that is
 plainly worse than all others says nothing of the rest, so how far apart they lie is a low quantile of the distances of
-pairs (the estimator Qn, Rousseeuw & Croux 1993). tests/ensembles/scoring/test_chance.py simulates that what is stated holds.
+pairs (the estimator Qn, Rousseeuw & Croux 1993). test_chance.py simulates that what is stated holds.
 """
 
 from collections.abc import Sequence
