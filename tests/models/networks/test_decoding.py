@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 import torch
-from test_writer import SOURCES, make
+from tiny_writer import SOURCES, make
 from torch import Tensor
 
 from sweepstack.models.data.bpe import BEGIN, END, PADDING, Bpe, Tokenizers

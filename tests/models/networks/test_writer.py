@@ -2,24 +2,14 @@
 
 import pytest
 import torch
+from tiny_writer import SOURCES, make
 from torch import Tensor
 
 from sweepstack.models.data.bpe import BEGIN, PADDING, UNKNOWN
 from sweepstack.models.networks.writer import NEVER, Shape, Writer, sinusoids
 from sweepstack.models.settings.trial import Model
 
-SOURCES = torch.tensor([[5, 6, 7, 8], [9, 4, 0, 0], [7, 7, 7, 0]])
 TARGETS = torch.tensor([[BEGIN, 4, 5, 6, 7], [BEGIN, 8, 3, 0, 0], [BEGIN, 9, 9, 3, 0]])
-
-
-def make(shared: bool = False, layers: int = 2, **settings: object) -> Writer:
-    model = Model(d_model=12, layers=layers, heads=3, feed_forward=20, dropout=0.3, **settings)  # type: ignore[arg-type]
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        writer = Writer(Shape(11, 11, shared, 8, 40), model)
-        for parameter in writer.parameters():
-            torch.nn.init.normal_(parameter, std=0.4)
-    return writer.eval()
 
 
 def close(a: Tensor, b: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_writer import SOURCES, make
+from tiny_writer import SOURCES, make
 from torch import Tensor
 
 from sweepstack.models.data.bpe import BEGIN

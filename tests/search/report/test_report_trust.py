@@ -3,10 +3,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from example_trust import TRUST
 
-from sweepstack.ensembles.evaluation.reliability import Reliability
 from sweepstack.ensembles.evaluation.table import Row
-from sweepstack.ensembles.evaluation.trust import Curve, Diversity, Missed, OfClass, Sets, Trust
+from sweepstack.ensembles.evaluation.trust import Sets
 from sweepstack.models.files import write_json
 from sweepstack.search.report.report import Contents, render
 from sweepstack.search.report.report_trust import read_trust, trust_page
@@ -15,31 +15,6 @@ from sweepstack.search.report.trust_figures import single_sets
 from sweepstack.search.study.space import Space
 from sweepstack.search.study.study import Study
 
-HOSTILE = '<script>alert("1")</script> & so on'
-TRUST = Trust(
-    "0123",
-    "selection",
-    0.7,
-    Reliability(0.05, (30, 70), (0.6, 0.9), (0.7, 0.96)),
-    Reliability(0.012, (20, 80), (0.6, 0.95), (0.6, 0.94)),
-    (
-        Curve("selection", "ensemble", (0.05, 0.5, 1.0), (0.2, 0.99, 0.9)),
-        Curve("trial-7", "trial", (0.5, 1.0), (0.95, 0.88)),
-        Curve("linear", "baseline", (0.5, 1.0), (0.96, 0.87)),
-    ),
-    (Sets(0.9, 0.91, 0.028, 1.05, 0.9, 0.97), Sets(0.99, 0.992, 0.01, 1.6, 0.05, None)),
-    (OfClass("rare", 5, 4, 0.75, 0.6, 2 / 3), OfClass("<b>often</b>", 95, 96, 0.97, 0.98, 0.975)),
-    Diversity(
-        "selection",
-        ("trial-7", "linear", "trial-3"),
-        (0.88, 0.87, 0.5),
-        ((0.0, 0.08, 0.2), (0.08, 0.0, 0.1), (0.2, 0.1, 0.0)),
-        ((1.0, 0.5, None), (0.5, 1.0, -0.1), (None, -0.1, None)),
-        3,
-        (Missed(HOSTILE, "rare", "<b>often</b>", 0.987, ("<b>often</b>", "other", "<b>often</b>")),),
-    ),
-    "Nothing is guaranteed of it.",
-)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 

@@ -2,7 +2,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from tests.search.test_report_trust import TRUST
+from example_trust import TRUST
 
 from sweepstack.search.report import trust_figures
 
