@@ -173,7 +173,7 @@ class Trainer:
             writes: type[WritingStage] = WritingControlStage if control else WritingPolicyStage
             if self.settings.reading != "off":
                 writes = SimultaneousControlStage if control else SimultaneousPolicyStage
-            return writes(self.settings, self._data, self._starts, self.metric, self._reward_of)
+            return writes(self.settings, self._data, self._starts, self.metric, self._reward_of, self._cost)
         reads = ControlStage if control else PolicyStage
         return reads(self.settings, self._data, self._starts, self.metric, self._cost)
 
