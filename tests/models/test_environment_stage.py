@@ -14,6 +14,7 @@ from counting import Counting
 from gymnasium.spaces import Box
 from safetensors.torch import load_file
 
+from sweepstack.models import checksums
 from sweepstack.models.agent import load_agent
 from sweepstack.models.environment_stage import EnvironmentStage
 from sweepstack.models.errors import BundleError, StudyError
@@ -187,7 +188,7 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
         ({"interface": {"observation": 5, "actions": 2, "continuous": False}}, BundleError),
         ({"environment": "Nowhere-v0"}, StudyError),
     ):
-        config.write_text(json.dumps({**content, **changes}))
+        checksums.put(config.parent, {config.name: json.dumps({**content, **changes})})
         with pytest.raises(error) as caught:
             load_agent(tmp_path / "checkpoint")
         assert "\n" not in str(caught.value)
