@@ -102,9 +102,20 @@ def put(folder: Path, contents: Mapping[str, bytes | str]) -> None:
     _write_lines(folder, others | {name: hashlib.sha256(content).hexdigest() for name, content in data.items()})
 
 
-def check(path: Path) -> None:
-    """Raises DamagedError where ``path``, a file that was :func:`put`, holds something else now."""
+def remove(path: Path) -> None:
+    """Removes a file that was :func:`put`, its line first, so that a kill in between leaves no line without a file."""
+    lines = _lines(path.parent)
+    if lines.pop(path.name, None) is not None:
+        _write_lines(path.parent, lines)
+    path.unlink(missing_ok=True)
+
+
+def check(path: Path, *, there: bool = False) -> None:
+    """Raises DamagedError where ``path``, a file that was :func:`put`, holds something else now; with ``there`` also
+    where it is gone."""
     wanted = _lines(path.parent).get(path.name)
+    if wanted is not None and there and not path.is_file():
+        raise DamagedError(f"{path} is missing, which {NAME} beside it names; {AGAIN}")
     if wanted is not None and path.is_file() and digest(path) != wanted:
         raise DamagedError(f"{path} is damaged: its SHA-256 is not the one in {NAME} beside it; {AGAIN}")
 
@@ -113,10 +124,7 @@ def check_below(folder: Path) -> None:
     """The same of every file that was put into ``folder`` or a folder below it; one that is missing is damage, too."""
     for sums in sorted(folder.rglob(NAME)):
         for name in _lines(sums.parent):
-            path = sums.parent / name
-            if not path.is_file():
-                raise DamagedError(f"{path} is missing, which {NAME} beside it names; {AGAIN}")
-            check(path)
+            check(sums.parent / name, there=True)
 
 
 def is_whole(folder: Path) -> bool:

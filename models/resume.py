@@ -63,7 +63,7 @@ def save_state(
     content = save({name: t.cpu().contiguous() for name, t in tensors.items()}, {"kept": json.dumps(kept)})
     checksums.put(folder, {_tensors_of(folder, epoch).name: content})
     checksums.put(folder, {"state.json": as_json({"reports": list(reports)})})
-    _tensors_of(folder, epoch - 1).unlink(missing_ok=True)
+    checksums.remove(_tensors_of(folder, epoch - 1))
 
 
 def load_state(
@@ -104,7 +104,7 @@ def holds_state(folder: Path, epoch: int) -> bool:
 
 def forget_state(folder: Path) -> None:
     """Removes what a trial that has ended no longer needs."""
-    for path in (folder / "state.json", folder / checksums.NAME, *folder.glob("resume-*.safetensors")):
+    for path in (folder / checksums.NAME, folder / "state.json", *folder.glob("resume-*.safetensors")):
         path.unlink(missing_ok=True)
 
 

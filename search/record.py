@@ -202,11 +202,11 @@ def write_calibration(path: Path, calibration: Mapping[str, Calibration], digest
 
 
 def read_calibration(path: Path, digest: str) -> dict[str, Calibration]:
-    """What was written; nothing where the file is gone, or of another build or version: exports then know no sets.
+    """What was written; nothing where the file is of another build or version: exports then know no sets.
 
-    Raises DamagedError where it has changed.
+    Raises DamagedError where it has changed or is gone.
     """
-    checksums.check(path)
+    checksums.check(path, there=True)
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
