@@ -17,6 +17,7 @@ from sweepstack.search.objectives import dominates
 from sweepstack.search.pipeline import MakeTrainer
 from sweepstack.search.repetitions import settings_of_repetition
 from sweepstack.search.result import Result
+from sweepstack.search.search_settings import Keep
 from sweepstack.search.session import Session
 from sweepstack.search.space import Space
 from sweepstack.search.study import Study
@@ -71,6 +72,21 @@ def test_a_trial_whose_folder_was_deleted_is_no_member_and_blocks_nothing(
     assert (run / "company" / "linear" / "checkpoint" / "weights.safetensors").exists()
     printed = capsys.readouterr().out
     assert f"the folder of trial {gone} is gone, so it is no member; sweepstack retry RUN --trial {gone}" in printed
+
+
+@pytest.mark.usefixtures("no_ray", "no_mlflow")
+def test_a_trial_folder_that_is_put_back_is_a_member_again(run: Path, tmp_path: Path) -> None:
+    """Also under a bound on the disk, where what a kill left of a removed trial goes."""
+    study = Study.load(run / "study.yaml")
+    before = pipeline.run(study, run).built
+    shutil.move(run / "trials" / "2", tmp_path / "elsewhere")
+    assert "trial-2" not in [member.name for member in pipeline.run(study, run).built.members]
+    shutil.move(tmp_path / "elsewhere", run / "trials" / "2")
+    keep = study.search.model_copy(update={"keep": Keep(disk_gb=1.0)})
+    result = pipeline.run(study.model_copy(update={"search": keep}), run)
+    assert [member.name for member in result.built.members] == [member.name for member in before.members]
+    assert result.built.digest == before.digest
+    assert "Deleted" not in result.remarks
 
 
 def test_ensemble_goes_on_from_a_search(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
