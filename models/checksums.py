@@ -53,6 +53,11 @@ def bundle_around(path: Path) -> Path | None:
     return next((folder for folder in around if (folder / NAME).exists() and (folder / "bundle.json").exists()), None)
 
 
+def was_bundle(folder: Path) -> bool:
+    """Whether ``folder`` holds a bundle, also one whose bundle.json somebody has deleted."""
+    return (folder / "bundle.json").exists() or "bundle.json" in _lines(folder)
+
+
 def foreign(folder: Path) -> list[str]:
     """Files below ``folder`` that SHA256SUMS does not name; raises BundleError as :func:`verify`."""
     wanted = _wanted(folder)
@@ -125,6 +130,15 @@ def check_below(folder: Path) -> None:
     for sums in sorted(folder.rglob(NAME)):
         for name in _lines(sums.parent):
             check(sums.parent / name, there=True)
+
+
+def is_kept(path: Path) -> bool:
+    """Whether a file that was put is there, and has not changed."""
+    try:
+        check(path, there=True)
+    except DamagedError:
+        return False
+    return True
 
 
 def is_whole(folder: Path) -> bool:

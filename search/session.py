@@ -80,7 +80,7 @@ class Session(HoldsTexts):
     @classmethod
     def open(cls, study: Study, out: Path | None, *, address: str | None = None, json: bool = False) -> "Session":
         folder = RunFolder.at(out or Path("runs") / study.name)
-        stored = Study.load(folder.study) if folder.study.exists() else None
+        stored = Study.stored(folder.study) if folder.study.exists() else None
         study, said = tracked(study, stored, folder.root)
         if stored is not None:
             check_extends(stored, study)
@@ -288,7 +288,7 @@ class Session(HoldsTexts):
             self.keep_within_bounds()
 
     def find_deleted(self) -> None:
-        """A trial whose folder somebody has deleted is a removed one, as under ``search.keep``, until it is put back."""
+        """A trial whose folder somebody has deleted is as one under ``search.keep`` that was removed, until it is back."""
         for sweep in self.sweeps:
             for number in put_back(sweep.trials(), self.folder.of):
                 sweep.set_trial_attribute(number, REMOVED, None)
