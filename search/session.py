@@ -288,7 +288,7 @@ class Session(HoldsTexts):
             self.keep_within_bounds()
 
     def find_deleted(self) -> None:
-        """A trial whose folder somebody has deleted is as one under ``search.keep`` that was removed, until it is back."""
+        """A trial whose folder somebody has deleted is removed, as under ``search.keep``, until it is put back."""
         for sweep in self.sweeps:
             for number in put_back(sweep.trials(), self.folder.of):
                 sweep.set_trial_attribute(number, REMOVED, None)
