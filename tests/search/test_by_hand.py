@@ -200,7 +200,7 @@ def test_a_damaged_trial_may_be_trained_again_and_a_whole_one_not(with_failures:
     with driven(with_failures) as sweep:
         by_hand.retry(with_failures, [2], heard.append)
         assert sweep.record(6).attributes["retry_of"] == 2
-        with pytest.raises(InputError, match="trial 1 is complete; only a failed one .* or damaged"):
+        with pytest.raises(InputError, match=r"trial 1 is complete; only a failed one .* or damaged"):
             by_hand.retry(with_failures, [1], heard.append)
 
 
