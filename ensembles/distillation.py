@@ -21,9 +21,10 @@ from sweepstack.ensembles.comparison import numbered
 from sweepstack.ensembles.ensemble import Ensemble
 from sweepstack.ensembles.store import Library, Member
 from sweepstack.ensembles.temperature import logs, normalised
+from sweepstack.models import checksums
 from sweepstack.models.data import FITTED, OUT_OF_FOLD, Dataset
 from sweepstack.models.errors import TrainingError
-from sweepstack.models.files import write_json
+from sweepstack.models.files import as_json
 from sweepstack.models.predictions import Floats, Ints, Predictions, fit_threshold, one_after_another, thresholds_over
 from sweepstack.models.seeds import derive_seed
 from sweepstack.models.settings import TrialSettings
@@ -93,7 +94,7 @@ def train_student(job: StudentJob, dataset: Dataset) -> None:
     save_policy(
         job.member.checkpoint, policy, dataset.classes, reader.to_json(), threshold, thresholds, matrix=dataset.costs
     )
-    write_json(job.marker, {"texts": len(learned)})
+    checksums.put(job.folder, {job.marker.name: as_json({"texts": len(learned)})})
 
 
 def lesson(job: StudentJob, dataset: Dataset) -> tuple[list[str], Predictions]:

@@ -22,7 +22,7 @@ from sweepstack.models.metric_directions import direction
 from sweepstack.models.optimizers import end_epoch, evaluating
 from sweepstack.models.pairs import WritingData
 from sweepstack.models.resume import forget_state as forget_state
-from sweepstack.models.resume import holds_state, load_state, read_reports, save_state
+from sweepstack.models.resume import holds_state, load_state, read_reports, save_state, whole_reports
 from sweepstack.models.reward_settings import LARGEST_REWARD
 from sweepstack.models.settings import TrialSettings
 from sweepstack.models.simultaneous_stage import SimultaneousControlStage, SimultaneousPolicyStage
@@ -88,7 +88,7 @@ class Trainer:
         self._reward_of = reward_of
         self._stage: Stage | None = None
         self._keeping = False
-        history, inherited = read_reports(folder), 0 if parent is None else parent.epochs
+        history, inherited = whole_reports(folder), 0 if parent is None else parent.epochs
         self._inherited, self.reports = history[:inherited], history[inherited:]
 
     def step(self) -> dict[str, float]:

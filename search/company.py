@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from sweepstack.models import checksums
 from sweepstack.models.actors import PREDICTED
 from sweepstack.models.bpe import Tokenizers
 from sweepstack.models.costs import Costs
 from sweepstack.models.data import Dataset
-from sweepstack.models.files import read_json, write_json
+from sweepstack.models.files import as_json, read_json
 from sweepstack.models.folds import forget_folds, put_together, unfinished
 from sweepstack.models.lagging import whole_lagging
 from sweepstack.models.linear import LinearBaseline
@@ -70,7 +71,7 @@ def fit_linear(
     said, _ = Predictions.load(folder / "predictions" / f"{part}.safetensors")
     valid = metrics_of(said, dataset.parts[part].labels, costs)
     result = {"valid": valid, "seconds": time.monotonic() - began}
-    write_json(done, result)
+    checksums.put(folder, {done.name: as_json(result)})
     return result
 
 
@@ -117,7 +118,7 @@ def fit_memory(
         proposed["valid"], valid.inputs, valid.references, reward, data.language, tokenizers, cost
     )
     result = {"valid": metrics, "seconds": time.monotonic() - began}
-    write_json(done, result)
+    checksums.put(folder, {done.name: as_json(result)})
     return result
 
 

@@ -16,11 +16,12 @@ from sweepstack.ensembles.latency import Meter
 from sweepstack.ensembles.refit_builder import Origin, TrainedOn, TrainsMembers
 from sweepstack.ensembles.refits import Chain, RefitJob, RefitResult, checkpoint_hash
 from sweepstack.ensembles.store import Member
+from sweepstack.models import checksums
 from sweepstack.models.all_but_test import all_but_test
 from sweepstack.models.checkpoints import load_member
 from sweepstack.models.data import Dataset
 from sweepstack.models.encoding import encode
-from sweepstack.models.files import write_json
+from sweepstack.models.files import as_json
 from sweepstack.models.linear import LinearMember
 from sweepstack.models.predictions import DIRECTION
 from sweepstack.models.settings import Reading
@@ -241,7 +242,7 @@ def refit_linear(session: Session, member: Member, dataset: Dataset) -> Member:
         session.cluster.submit(
             _fit_again, session.cluster.share(dataset), reading, member.name, member.checkpoint, folder
         ).result()
-        write_json(done, {})
+        checksums.put(folder, {done.name: as_json({})})
         session.display.stage(f"{member.name} on all rows but test", 1, 1)
     track(session, folder.name, folder, [])
     return Member(folder.name, "refit", folder)

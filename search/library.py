@@ -13,6 +13,7 @@ from sweepstack.models.pipelines import PIPELINES
 from sweepstack.search.budgets import Ended
 from sweepstack.search.company import fit_linear, is_fitted
 from sweepstack.search.leaderboard import best
+from sweepstack.search.ledger import MAIN
 from sweepstack.search.mirror import member_state
 from sweepstack.search.remarks import ENDED
 from sweepstack.search.retention import REMOVED
@@ -47,7 +48,10 @@ def _is_whole(session: "Session", record: "TrialRecord") -> bool:
         for part in ("checkpoint", "predictions"):
             checksums.check_below(folder / part)
     except DamagedError as error:
-        line = f"{record.member_name} is left out: {error}"
+        way_out = "put back a copy of it"
+        if record.sweep == MAIN and record.origin is None:
+            way_out += f", or sweepstack retry RUN --trial {record.number} trains the trial again"
+        line = f"{record.member_name} is left out: {str(error).removesuffix(checksums.AGAIN)}{way_out}"
         if line not in session.left_out:
             session.left_out.append(line)
             session.display.note(line)

@@ -7,7 +7,7 @@ from typing import Any
 from sweepstack.ensembles.card import versions
 from sweepstack.models.checksums import NAME
 from sweepstack.models.data import Dataset
-from sweepstack.models.errors import DataError
+from sweepstack.models.errors import DataError, StorageError
 from sweepstack.models.files import read_json
 from sweepstack.models.pairs import PairDataset
 from sweepstack.search.folder import RunFolder
@@ -20,7 +20,7 @@ def provenance(
 ) -> dict[str, Any]:
     """Versions, data hashes and what was noticed while loading, or the environment, kept from the first session on.
     ``reward``: the hash of the bundle that texts are rewarded by."""
-    known = read_json(folder.provenance) if folder.provenance.exists() else {}
+    known = read_provenance(folder) if folder.provenance.exists() else {}
     installed = versions((*PACKAGES, *_of_its_own(dataset)))
     found: dict[str, Any] = {"versions": installed}
     if dataset is not None:
@@ -41,6 +41,17 @@ def provenance(
     return {**found, "first_versions": known.get("first_versions", installed)}
 
 
+def read_provenance(folder: RunFolder) -> dict[str, Any]:
+    """Raises StorageError where there is none, or where it is damaged."""
+    try:
+        return dict(read_json(folder.provenance))
+    except (OSError, ValueError, TypeError) as error:
+        raise StorageError(
+            f"{folder.provenance} cannot be read ({error.__class__.__name__}); put back a copy, or remove it and run "
+            "the study again, which writes it anew"
+        ) from error
+
+
 def _of_its_own(dataset: Dataset | PairDataset | None) -> tuple[str, ...]:
     """The packages that only this task needs: what plays, what measures BLEU."""
     if dataset is None:
@@ -59,7 +70,7 @@ def digest_of_bundle(folder: Path) -> str | None:
 def check_provenance(folder: RunFolder, dataset: Dataset | PairDataset, reward: str | None = None) -> None:
     """Raises DataError where a run goes on with other data, or texts would be rewarded by another bundle."""
     if folder.provenance.exists():
-        stored = read_json(folder.provenance)
+        stored = read_provenance(folder)
         if stored.get("reward", reward) != reward:
             raise DataError(
                 f"the bundle that rewards the texts of {folder.root} has changed since the study began (hash "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sweepstack.ensembles.bundle import check_target
 from sweepstack.ensembles.choose import Row
 from sweepstack.models.errors import InputError
-from sweepstack.models.files import read_json, user_path
+from sweepstack.models.files import user_path
 from sweepstack.search.confirmation import Confirmation, sweep_name
 from sweepstack.search.examples import read_examples
 from sweepstack.search.folder import RunFolder
@@ -18,6 +18,7 @@ from sweepstack.search.leaderboard import Company, best, control, front, leaderb
 from sweepstack.search.ledger import MAIN, Ledger
 from sweepstack.search.live_ensemble import LIVE
 from sweepstack.search.progress import Standing
+from sweepstack.search.provenance import read_provenance
 from sweepstack.search.record import SCORINGS, Built, card, read_built
 from sweepstack.search.remarks import ENDED, remarks
 from sweepstack.search.report import Contents, write_report
@@ -67,11 +68,11 @@ class Result:
         run = RunFolder.at(folder)
         if not run.study.exists() or not run.ledger.exists():
             raise InputError(f"{folder} is not the folder of a run; sweepstack run STUDY makes one")
-        return Result(run, Study.load(run.study), Ledger.open(run.ledger, writable=False))
+        return Result(run, Study.stored(run.study), Ledger.open(run.ledger, writable=False))
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
-        return dict(read_json(self.folder.provenance))
+        return read_provenance(self.folder)
 
     @cached_property
     def space(self) -> Space:

@@ -48,7 +48,7 @@ from sweepstack.search.provenance import check_provenance, provenance
 from sweepstack.search.record import read_built
 from sweepstack.search.remarks import ENDED, SHARED
 from sweepstack.search.requests import DONE, IN_FORCE, Inbox
-from sweepstack.search.retention import REMOVED, Keeper, deleted, deleted_words, remove_damaged
+from sweepstack.search.retention import REMOVED, Keeper, deleted, deleted_words, put_back, remove_damaged
 from sweepstack.search.runtime import Cluster, check_address
 from sweepstack.search.search_settings import Search
 from sweepstack.search.session_tracker import SessionTracker, tracked
@@ -80,7 +80,7 @@ class Session(HoldsTexts):
     @classmethod
     def open(cls, study: Study, out: Path | None, *, address: str | None = None, json: bool = False) -> "Session":
         folder = RunFolder.at(out or Path("runs") / study.name)
-        stored = Study.load(folder.study) if folder.study.exists() else None
+        stored = Study.stored(folder.study) if folder.study.exists() else None
         study, said = tracked(study, stored, folder.root)
         if stored is not None:
             check_extends(stored, study)
@@ -288,8 +288,10 @@ class Session(HoldsTexts):
             self.keep_within_bounds()
 
     def find_deleted(self) -> None:
-        """A trial whose folder somebody has deleted is a removed one, as under ``search.keep``."""
+        """A trial whose folder somebody has deleted is removed, as under ``search.keep``, until it is put back."""
         for sweep in self.sweeps:
+            for number in put_back(sweep.trials(), self.folder.of):
+                sweep.set_trial_attribute(number, REMOVED, None)
             for number in deleted(sweep.trials(), self.folder.of, folds=self.study.folds > 1):
                 sweep.set_trial_attribute(number, REMOVED, 0)
         note = deleted_words(self.trials.trials())

@@ -246,6 +246,18 @@ class Study(Settings):
         study._relative = frozenset(relative)
         return study
 
+    @classmethod
+    def stored(cls, path: Path) -> "Study":
+        """The study that a run folder holds; raises StudyError, also where the end of the file is missing. What is left
+        of it would be another study, with defaults for what is gone."""
+        study = cls.load(path)
+        if study.tracking.uri is None:  # which stands last, and is always there
+            raise StudyError(
+                f"{path} is cut off: it lacks tracking, which a run writes last; put back a copy of it, or remove it "
+                "and run the study again with the file that it was begun with"
+            )
+        return study
+
     def dump(self, root: Path | None = None) -> str:
         """The resolved study as YAML; loading it gives an equal study. As a file in ``root`` it has relative paths
         where the study was given such."""
