@@ -66,6 +66,8 @@ def read_text(path: Path, encoding: str) -> str:
         return path.read_bytes().decode(encoding, _errors(encoding)).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not {encoding} text (byte {error.start}: {error.reason}); {HOW}") from error
+    except UnicodeError as error:  # of encodings that are for names on the web
+        raise DataError(f"{path} is not {encoding} text ({error}); {HOW}") from error
 
 
 def lines_of(path: Path, say: Callable[[str], object] | None = None) -> Iterator[str]:
