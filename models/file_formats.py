@@ -1,7 +1,6 @@
 """The formats of data files: each becomes the same table of the columns that are wanted."""
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any
 
 from sweepstack.models.cleaning import name_of
 from sweepstack.models.errors import DataError
+from sweepstack.models.missing_files import not_there
 from sweepstack.models.separated import NAMES, delimiter_of, records_of
 from sweepstack.models.text_files import encoding_of, is_broken, read_as, read_text
 
@@ -23,7 +23,7 @@ NO_TEXT = {  # files that are often given, and what to do with them
     **dict.fromkeys((".feather", ".arrow", ".orc", ".avro", ".pkl", ".pickle", ".npy", ".npz"), "save it as Parquet"),
     **dict.fromkeys((".pdf", ".docx", ".doc", ".odt"), "save its text as .txt"),
 }
-ADDRESS = re.compile(r"(?:^|/)((?:https?|ftp|s3|gs|gcs|hf|abfs|hdfs):)/+(.*)")
+NAMED_BY = "data.input and data.target name them"
 
 
 @dataclass
@@ -54,17 +54,28 @@ def refuse_no_text(path: Path) -> None:
         raise DataError(f"{path}: files of type {path.suffix} are not read; {way_out}")
 
 
+def refuse_no_file(path: Path, way_out: str) -> None:
+    """Raises DataError where reading ``path`` would wait for others or never end, as of a FIFO or a device."""
+    if not path.is_file():
+        raise DataError(f"{path} is no regular file; {way_out}")
+
+
 def read_table(
-    path: Path, wanted: Sequence[str], encoding: str | None = None, delimiter: str | None = None, *, blank: bool = False
+    path: Path,
+    wanted: Sequence[str],
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    *,
+    blank: bool = False,
+    named_by: str = NAMED_BY,
 ) -> Table:
     """The wanted columns of a file; raises DataError. ``encoding`` and ``delimiter`` are found out where they are None.
-    ``blank``: whether a line without anything is a row, whose values are missing."""
+    ``blank``: whether a line without anything is a row, whose values are missing; ``named_by``: where the names of the
+    columns come from, for messages."""
     if not path.exists():
-        if address := ADDRESS.search(str(path)):
-            raise DataError(
-                f"{address[1]}//{address[2]} is an address, and data is read from files; download it and name the file"
-            )
-        raise DataError(f"{path}: no such file; data.train and data.test take {FORMATS}")
+        raise DataError(not_there(path, FORMATS))
+    if not path.is_dir():
+        refuse_no_file(path, "copy what it gives into a file")
     try:
         table = _of_format(path, wanted, encoding, delimiter, blank)
     except OSError as error:
@@ -72,7 +83,7 @@ def read_table(
     for name in wanted:
         if name not in table.columns:
             there = ", ".join(map(str, table.columns)) or "none"
-            raise DataError(f"{path} has no column {name!r}; there are {there} (data.input and data.target name them)")
+            raise DataError(f"{path} has no column {name!r}; there are {there[:300]} ({named_by})")
     if not len(table.numbers) and not table.bad:
         raise DataError(f"{path} is empty: it has no rows; give a file with some")
     return table

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from sweepstack.models.cleaning import clean, name_of
 from sweepstack.models.data_settings import Read
 from sweepstack.models.errors import DataError
-from sweepstack.models.file_formats import Table, read_table
+from sweepstack.models.file_formats import NAMED_BY, Table, read_table
 
 LabelType = Literal["text", "int", "bool"]
 Label = str | int | bool
@@ -85,10 +85,12 @@ def _read(
     return Rows(column(input_column), column(target_column), groups, str(path), label_type, tuple(notes))
 
 
-def read_inputs(path: Path, column: str, say: Callable[[str], object] | None = None) -> list[str]:
+def read_inputs(
+    path: Path, column: str, say: Callable[[str], object] | None = None, named_by: str = NAMED_BY
+) -> list[str]:
     """One column of texts, for prediction: one for each row, and where a row has nothing an empty text. ``say`` hears
-    how the file was read, where that is not the usual way."""
-    table = read_table(path, [column], blank=True)
+    how the file was read, where that is not the usual way; ``named_by``: see :func:`read_table`."""
+    table = read_table(path, [column], blank=True, named_by=named_by)
     if say:
         list(map(say, table.notes))
     values = ["" if is_missing(value) else value for value in table.columns[column]]

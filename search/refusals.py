@@ -75,7 +75,7 @@ def refuse_later(tree: Mapping[str, Any]) -> tuple[str, str] | None:
 
 def refusal(error: ValidationError, study: type[BaseModel]) -> tuple[str, str]:
     """The key path and the line of what is wrong first; unknown keys come first, as they cause other errors."""
-    details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
+    details = sorted(error.errors(), key=lambda detail: detail["type"] not in ("extra_forbidden", "invalid_key"))
     first = details[0]
     problem = first.get("ctx", {}).get("error")
     path = getattr(problem, "path", None) or path_of(first["loc"][: -1 if first["type"] == "invalid_key" else None])
@@ -137,7 +137,8 @@ def rule(error: ErrorDetails) -> str:
         case "bool_type":
             must = "must be true or false"
         case "invalid_key":
-            return f"{shown(error['input'])} is no key: keys are words, such as task or data; take it out"
+            comma = ", or a comma out of a number (0.001, 1000)" if isinstance(error["input"], int) else ""
+            return f"{shown(error['input'])} is no key: keys are words, such as task or data; take it out{comma}"
         case "model_type" | "dict_type" | "model_attributes_type":
             must = "must be a mapping of keys to values"
         case "none_required":

@@ -212,7 +212,7 @@ def test_a_file_in_another_encoding_is_read_and_that_is_said(tmp_path: Path) -> 
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    assert "gone.jsonl: no such file; data.train and data.test take .jsonl .json .csv" in refusal(
+    assert "gone.jsonl: no such file; check the path, which may be .jsonl .json .csv" in refusal(
         lambda: read_rows(tmp_path / "gone.jsonl", "text", "label", None)
     )
 

@@ -168,7 +168,11 @@ def test_what_is_there_or_plainly_wrong_is_left_to_the_models(tree: dict[str, An
             "data.costs.a",
             'its key false must be text; write it in quotes, "false"',
         ),
-        ({"search": {1: 2}}, "search", "1 is no key: keys are words, such as task or data; take it out"),
+        (
+            {"search": {1: 2}},
+            "search",
+            "1 is no key: keys are words, such as task or data; take it out, or a comma out of a number (0.001, 1000)",
+        ),
     ],
 )
 def test_the_line_says_how_what_was_meant_is_written(changes: dict[str, Any], path: str, line: str) -> None:
