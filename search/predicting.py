@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweepstack.ensembles import load
 from sweepstack.models.checksums import bundle_around
-from sweepstack.models.cleaning import printable
+from sweepstack.models.cleaning import name_of, printable
 from sweepstack.models.errors import DataError, InputError
 from sweepstack.models.file_formats import is_table, refuse_no_file, refuse_no_text
 from sweepstack.models.files import check_output, write_atomic
@@ -184,6 +184,11 @@ def texts_of_lines(lines: Iterable[str], name: str, column: str) -> Iterator[str
             continue
         if as_json is None:
             as_json = JSON_OBJECT.match(text) is not None
+            cells = [name_of(each) for each in re.split(r"[,;\t|]", text)]
+            if not as_json and column in cells and len(cells) > 1:
+                _say(
+                    f"{name} is read as plain text, although its first line names {column!r}; name a table .csv or .tsv"
+                )
         if as_json:
             try:
                 value = json.loads(text)[column]
