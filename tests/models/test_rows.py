@@ -145,7 +145,8 @@ def test_what_is_no_label(tmp_path: Path, label: object, shown: str) -> None:
     path = jsonl(tmp_path / "a.jsonl", {"text": ["a", "b"], "label": ["x", label]})
     example = f"{label}; " if "which is" in shown else ""
     assert refusal(lambda: read_rows(path, "text", "label", None)) == (
-        f"{path}: 1 of 2 rows cannot be used: 1 with {shown} ({example}line 2); mend or remove them, or leave them out with "
+        f"{path}: 1 of 2 rows cannot be used: 1 with {shown} ({example}line 2); "
+        "mend or remove them, or leave them out with "
         "data.read.on_bad_rows: drop"
     )
 
