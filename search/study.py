@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from sweepstack.models.base_settings import SettingError, Settings
+from sweepstack.models.base_settings import SettingError, Settings, shown
 from sweepstack.models.data_settings import Data
 from sweepstack.models.errors import StudyError
 from sweepstack.models.files import user_path
@@ -45,7 +45,7 @@ from sweepstack.models.task_settings import (
 from sweepstack.models.writing_settings import LAGGING, WRITING_METRICS, Writing
 from sweepstack.search.axes import Axis, Choice
 from sweepstack.search.ensemble_settings import Builder, Ensembles, writing_defaults
-from sweepstack.search.refusals import fail, refusal, refuse_later, shown
+from sweepstack.search.refusals import fail, refusal, refuse_later
 from sweepstack.search.scalars import dump_yaml, load_yaml, parse_override
 from sweepstack.search.search_settings import PBTStopper, Search
 from sweepstack.search.space import Space, check_points
@@ -102,6 +102,7 @@ def _reading(value: Any) -> Any:
     if value != "off" and not isinstance(value, dict | Reading):
         raise ValueError(
             f"must be off or {{unit: words, segment: 5, max_segments: 16, cost: 0.01}}, but got {shown(value)}"
+            + ("; write off" if value is False or str(value).lower() in ("off", "no", "none") else "")
         )
     return value
 
@@ -137,7 +138,8 @@ class Study(Settings):
     def _is_a_file_name(cls, name: str) -> str:
         if not re.fullmatch(r"\w[\w.-]{0,99}", name):
             raise ValueError(
-                f"must be letters, digits, '.', '_' and '-' (at most 100, and no '.' or '-' first), but got {name!r}"
+                "must be letters, digits, '.', '_' and '-' (at most 100, and no '.' or '-' first), but got "
+                f"{shown(name)}"
             )
         return name
 
@@ -216,9 +218,12 @@ class Study(Settings):
         """The study in the file ``path`` with ``overrides`` ("KEY=VALUE"); raises StudyError."""
         path = user_path(path)
         tree = load_yaml(_text(path), str(path))
+        if tree is None:
+            raise StudyError(f"{path}: the study is empty; it needs task and data, and data needs train")
         if not isinstance(tree, dict):
             raise StudyError(
-                f"{path}: a study is a mapping of keys to values (task: classification …), but got {tree!r}"
+                f"{path}: a study is a mapping of keys to values (task: classification …), but got {shown(tree)}; "
+                "name a study file"
             )
         relative = make_absolute(tree, path.absolute().parent)
         if "name" not in tree:
@@ -354,9 +359,12 @@ def _text(path: Path) -> str:
     except FileNotFoundError:
         raise StudyError(f"{path}: no such study file; check the path from {Path.cwd()}") from None
     except UnicodeDecodeError as error:
-        raise StudyError(f"{path}: not UTF-8 text at byte {error.start}; save it as UTF-8") from None
-    except OSError as error:
-        raise StudyError(f"{path}: cannot be read ({error.strerror}); name a study file") from None
+        raise StudyError(
+            f"{path}: not UTF-8 text at byte {error.start}; save it as UTF-8, or name a study file"
+        ) from None
+    except (OSError, ValueError) as error:  # a byte of nought is no part of a path
+        reason = getattr(error, "strerror", None) or error
+        raise StudyError(f"{path}: cannot be read ({reason}); name a study file".replace("\0", "\\0")) from None
 
 
 def _override(tree: dict[str, Any], text: str, relative: set[str]) -> str:
