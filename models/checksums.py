@@ -53,6 +53,11 @@ def bundle_around(path: Path) -> Path | None:
     return next((folder for folder in around if (folder / NAME).exists() and (folder / "bundle.json").exists()), None)
 
 
+def was_bundle(folder: Path) -> bool:
+    """Whether ``folder`` holds a bundle, also one whose bundle.json somebody has deleted."""
+    return (folder / "bundle.json").exists() or "bundle.json" in _lines(folder)
+
+
 def foreign(folder: Path) -> list[str]:
     """Files below ``folder`` that SHA256SUMS does not name; raises BundleError as :func:`verify`."""
     wanted = _wanted(folder)
@@ -102,9 +107,20 @@ def put(folder: Path, contents: Mapping[str, bytes | str]) -> None:
     _write_lines(folder, others | {name: hashlib.sha256(content).hexdigest() for name, content in data.items()})
 
 
-def check(path: Path) -> None:
-    """Raises DamagedError where ``path``, a file that was :func:`put`, holds something else now."""
+def remove(path: Path) -> None:
+    """Removes a file that was :func:`put`, its line first, so that a kill in between leaves no line without a file."""
+    lines = _lines(path.parent)
+    if lines.pop(path.name, None) is not None:
+        _write_lines(path.parent, lines)
+    path.unlink(missing_ok=True)
+
+
+def check(path: Path, *, there: bool = False) -> None:
+    """Raises DamagedError where ``path``, a file that was :func:`put`, holds something else now; with ``there`` also
+    where it is gone."""
     wanted = _lines(path.parent).get(path.name)
+    if wanted is not None and there and not path.is_file():
+        raise DamagedError(f"{path} is missing, which {NAME} beside it names; {AGAIN}")
     if wanted is not None and path.is_file() and digest(path) != wanted:
         raise DamagedError(f"{path} is damaged: its SHA-256 is not the one in {NAME} beside it; {AGAIN}")
 
@@ -113,10 +129,16 @@ def check_below(folder: Path) -> None:
     """The same of every file that was put into ``folder`` or a folder below it; one that is missing is damage, too."""
     for sums in sorted(folder.rglob(NAME)):
         for name in _lines(sums.parent):
-            path = sums.parent / name
-            if not path.is_file():
-                raise DamagedError(f"{path} is missing, which {NAME} beside it names; {AGAIN}")
-            check(path)
+            check(sums.parent / name, there=True)
+
+
+def is_kept(path: Path) -> bool:
+    """Whether a file that was put is there, and has not changed."""
+    try:
+        check(path, there=True)
+    except DamagedError:
+        return False
+    return True
 
 
 def is_whole(folder: Path) -> bool:

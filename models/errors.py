@@ -6,6 +6,7 @@
     │   └── TrackingRefusal    and would again: its address, permissions or schema have to be mended first
     ├── TrainingError          a trial cannot go on (its loss is not a number, say)
     ├── DamagedError           a file of a run is not what was written: a bit of it has changed, or its end is missing
+    │   └── NoJSONError        one that is JSON no more
     └── InputError             exit code 2: the user's input is wrong, and the message says how to mend it
         ├── StudyError         a study file, or a value given by --set
         ├── DataError          a data file
@@ -36,6 +37,10 @@ class TrainingError(SweepstackError):
 
 
 class DamagedError(SweepstackError):
+    pass
+
+
+class NoJSONError(DamagedError, ValueError):
     pass
 
 

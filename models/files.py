@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sweepstack.models.errors import InputError, StorageError
+from sweepstack.models.errors import InputError, NoJSONError, StorageError
 
 MODE = 0o666  # of a new file, less the umask
 
@@ -112,14 +112,16 @@ def as_json(content: Any) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Raises OSError where ``path`` is no regular file, and ValueError where it holds no JSON."""
+    """Raises OSError where ``path`` is no regular file, and NoJSONError (a ValueError, too) where it holds no JSON."""
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):  # a FIFO waits for a writer, a device may have no end
         raise OSError(f"{path} is {_kind(mode)} and no regular file")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:
-        raise ValueError(f"{path} is nested too deeply") from error
+        raise NoJSONError(f"{path} is nested too deeply; put back a copy of it") from error
+    except ValueError as error:  # not UTF-8, or cut off
+        raise NoJSONError(f"{path} is damaged, as it holds no JSON ({error}); put back a copy of it") from error
 
 
 def reason_of(error: Exception) -> str:

@@ -115,6 +115,9 @@ def parser() -> Parser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell, as by >&-
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the process ends
     never_fail(sys.stdout, sys.stderr)
     options = parser().parse_args(arguments)
     try:
@@ -208,6 +211,8 @@ def export_run(options: argparse.Namespace) -> None:
 def predict_file(options: argparse.Namespace) -> None:
     from sweepstack.search.predict import predict
 
+    if options.out is not None and options.out.endswith(("/", os.sep)):
+        raise InputError(f"-o {options.out} is the name of a folder; name a file")
     out = None if options.out in (None, "-") else user_path(options.out)
     bundle = user_path(options.bundle)
     file = options.file if options.file == "-" else str(user_path(options.file))

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sweepstack.models import checksums
 from sweepstack.models.errors import InputError
 from sweepstack.models.settings.trial import TrialSettings
 from sweepstack.search import format as fmt
@@ -52,10 +53,12 @@ def retry(
         raise InputError(f"{run} has no failed trial that was not tried again; there is nothing to retry")
     for number in wanted:
         record = trial_of(result, number)
-        there = (result.folder.of(record) / "checkpoint").exists()
-        if record.state != "failed" and (there or not record.has_ended):
+        folder = result.folder.of(record)
+        whole = (folder / "checkpoint").exists() and checksums.is_whole(folder)
+        if record.state != "failed" and (whole or not record.has_ended):
             raise InputError(
-                f"trial {number} is {record.state}; only a failed one can be tried again, or one whose folder is gone"
+                f"trial {number} is {record.state}; only a failed one can be tried again, or one whose folder is gone "
+                "or damaged"
             )
         if "generation" in record.attributes:
             raise InputError(f"trial {number} is of a population, which goes on without it; add a trial instead")

@@ -95,7 +95,7 @@ def go_on(
     """Everything that a run folder's study still wants, what was queued by hand included; its sampler asks for no
     further trial where the run was stopped by hand. ``ask`` makes requests, as soon as nothing refuses the run."""
     stored = RunFolder.at(folder)
-    return _whole(Study.load(stored.study), stored.root, address=address, json=json, anew=False, ask=ask)
+    return _whole(Study.stored(stored.study), stored.root, address=address, json=json, anew=False, ask=ask)
 
 
 def _whole(
@@ -144,7 +144,7 @@ def ensemble(folder: Path, *, address: str | None = None, json: bool = False) ->
     runs = Result.open(stored.root).ledger.attribute(RUNS) if stored.ledger.exists() else None
     if runs:
         return combine(recorded(runs, stored.root), stored.root, address=address, json=json)
-    study = Study.load(stored.study)
+    study = Study.stored(stored.study)
     if study.environment is not None:
         raise StudyError(no_ensembles(study, stored))
     with Session.open(study, stored.root, address=address, json=json) as session:

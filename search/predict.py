@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from sweepstack.ensembles import load
 from sweepstack.models.checksums import bundle_around
-from sweepstack.models.data.cleaning import printable
-from sweepstack.models.data.file_formats import is_table, refuse_no_text
+from sweepstack.models.data.cleaning import name_of, printable
+from sweepstack.models.data.file_formats import is_table, refuse_no_file, refuse_no_text
+from sweepstack.models.data.missing_files import not_there
 from sweepstack.models.data.tables import read_inputs
 from sweepstack.models.data.text_files import lines_of
 from sweepstack.models.errors import DataError, InputError
@@ -162,9 +163,12 @@ def inputs(source: str, column: str) -> Iterable[str]:
         return texts_of_lines(sys.stdin, "standard input", column)
     path = Path(source)
     if is_table(path):
-        return read_inputs(path, column, _say)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; give a file of texts, or - for standard input")
+        return read_inputs(path, column, _say, f"the bundle reads {column!r}; name the column of texts so")
+    if not path.exists():
+        raise DataError(not_there(path, "a file of texts, or - for standard input"))
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; name a file in it, or a folder saved by Hugging Face datasets")
+    refuse_no_file(path, "give it as standard input, with - in place of its name")
     refuse_no_text(path)
     return texts_of_lines(lines_of(path, _say), str(path), column)
 
@@ -180,6 +184,11 @@ def texts_of_lines(lines: Iterable[str], name: str, column: str) -> Iterator[str
             continue
         if as_json is None:
             as_json = JSON_OBJECT.match(text) is not None
+            cells = [name_of(each) for each in re.split(r"[,;\t|]", text)]
+            if not as_json and column in cells and len(cells) > 1:
+                _say(
+                    f"{name} is read as plain text, although its first line names {column!r}; name a table .csv or .tsv"
+                )
         if as_json:
             try:
                 value = json.loads(text)[column]

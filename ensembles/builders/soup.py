@@ -26,7 +26,8 @@ from sweepstack.ensembles.builders.base import Builder, finished, ranking
 from sweepstack.ensembles.combinations.combination import Combination
 from sweepstack.ensembles.members.library import Kind, Member, Stack
 from sweepstack.ensembles.scoring.objective import Objective
-from sweepstack.models.files import read_json, write_json
+from sweepstack.models import checksums
+from sweepstack.models.files import as_json, read_json
 from sweepstack.models.predictions.probabilities import (
     Ints,
     Predictions,
@@ -83,6 +84,10 @@ class SoupFolder:
     @property
     def marker(self) -> Path:
         return self.folder / "done"
+
+    def end(self, state: Mapping[str, object]) -> None:
+        """Writes ``done``."""
+        checksums.put(self.folder, {self.marker.name: as_json(state)})
 
 
 @dataclass(frozen=True)
@@ -142,7 +147,7 @@ def cook(job: SoupJob, data: "TaskData") -> SoupResult[SoupJob]:
         try:
             taken = kitchen.taken()
         except ValueError as error:
-            write_json(job.marker, {"ingredients": [], "valid": {}, "seconds": 0.0, "error": str(error)})
+            job.end({"ingredients": [], "valid": {}, "seconds": 0.0, "error": str(error)})
             return read_result(job)
         for k, chosen in enumerate(taken):
             kitchen.serve(k, chosen, unfinished(job.folder, k) if data.folds else job.folder)
@@ -159,7 +164,7 @@ def cook(job: SoupJob, data: "TaskData") -> SoupResult[SoupJob]:
             "seconds": time.monotonic() - began,
             "error": None,
         }
-        write_json(job.marker, state)
+        job.end(state)
     return read_result(job)
 
 

@@ -27,7 +27,6 @@ from sweepstack.ensembles.combinations.text_combination import TextCombination, 
 from sweepstack.ensembles.members.library import Kind
 from sweepstack.ensembles.members.texts import CandidateLibrary
 from sweepstack.ensembles.scoring.text_objective import TextObjective
-from sweepstack.models.files import write_json
 
 if TYPE_CHECKING:
     from sweepstack.models.data.pairs import WritingData
@@ -89,10 +88,10 @@ def cook_writer(job: WriterSoupJob, data: "WritingData") -> SoupResult[WriterSou
         try:
             names, valid = _cooked(job, data)
         except ValueError as error:
-            write_json(job.marker, {"ingredients": [], "valid": {}, "seconds": 0.0, "error": str(error)})
+            job.end({"ingredients": [], "valid": {}, "seconds": 0.0, "error": str(error)})
             return read_result(job)
         seconds = time.monotonic() - began
-        write_json(job.marker, {"ingredients": [names], "valid": valid, "seconds": seconds, "error": None})
+        job.end({"ingredients": [names], "valid": valid, "seconds": seconds, "error": None})
     return read_result(job)
 
 

@@ -172,7 +172,7 @@ def check_target(folder: Path, *, force: bool) -> None:
 
 def put(folder: Path, fill: Callable[[Path], None]) -> None:
     """A whole new ``folder`` of what ``fill`` writes into the one that it is given; raises as :func:`export`."""
-    is_bundle = folder.is_dir() and (not any(folder.iterdir()) or (folder / "bundle.json").exists())
+    is_bundle = folder.is_dir() and (not any(folder.iterdir()) or checksums.was_bundle(folder))
     if folder.is_symlink() or (folder.exists() and not is_bundle):
         raise StorageError(f"{folder} exists and is no bundle; it is left as it is, choose another folder")
     new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")

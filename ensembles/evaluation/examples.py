@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweepstack.models import checksums
+from sweepstack.models.errors import DamagedError
 from sweepstack.models.files import read_json
 
 if TYPE_CHECKING:
@@ -99,7 +101,8 @@ def differing(
 def read_examples(path: Path, digest: str) -> Examples | None:
     """What was kept when test was scored; None where there is nothing, or of another build or version."""
     try:
+        checksums.check(path)
         found = Examples.from_json(read_json(path))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (DamagedError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return found if found.digest == digest else None

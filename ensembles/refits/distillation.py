@@ -21,9 +21,10 @@ from sweepstack.ensembles.combinations.ensemble import Ensemble
 from sweepstack.ensembles.members.library import Library, Member
 from sweepstack.ensembles.scoring.bootstrap import numbered
 from sweepstack.ensembles.scoring.temperature import logs, normalised
+from sweepstack.models import checksums
 from sweepstack.models.data.labelled import FITTED, OUT_OF_FOLD, Dataset
 from sweepstack.models.errors import TrainingError
-from sweepstack.models.files import write_json
+from sweepstack.models.files import as_json
 from sweepstack.models.predictions.probabilities import (
     Floats,
     Ints,
@@ -100,7 +101,7 @@ def train_student(job: StudentJob, dataset: Dataset) -> None:
     save_policy(
         job.member.checkpoint, policy, dataset.classes, reader.to_json(), threshold, thresholds, matrix=dataset.costs
     )
-    write_json(job.marker, {"texts": len(learned)})
+    checksums.put(job.folder, {job.marker.name: as_json({"texts": len(learned)})})
 
 
 def lesson(job: StudentJob, dataset: Dataset) -> tuple[list[str], Predictions]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sweepstack.ensembles.members.library import Member
 from sweepstack.models import checksums
 from sweepstack.models.errors import TrainingError
-from sweepstack.models.files import as_json, read_json, write_json
+from sweepstack.models.files import as_json, read_json
 from sweepstack.models.predictions.probabilities import Predictions
 from sweepstack.models.settings.trial import TrialSettings
 
@@ -166,7 +166,7 @@ def refit(
     if trainer is not None:
         trainer.close(True)
     shutil.rmtree(starts, ignore_errors=True)
-    write_json(job.marker, {"reports": reports, "error": error})
+    checksums.put(job.folder, {job.marker.name: as_json({"reports": reports, "error": error})})
     return read_result(job)
 
 

@@ -9,6 +9,7 @@ its characters do, however many segments it has.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,8 @@ def _running(values: NDArray[np.floating], n_segments: Ints, *, backwards: bool 
 
 @dataclass(frozen=True)
 class CharacterTfidf:
+    kind: ClassVar[str] = "characters"
+
     reader: TextReader  # only cuts; its ids are not used
     terms: tuple[str, ...]  # sorted
     idf: NDArray[np.float32]  # (terms,)

@@ -8,7 +8,9 @@ within seconds: a policy that does not beat it is not worth its training.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
@@ -48,7 +50,11 @@ MANY_WEIGHTS = 1_000_000  # terms times classes
 
 Found = Mapping[str, float]
 Features = PrefixTfidf | CharacterTfidf
-FEATURES: dict[str, type[Features]] = {"units": PrefixTfidf, "characters": CharacterTfidf}
+FEATURES: dict[str, Callable[..., Features]] = {  # by kind
+    "units": PrefixTfidf,
+    "counts": partial(PrefixTfidf, sublinear=False),
+    "characters": CharacterTfidf,
+}
 
 
 class LinearMember:
@@ -115,7 +121,7 @@ class LinearMember:
         config = {
             "format": FORMAT,
             "kind": "linear",
-            "features": next(name for name, kind in FEATURES.items() if isinstance(self.features, kind)),
+            "features": self.features.kind,
             "classes": self.classes,
             "reading": json.loads(self.features.reader.to_json()),
             "threshold": self.threshold,
@@ -186,38 +192,50 @@ class LinearBaseline(LinearMember):
     @classmethod
     def _fit_whole(cls, dataset: Dataset, found: Found | None) -> "LinearBaseline":
         """Machines or logistic regression on whole texts, by the reward on valid; of equals the one with the smaller
-        log loss. ``found["machines"]``: 1 or 0."""
+        log loss. Machines count terms as they are or sublinearly, by the log loss, as their strength is chosen.
+        ``found["machines"]`` and ``found["sublinear"]``: 1 or 0."""
         texts, labels = fitted_rows(dataset)
-        features, matrix, _ = PrefixTfidf.fit_transform(texts, cutter(dataset, "off"))
+        features, counts, _ = PrefixTfidf.fit_counts(texts, cutter(dataset, "off"))
         valid, classes = dataset.parts["valid"], len(dataset.classes)
-        valid_matrix, _ = features.transform(valid.inputs)
-        costs = Costs(matrix=dataset.costs)
-        candidates = []
-        if len(np.unique(labels)) > 1 and (found is None or found["machines"]):
+        valid_counts, _ = features.counts(valid.inputs)
+        several = len(np.unique(labels)) > 1
+        candidates: list[tuple[PrefixTfidf, Floats, Floats, Found]] = []
+        if several and (found is None or found["machines"]):
             earlier = None if found is None else (found["strength"], found["factor"])
-            machine = fit_machines(matrix, labels, classes, valid_matrix, valid.labels, earlier)
+            fitted = []
+            for sublinear in (True, False) if found is None else (bool(found["sublinear"]),):
+                weighing = replace(features, sublinear=sublinear)
+                matrices = weighing.weighted(counts), weighing.weighted(valid_counts)
+                fitted.append(
+                    (fit_machines(matrices[0], labels, classes, matrices[1], valid.labels, earlier), weighing)
+                )
+            machine, weighing = min(fitted, key=lambda each: each[0].loss)
             chosen = {"machines": 1.0, "strength": machine.strength, "factor": machine.factor}
-            candidates.append((machine.coef, machine.intercept, chosen))
+            chosen["sublinear"] = float(weighing.sublinear)
+            candidates.append((weighing, machine.coef, machine.intercept, chosen))
         if not candidates or found is None:
             with threadpool_limits(limits=1, user_api="blas"):
                 coef, intercept, strength = fit_path(
-                    SparseDesign(matrix),
+                    SparseDesign(features.weighted(counts)),
                     np.eye(classes, dtype=np.float32)[labels] / np.float32(len(labels)),
                     len(labels),
-                    SparseDesign(valid_matrix),
+                    SparseDesign(features.weighted(valid_counts)),
                     valid.labels,
                     len(features.terms),
                     WHOLE_STRENGTHS,
                     found=None if found is None else found["strength"],
                 )
-            candidates.append((coef, intercept, {"machines": 0.0, "strength": strength, "factor": 1.0}))
+            chosen = {"machines": 0.0, "strength": strength, "factor": 1.0, "sublinear": 1.0}
+            candidates.append((features, coef, intercept, chosen))
+        costs = Costs(matrix=dataset.costs)
 
-        def merit(candidate: tuple[Floats, Floats, Found]) -> tuple[float, float]:
-            probabilities = softmax(np.asarray(valid_matrix @ candidate[0]) + candidate[1])
+        def merit(candidate: tuple[PrefixTfidf, Floats, Floats, Found]) -> tuple[float, float]:
+            weighing, coef, intercept, _ = candidate
+            probabilities = softmax(np.asarray(weighing.weighted(valid_counts) @ coef) + intercept)
             reward = float(costs.rewards(valid.labels, costs.answers(probabilities)).mean())
             return reward, -log_loss(probabilities, valid.labels)
 
-        return cls.answering(dataset, "off", features, *max(candidates, key=merit))
+        return cls.answering(dataset, "off", *max(candidates, key=merit))
 
 
 def path_of(terms: int, classes: int) -> tuple[float, ...]:

@@ -2,8 +2,8 @@
 
 Terms are words and word pairs (also where a policy reads tokens), or one to three characters; a term counts from the
 segment on in which its last unit stands, so that a row is exactly what the raw text read so far would give. Term
-frequencies are sublinear, 1 + ln(n), inverse document frequencies smoothed, ln((1 + texts) / (1 + texts with the term))
-+ 1, and rows have unit length.
+frequencies are sublinear, 1 + ln(n), or the counts n themselves; inverse document frequencies are smoothed,
+ln((1 + texts) / (1 + texts with the term)) + 1, and rows have unit length.
 """
 
 from collections import Counter
@@ -27,6 +27,11 @@ class PrefixTfidf:
     reader: TextReader  # only cuts; its ids are not used
     terms: tuple[str, ...]  # sorted
     idf: NDArray[np.float32]  # (terms,)
+    sublinear: bool = True
+
+    @property
+    def kind(self) -> str:
+        return "units" if self.sublinear else "counts"
 
     @classmethod
     def fit(cls, texts: Sequence[str], reader: TextReader) -> "PrefixTfidf":
@@ -38,9 +43,15 @@ class PrefixTfidf:
         cls, texts: Sequence[str], reader: TextReader
     ) -> tuple["PrefixTfidf", csr_array, NDArray[np.int64]]:
         """:meth:`fit` and :meth:`transform` of the same texts, which are cut once."""
+        features, counts, n_segments = cls.fit_counts(texts, reader)
+        return features, features.weighted(counts), n_segments
+
+    @classmethod
+    def fit_counts(cls, texts: Sequence[str], reader: TextReader) -> tuple["PrefixTfidf", csr_array, NDArray[np.int64]]:
+        """The same, with the :meth:`counts`, which may be weighted in more ways than one."""
         read = [reader.placed(text) for text in texts]
         features = cls._of(reader, read)
-        return (features, *features._transformed(read))
+        return (features, *features._counted(read))
 
     @classmethod
     def _of(cls, reader: TextReader, read: Sequence[Units]) -> "PrefixTfidf":
@@ -51,9 +62,20 @@ class PrefixTfidf:
 
     def transform(self, texts: Sequence[str]) -> tuple[csr_array, NDArray[np.int64]]:
         """The matrix (sum of n_segments, terms) of all prefixes, text after text, and n_segments (rows,)."""
-        return self._transformed([self.reader.placed(text) for text in texts])
+        counts, n_segments = self.counts(texts)
+        return self.weighted(counts), n_segments
 
-    def _transformed(self, read: Sequence[Units]) -> tuple[csr_array, NDArray[np.int64]]:
+    def counts(self, texts: Sequence[str]) -> tuple[csr_array, NDArray[np.int64]]:
+        """How often each term stands in each prefix, (sum of n_segments, terms); and n_segments (rows,)."""
+        return self._counted([self.reader.placed(text) for text in texts])
+
+    def weighted(self, counts: csr_array) -> csr_array:
+        """The matrix of what has these :meth:`counts`."""
+        frequencies = 1 + np.log(counts.data) if self.sublinear else counts.data
+        weights = frequencies * self.idf[counts.indices]
+        return _unit_length(csr_array((weights, counts.indices, counts.indptr), shape=counts.shape))
+
+    def _counted(self, read: Sequence[Units]) -> tuple[csr_array, NDArray[np.int64]]:
         place = {term: i for i, term in enumerate(self.terms)}
         n_segments = np.array([units[-1][1] + 1 if units else 1 for units in read], dtype=np.int64)
         events = [
@@ -71,8 +93,7 @@ class PrefixTfidf:
         shape = (int(n_segments.sum()), len(self.terms))
         matrix = csr_array((np.ones(len(row), dtype=np.float32), (row, np.repeat(column, repeats))), shape=shape)
         matrix.sum_duplicates()
-        matrix.data = (1 + np.log(matrix.data)) * self.idf[matrix.indices]
-        return _unit_length(matrix), n_segments
+        return matrix, n_segments
 
     def scores(self, texts: Sequence[str], coef: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """(sum of n_segments, classes), of ``coef`` (terms, classes); and n_segments (rows,)."""

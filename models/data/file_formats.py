@@ -1,7 +1,6 @@
 """The formats of data files: each becomes the same table of the columns that are wanted."""
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from sweepstack.models.data.cleaning import name_of
+from sweepstack.models.data.headings import above, hint
+from sweepstack.models.data.missing_files import not_there
 from sweepstack.models.data.separated import NAMES, delimiter_of, records_of
 from sweepstack.models.data.text_files import encoding_of, is_broken, read_as, read_text
 from sweepstack.models.errors import DataError
 
 FORMATS = ".jsonl .json .csv .tsv .parquet, a folder saved by Hugging Face datasets, or builtin:NAME"
-USUAL = {".csv": ",", ".tsv": "\t"}
+USUAL = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|"}
 JSON_LINES = (".jsonl", ".ndjson")
 TABLES = (*USUAL, *JSON_LINES, ".json", ".parquet")
 NO_TEXT = {  # files that are often given, and what to do with them
@@ -23,7 +24,7 @@ NO_TEXT = {  # files that are often given, and what to do with them
     **dict.fromkeys((".feather", ".arrow", ".orc", ".avro", ".pkl", ".pickle", ".npy", ".npz"), "save it as Parquet"),
     **dict.fromkeys((".pdf", ".docx", ".doc", ".odt"), "save its text as .txt"),
 }
-ADDRESS = re.compile(r"(?:^|/)((?:https?|ftp|s3|gs|gcs|hf|abfs|hdfs):)/+(.*)")
+NAMED_BY = "data.input and data.target name them"
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Table:
     counted: str = "row"  # what they count: "row", or "line" of a file of text
     bad: dict[int, str] = field(default_factory=dict)  # by such a number: what is wrong with a row that has no values
     notes: tuple[str, ...] = ()  # how the file was read
+    hint: str = ""  # why a wanted column may not be there
     untyped: bool = False  # whether a value is the text that stands there, and no number or truth value
 
 
@@ -54,25 +56,37 @@ def refuse_no_text(path: Path) -> None:
         raise DataError(f"{path}: files of type {path.suffix} are not read; {way_out}")
 
 
+def refuse_no_file(path: Path, way_out: str) -> None:
+    """Raises DataError where reading ``path`` would wait for others or never end, as of a FIFO or a device."""
+    if not path.is_file():
+        raise DataError(f"{path} is no regular file; {way_out}")
+
+
 def read_table(
-    path: Path, wanted: Sequence[str], encoding: str | None = None, delimiter: str | None = None, *, blank: bool = False
+    path: Path,
+    wanted: Sequence[str],
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    *,
+    blank: bool = False,
+    named_by: str = NAMED_BY,
 ) -> Table:
     """The wanted columns of a file; raises DataError. ``encoding`` and ``delimiter`` are found out where they are None.
-    ``blank``: whether a line without anything is a row, whose values are missing."""
+    ``blank``: whether a line without anything is a row, whose values are missing; ``named_by``: where the names of the
+    columns come from, for messages."""
     if not path.exists():
-        if address := ADDRESS.search(str(path)):
-            raise DataError(
-                f"{address[1]}//{address[2]} is an address, and data is read from files; download it and name the file"
-            )
-        raise DataError(f"{path}: no such file; data.train and data.test take {FORMATS}")
+        raise DataError(not_there(path, FORMATS))
+    if not path.is_dir():
+        refuse_no_file(path, "copy what it gives into a file")
     try:
         table = _of_format(path, wanted, encoding, delimiter, blank)
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise DataError(f"{path} cannot be read ({error.strerror or error}); mend that, or write it again") from error
     for name in wanted:
         if name not in table.columns:
             there = ", ".join(map(str, table.columns)) or "none"
-            raise DataError(f"{path} has no column {name!r}; there are {there} (data.input and data.target name them)")
+            more = table.hint or hint("", list(map(str, table.columns)), wanted)
+            raise DataError(f"{path} has no column {name!r}; there are {there[:300]} ({named_by}){more and '; '}{more}")
     if not len(table.numbers) and not table.bad:
         raise DataError(f"{path} is empty: it has no rows; give a file with some")
     return table
@@ -86,14 +100,15 @@ def _of_format(path: Path, wanted: Sequence[str], encoding: str | None, delimite
         return _parquet(path, wanted)
     if suffix not in TABLES:
         refuse_no_text(path)
-        raise DataError(f"{path}: a file of type {path.suffix or 'no name'} is not known; use {FORMATS}")
+        kind = f"files of type {path.suffix}" if path.suffix else "files without a type in their name"
+        raise DataError(f"{path}: {kind} are not read; use {FORMATS}")
     found = encoding or encoding_of(path)
     text = read_text(path, found)
     notes = [] if encoding or found == "utf-8" else [read_as(path, found)]
     if suffix in USUAL:
         table = _separated(path, text, wanted, delimiter, blank)
-    elif suffix == ".json" and text.lstrip().startswith("["):
-        table = _json_array(path, text, wanted)
+    elif (whole := _whole_json(path, text, wanted)) is not None:
+        table = _json_array(path, whole, wanted)
     else:
         table = _json_lines(path, text, wanted, blank)
     table.notes = (*notes, *table.notes)
@@ -101,19 +116,24 @@ def _of_format(path: Path, wanted: Sequence[str], encoding: str | None, delimite
 
 
 def _separated(path: Path, text: str, wanted: Sequence[str], given: str | None, blank: bool) -> Table:
-    usual = USUAL[suffix_of(path)]
+    if not text.strip():
+        return Table(path.name, {name: [] for name in wanted}, [], "line", untyped=True)
+    usual, whole = USUAL[suffix_of(path)], text
+    skipped, named = above(text)
+    if skipped:
+        text = text.split("\n", skipped)[-1]
+    given = given or named
     delimiter = given or delimiter_of(text, usual, wanted)
-    records = records_of(text, delimiter, blank=blank)
+    records = records_of(text, delimiter, blank=blank, first=skipped + 1)
     places = _places(path, records.heading, wanted)
     columns = {name: [row[place] for row in records.rows] if name in wanted else [] for name, place in places.items()}
-    if not records.rows and not records.bad and not text.strip():
-        columns = {name: [] for name in wanted}
     notes = []
     if delimiter not in (usual, given):
         notes.append(f"the columns of {path.name} are separated by {NAMES[delimiter]}")
     if records.quoted:
         notes.append(f"quotation marks in {path.name} quote, as every row shows that has some")
-    return Table(path.name, columns, records.lines, "line", records.bad, tuple(notes), untyped=True)
+    missing = "" if places.keys() >= set(wanted) else hint(whole, list(places), wanted)
+    return Table(path.name, columns, records.lines, "line", records.bad, tuple(notes), missing, untyped=True)
 
 
 def _places(path: Path, names: Iterable[Any], wanted: Sequence[str]) -> dict[str, int]:
@@ -179,13 +199,36 @@ def _json_object(line: str, wanted: Sequence[str]) -> tuple[dict[str, Any], str]
     return row, ""
 
 
-def _json_array(path: Path, text: str, wanted: Sequence[str]) -> Table:
-    """Objects; where a single column is wanted, the texts themselves, too."""
+def _whole_json(path: Path, text: str, wanted: Sequence[str]) -> list[Any] | None:
+    """The list that a file is, which may go over many lines; None where it is JSON lines. Raises DataError where it is
+    one object over many lines, or one of columns."""
+    begin = text.lstrip()[:1]
+    lines = text.strip().count("\n")
+    if begin not in ("[", "{") or (begin == "{" and lines and _json_object(text.lstrip().split("\n", 1)[0], ())[0]):
+        return None
     try:
-        rows = json.loads(text)
+        found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        raise DataError(f"{path} is not JSON ({reason}); mend it") from error
+        if begin == "[" and suffix_of(path) == ".json":
+            reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).partition(";")[0]
+            raise DataError(f"{path} is not JSON ({reason}); mend it") from error
+        if begin == "{" and lines and text.lstrip().split("\n", 1)[0].strip() in ("{", '{"'):
+            raise DataError(
+                f"{path} has objects over several lines; write each on one line, or a list of them"
+            ) from error
+        return None
+    if isinstance(found, list):
+        return found
+    lists = [name for name, value in found.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
+    if lists:
+        raise DataError(f"{path} is one object, whose {lists[0]!r} holds the rows; save that list alone")
+    if any(isinstance(found.get(name), dict | list) for name in wanted):
+        raise DataError(f"{path} holds columns; save it by rows, as pandas does with to_json(orient='records')")
+    return [found] if lines else None
+
+
+def _json_array(path: Path, rows: list[Any], wanted: Sequence[str]) -> Table:
+    """Objects; where a single column is wanted, the texts themselves, too."""
     table = Table(path.name, {}, [])
     if len(wanted) == 1 and rows and not any(isinstance(row, dict) for row in rows):
         rows = [{wanted[0]: row} for row in rows]
@@ -214,7 +257,9 @@ def _parquet(path: Path, wanted: Sequence[str]) -> Table:
         there = {name: names[places[name]] for name in wanted if name in places}
         table = file.read(columns=list(there.values()))  # other columns may hold images
     except pyarrow.ArrowException as error:
-        raise DataError(f"{path} is not a Parquet file ({str(error).splitlines()[0]}); write it again") from error
+        raise DataError(
+            f"{path} is not a Parquet file ({str(error).splitlines()[0].partition('.')[0]}); write it again"
+        ) from error
     columns = {name: table.column(there[name]).to_pylist() if name in there else [] for name in places}
     return Table(path.name, columns, range(1, file.metadata.num_rows + 1))
 
@@ -226,6 +271,8 @@ def _arrow_folder(path: Path, wanted: Sequence[str]) -> Table:
     state = path / "state.json"
     if (path / "dataset_dict.json").exists():
         raise DataError(f"{path} holds several data sets; name one of its folders, as in {path / 'train'}")
+    if not state.exists() and (parts := sorted(path.glob("part-*"))):
+        raise DataError(f"{path} is a folder of parts, such as {parts[0].name}; join them into one file and name that")
     if not state.exists():
         raise DataError(
             f"{path} is a folder without state.json: not one that Hugging Face datasets saved; use {FORMATS}"

@@ -53,14 +53,19 @@ def _lines(text: str) -> io.StringIO:
     return io.StringIO(text, newline="\n" if "\n" in text else "")
 
 
-def records_of(text: str, delimiter: str, *, blank: bool = False) -> Records:
-    """The rows of a table. ``blank``: whether a line without anything is a row of empty values."""
+def records_of(text: str, delimiter: str, *, blank: bool = False, first: int = 1) -> Records:
+    """The rows of a table. ``blank``: whether a line without anything is a row of empty values; ``first``: the line of
+    the file in which ``text`` begins."""
     csv.field_size_limit(LONGEST_FIELD)
     if delimiter != "\t" or '"' not in text:
-        return _quoted(text, delimiter, blank) if delimiter != "\t" else _plain(text, blank)
-    plain, quoted = _plain(text, blank), _quoted(text, delimiter, blank)
-    quoted.quoted = True
-    return quoted if _proved(text, plain, quoted) else plain
+        found = _quoted(text, delimiter, blank) if delimiter != "\t" else _plain(text, blank)
+    else:
+        plain, quoted = _plain(text, blank), _quoted(text, delimiter, blank)
+        quoted.quoted = True
+        found = quoted if _proved(text, plain, quoted) else plain
+    found.lines = [line + first - 1 for line in found.lines]
+    found.bad = {line + first - 1: problem for line, problem in found.bad.items()}
+    return found
 
 
 def _proved(text: str, plain: Records, quoted: Records) -> bool:
@@ -123,12 +128,18 @@ def _each(lines: Sequence[str], delimiter: str, spaced: bool) -> Iterator[tuple[
                 break
             except csv.Error as error:
                 if "unexpected end" not in str(error):
-                    yield number, [], f"values that are not CSV ({error})"
+                    yield number, [], _say(str(error))
                     continue
                 yield number, [], "a quotation mark that is never closed"
                 restarts += 1
                 begin = number if restarts < MOST_RESTARTS else begin
                 break
+
+
+def _say(error: str) -> str:
+    if "expected after" in error:
+        return "a quotation mark inside quotation marks that is not doubled"
+    return f"values that are not CSV ({error})"
 
 
 def _put(found: Records, number: int, row: list[str], blank: bool) -> None:
@@ -137,7 +148,13 @@ def _put(found: Records, number: int, row: list[str], blank: bool) -> None:
         if not blank:
             return
         row = [""] * width
-    if len(row) != width:
+    while len(row) > width and not row[-1].strip():  # delimiters at the end of rows alone
+        row = row[:-1]
+    if len(row) < width and not any(map(name_of, found.heading[len(row) :])):  # or of the heading alone
+        row = [*row, *[""] * (width - len(row))]
+    if width > 1 and row == found.heading and all(row):
+        found.bad[number] = "the heading once more"
+    elif len(row) != width:
         found.bad[number] = f"{len(row)} value{'s' * (len(row) != 1)} for {width} column{'s' * (width != 1)}"
     elif any(map(is_broken, row)):
         found.bad[number] = "bytes that are not UTF-8"

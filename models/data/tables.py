@@ -8,11 +8,13 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
 from sweepstack.models.data.cleaning import clean, name_of
-from sweepstack.models.data.file_formats import Table, read_table
+from sweepstack.models.data.file_formats import NAMED_BY, Table, read_table
 from sweepstack.models.errors import DataError
 from sweepstack.models.settings.data import Read
 
@@ -20,6 +22,18 @@ LabelType = Literal["text", "int", "bool"]
 Label = str | int | bool
 LONGEST_LABEL = 1000  # characters: what is longer is a text
 WHOLE = re.compile(r"(-?[1-9]\d*|0)(?:\.0+)?")  # as programs write a column of whole numbers, also where one is missing
+NO_VALUE = ("na", "n/a", "#n/a", "nan", "null", "none", "nil", "-", "?", "unknown")  # written for what is missing
+KINDS = {  # what values are called that are neither text nor missing
+    bool: "a truth value",
+    int: "a number",
+    float: "a number",
+    Decimal: "a decimal number",
+    list: "a list",
+    dict: "a mapping",
+    bytes: "bytes",
+    datetime: "a time",
+    date: "a date",
+}
 SHOWN = 10  # places in a file that a message names
 
 
@@ -85,10 +99,12 @@ def _read(
     return Rows(column(input_column), column(target_column), groups, str(path), label_type, tuple(notes))
 
 
-def read_inputs(path: Path, column: str, say: Callable[[str], object] | None = None) -> list[str]:
+def read_inputs(
+    path: Path, column: str, say: Callable[[str], object] | None = None, named_by: str = NAMED_BY
+) -> list[str]:
     """One column of texts, for prediction: one for each row, and where a row has nothing an empty text. ``say`` hears
-    how the file was read, where that is not the usual way."""
-    table = read_table(path, [column], blank=True)
+    how the file was read, where that is not the usual way; ``named_by``: see :func:`read_table`."""
+    table = read_table(path, [column], blank=True, named_by=named_by)
     if say:
         list(map(say, table.notes))
     values = ["" if is_missing(value) else value for value in table.columns[column]]
@@ -108,6 +124,7 @@ def _usable(
     ``columns``: by name, what each of its values must be and the values; None where there is no such value.
     """
     bad: dict[str, list[int]] = defaultdict(list)
+    examples: dict[str, str] = {}  # of what is wrong
     for number, problem in table.bad.items():
         bad[problem].append(number)
     kept = []
@@ -116,11 +133,17 @@ def _usable(
         if lacking is None:
             kept.append(row)
         else:
-            bad[_lack(columns[lacking][0], lacking, table.columns[lacking][row])].append(number)
+            value = table.columns[lacking][row]
+            problem = _lack(columns[lacking][0], lacking, value)
+            examples.setdefault(problem, _example(value))
+            bad[problem].append(number)
     total, unusable = len(table.numbers) + len(table.bad), sum(map(len, bad.values()))
     if not unusable:
         return kept
-    said = ", ".join(f"{len(where)} with {what} ({_places(table.counted, where)})" for what, where in _grouped(bad))
+    said = ", ".join(
+        f"{len(where)} with {what} ({examples.get(what, '')}{_places(table.counted, where)})"
+        for what, where in _grouped(bad)
+    )
     if drop and kept:
         notes.append(f"{unusable:,} of {total:,} rows of {path.name} are left out: {said}")
         return kept
@@ -133,12 +156,19 @@ def _usable(
 
 
 def _lack(what: str, column: str, value: Any) -> str:
-    shown = repr(value)
     if is_missing(value) or (isinstance(value, str) and not name_of(value)):
         return f"no {what} in {column!r}"
     if isinstance(value, str):
         return f"a {what} of more than {LONGEST_LABEL:,} characters in {column!r}"
-    return f"{shown if len(shown) <= 40 else shown[:37] + '...'} in {column!r}, which is no {what}"
+    return f"{KINDS.get(type(value), type(value).__name__)} in {column!r}, which is no {what}"
+
+
+def _example(value: Any) -> str:
+    """A value that is neither text nor missing, before where such values stand."""
+    if isinstance(value, str) or is_missing(value):
+        return ""
+    shown = repr(value)
+    return f"{shown if len(shown) <= 40 else shown[:37] + '...'}; "
 
 
 def _grouped(bad: dict[str, list[int]]) -> list[tuple[str, list[int]]]:
@@ -176,7 +206,9 @@ def text_of(value: Any) -> str | None:
 
 def _name(value: Any) -> str | None:
     """A class or a group is a name: whole numbers and booleans are taken by how they are written."""
-    if isinstance(value, float) and value.is_integer():  # a column of whole numbers in which one is missing
+    if (
+        isinstance(value, float | Decimal) and value == value and value % 1 == 0
+    ):  # a column of whole numbers in which one is missing
         value = int(value)
     name = name_of(str(value)) if isinstance(value, str | int | bool) else ""
     return name if 0 < len(name) <= LONGEST_LABEL else None
@@ -194,6 +226,7 @@ def _labels(values: Sequence[Any], table: Table, notes: list[str]) -> tuple[list
     else:
         kinds = {_kind(value) for value, name in zip(values, names, strict=True) if name is not None}
     _note_alike(values, names, table, notes)
+    _note_empty(names, table, notes)
     if len(kinds) > 1:
         notes.append(f"the labels of {table.source} are of several types ({', '.join(sorted(kinds))}): taken as texts")
     return names, kinds.pop() if len(kinds) == 1 else "text"
@@ -201,6 +234,13 @@ def _labels(values: Sequence[Any], table: Table, notes: list[str]) -> tuple[list
 
 def _kind(value: Any) -> LabelType:
     return "text" if isinstance(value, str) else "bool" if isinstance(value, bool) else "int"
+
+
+def _note_empty(names: Sequence[str | None], table: Table, notes: list[str]) -> None:
+    found = Counter(name for name in names if name is not None and name.lower() in NO_VALUE)
+    if found and len(found) < len(set(names)):
+        said = " and ".join(f"{name!r} ({count:,} row{'s' * (count != 1)})" for name, count in found.items())
+        notes.append(f"{said} of {table.source} count as labels; leave such rows out where a label is missing")
 
 
 def _note_alike(values: Sequence[Any], names: Sequence[str | None], table: Table, notes: list[str]) -> None:

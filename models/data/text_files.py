@@ -23,6 +23,15 @@ BEYOND = re.compile(rb"[\x80-\xff]+")
 WESTERN = 0.3  # the largest share of bytes beyond ASCII that stand three or more together
 MOST_NUL = 0.1  # share of the bytes: more of them are UTF-16 without a mark, or no text
 HOW = "save it as UTF-8, or, in a study, name its encoding (data.read.encoding)"
+OTHER_FILES = (  # how files begin that are no text, and what to do with them
+    (b"PAR1", "a Parquet file; name it .parquet"),
+    (b"ARROW1", "an Arrow file; save it as Parquet"),
+    (b"\xd0\xcf\x11\xe0", "a file of an office program; save the sheet as CSV, in UTF-8"),
+    (b"%PDF", "a PDF file; save its text"),
+    (b"SQLite format 3", "a SQLite database; export the table as CSV"),
+    (b"\x89HDF", "an HDF5 file; save it as Parquet"),
+    (b"\x89PNG", "a picture; give a file of texts"),
+)
 PACKED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # gzip, zip, bzip2, xz, zstandard
 
 
@@ -38,6 +47,8 @@ def encoding_of(path: Path) -> str:
         for number, line in enumerate(file):
             if number == 0 and (mark := next((mark for mark in MARKS if line.startswith(mark)), None)):
                 return MARKS[mark]
+            if number == 0 and (foreign := next((what for mark, what in OTHER_FILES if line.startswith(mark)), None)):
+                raise DataError(f"{path} is {foreign}")
             if number == 0 and line.startswith(PACKED):
                 raise DataError(f"{path} is packed, as by gzip or zip (so are the files of spreadsheets); unpack it")
             nul, size = nul + line.count(0), size + len(line)
@@ -52,7 +63,7 @@ def encoding_of(path: Path) -> str:
                 runs = [len(run) for run in BEYOND.findall(line)]
                 beyond, together = beyond + sum(runs), together + sum(run for run in runs if run > 2)
     if nul > MOST_NUL * size or (nul and other):
-        raise DataError(f"{path} is not text: it is not UTF-8 and has bytes of nought, as UTF-16 without a mark; {HOW}")
+        raise DataError(f"{path} is not text: it has NUL bytes, as UTF-16 without a mark has; {HOW}, as in utf-16-le")
     if utf8 >= other:
         return "utf-8"
     if together > WESTERN * beyond:
@@ -63,9 +74,11 @@ def encoding_of(path: Path) -> str:
 def read_text(path: Path, encoding: str) -> str:
     """All of a file, its line ends as they are; raises DataError where it is in another encoding than that."""
     try:
-        return path.read_bytes().decode(encoding, _errors(encoding)).removeprefix("\ufeff")
+        return path.read_bytes().decode(encoding, _errors(encoding)).removeprefix("\ufeff").removesuffix("\x1a")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not {encoding} text (byte {error.start}: {error.reason}); {HOW}") from error
+    except UnicodeError as error:  # of encodings that are for names on the web
+        raise DataError(f"{path} is not {encoding} text ({error}); {HOW}") from error
 
 
 def lines_of(path: Path, say: Callable[[str], object] | None = None) -> Iterator[str]:

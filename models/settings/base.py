@@ -13,8 +13,8 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 UnitInterval = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-NonNegativeCount = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+NonNegativeCount = Annotated[int, Field(ge=0, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
@@ -37,3 +37,11 @@ def word_or_number(value: Any) -> str:
 
 def mapping_or_number(value: Any) -> str:
     return "<mapping>" if isinstance(value, dict | BaseModel) else "<number>"
+
+
+def shown(value: Any) -> str:
+    """A value as a message says it: as in YAML, and not all of a long one."""
+    text = (
+        {None: "null", True: "true", False: "false"}.get(value, "") if isinstance(value, bool | None) else repr(value)
+    )
+    return text if len(text) <= 60 else text[:57] + "..."

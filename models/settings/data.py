@@ -2,9 +2,17 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
-from sweepstack.models.settings.base import Count, NonNegative, Seed, SettingError, Settings, Share
+from sweepstack.models.settings.base import Count, NonNegative, Seed, SettingError, Settings, Share, shown
 from sweepstack.models.settings.tasks import is_writing
 from sweepstack.models.settings.trial import Reading
 
@@ -54,6 +62,29 @@ class Folds(Settings):
         if self.policy > 0.9 + 1e-9:
             raise ValueError(f"policy must leave at least 0.1 of a fold's rows for warm, but got {self.policy:g}")
         return self
+
+
+def _of_splits(value: Any) -> Any:
+    if not isinstance(value, dict | Splits | Folds):
+        raise ValueError(
+            "must be shares or folds, as in {policy: 0.3, valid: 0.1, blend: 0.1} or {folds: 5}, but got "
+            f"{shown(value)}"
+        )
+    return value
+
+
+def _named(value: str) -> str:
+    if not value.strip():
+        raise ValueError(f"must be a name or a path, but got {value!r}; give one")
+    if not value.isprintable():
+        raise ValueError(
+            f"holds a character that is not shown, {shown(value)}, as a backslash in double quotes makes one; write / "
+            "for it, or take single quotes"
+        )
+    return value
+
+
+Name = Annotated[str, AfterValidator(_named)]
 
 
 def _shares_or_folds(value: Any) -> str:
@@ -108,9 +139,11 @@ class Read(Settings):
     def _is_an_encoding(cls, encoding: str | None) -> str | None:
         try:
             if encoding is not None:
-                "a".encode(encoding)
-        except LookupError:
-            raise ValueError(f"must be an encoding of text, such as utf-8 or cp1252, but got {encoding!r}") from None
+                "a\r\n".encode(encoding).decode(encoding)
+        except (LookupError, ValueError):
+            raise ValueError(
+                f"must be an encoding of text, such as utf-8 or cp1252, but got {shown(encoding)}"
+            ) from None
         return encoding
 
     @field_validator("delimiter")
@@ -118,16 +151,16 @@ class Read(Settings):
     def _is_a_character(cls, delimiter: str | None) -> str | None:
         delimiter = "\t" if delimiter in ("tab", "\\t") else delimiter
         if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
-            raise ValueError(f"must be one character, or the word tab, but got {delimiter!r}")
+            raise ValueError(f"must be one character, as in ';', or the word tab, but got {shown(delimiter)}")
         return delimiter
 
 
 class Data(Settings):
-    train: str  # a path (.jsonl .csv .tsv .parquet or a folder saved by Hugging Face datasets) or builtin:NAME
-    test: str | None = None  # without it, splits.test is carved from train first
-    input: str = "text"  # column names
-    target: str = "label"
-    group: str | None = None  # rows of one group never straddle two parts
+    train: Name  # a path (.jsonl .csv .tsv .parquet or a folder saved by Hugging Face datasets) or builtin:NAME
+    test: Name | None = None  # without it, splits.test is carved from train first
+    input: Name = "text"  # column names
+    target: Name = "label"
+    group: Name | None = None  # rows of one group never straddle two parts
     read: Read = Read()
     rare_classes: Literal["keep", "drop", "merge"] = (
         "keep"  # fewer rows than parts: in warm alone, left out, or "other"
@@ -135,7 +168,9 @@ class Data(Settings):
     text: Text = Text()
     costs: dict[str, dict[str, NonNegative]] | None = None  # {right: {answered: cost}}: 1 for a wrong answer not named
     splits: Annotated[
-        Annotated[Splits, Tag("<shares>")] | Annotated[Folds, Tag("<folds>")], Discriminator(_shares_or_folds)
+        Annotated[Splits, Tag("<shares>")] | Annotated[Folds, Tag("<folds>")],
+        Discriminator(_shares_or_folds),
+        BeforeValidator(_of_splits),
     ] = Splits()
     seed: Seed = 0
 

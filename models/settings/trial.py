@@ -26,6 +26,7 @@ from sweepstack.models.settings.base import (
     Settings,
     UnitInterval,
     mapping_or_number,
+    shown,
     word_or_number,
 )
 from sweepstack.models.settings.descent import Descent as Descent
@@ -43,7 +44,7 @@ def _task(task: str) -> str:
     if task == "classification" or is_writing(task) or (is_environment(task) and task != PREFIX):
         return task
     allowed = ", ".join(("classification", *WRITING_TASKS))
-    raise ValueError(f"must be {allowed} or gym:ENV (gym:CartPole-v1, say), but got {task!r}")
+    raise ValueError(f"must be {allowed} or gym:ENV (gym:CartPole-v1, say), but got {shown(task)}")
 
 
 Task = Annotated[str, AfterValidator(_task)]
@@ -54,7 +55,7 @@ PRECISION_FILE = ".precision.json"
 
 def _batch_size(value: Any) -> Any:
     if value not in ("adaptive", "noise_scale") and not isinstance(value, int | float):
-        raise ValueError(f"must be an integer, adaptive or noise_scale, but got {value!r}")
+        raise ValueError(f"must be an integer, adaptive or noise_scale, but got {shown(value)}")
     return value
 
 
@@ -69,7 +70,7 @@ class Condition(Settings):
         two = isinstance(bounds, list | tuple) and len(bounds) == 2 and all(isinstance(b, int | float) for b in bounds)
         if two and bounds[0] < bounds[1]:
             return tuple(map(float, bounds))
-        raise ValueError(f"must be two costs, the lower one first, [0, 0.05] say, but got {bounds!r}")
+        raise ValueError(f"must be two costs, the lower one first, [0, 0.05] say, but got {shown(bounds)}")
 
     @property
     def middle(self) -> float:

@@ -8,7 +8,15 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
-from sweepstack.models.settings.base import Count, NonNegative, NonNegativeCount, Positive, Settings, mapping_or_number
+from sweepstack.models.settings.base import (
+    Count,
+    NonNegative,
+    NonNegativeCount,
+    Positive,
+    Settings,
+    mapping_or_number,
+    shown,
+)
 from sweepstack.models.settings.rewards import Term, needs_reference, parse_reward
 
 LEAST_VOCABULARY = 8  # the four special entries, and as many to write with
@@ -54,7 +62,7 @@ class Sample(Settings):
 
 def _vocabulary(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | dict | Vocabulary):
-        raise ValueError(f"must be a number of entries, or {{source: 4000, target: 3000}}, but got {value!r}")
+        raise ValueError(f"must be a number of entries, or {{source: 4000, target: 3000}}, but got {shown(value)}")
     return value
 
 

@@ -35,7 +35,7 @@ def make_stage(
         writes: type[WritingStage] = WritingControlStage if control else WritingPolicyStage
         if settings.reading != "off":
             writes = SimultaneousControlStage if control else SimultaneousPolicyStage
-        return writes(settings, data, starts, metric, reward_of)
+        return writes(settings, data, starts, metric, reward_of, cost)
     return make_reading_stage(settings, data, starts, metric, cost)
 
 

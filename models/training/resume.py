@@ -5,6 +5,7 @@ of steps, sums, lists) stands as JSON in the metadata of the safetensors file, s
 """
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -17,11 +18,13 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from sweepstack.models import checksums
+from sweepstack.models.errors import DamagedError
 from sweepstack.models.files import as_json, read_json
 from sweepstack.models.optim.optimizers import average_of, to_evaluation, to_training
 
 AVERAGE = "average/"  # what the names of tensors begin with that averaging.Average keeps
 Reports = Sequence[Mapping[str, float]]
+log = logging.getLogger(__name__)
 
 
 def read_reports(folder: Path) -> list[dict[str, float]]:
@@ -29,6 +32,20 @@ def read_reports(folder: Path) -> list[dict[str, float]]:
     path = folder / "state.json"
     checksums.check(path)
     return [dict(report) for report in read_json(path)["reports"]] if path.exists() else []
+
+
+def whole_reports(folder: Path) -> list[dict[str, float]]:
+    """As :func:`read_reports`; but where what a trial would go on from is damaged or gone, it is forgotten: the trial
+    is trained from its beginning, and comes to the same."""
+    try:
+        reports = read_reports(folder)
+        if reports:
+            checksums.check(_tensors_of(folder, len(reports)), there=True)
+    except DamagedError as error:
+        log.warning("a trial begins again, as %s", error)
+        forget_state(folder)
+        return []
+    return reports
 
 
 def save_state(
@@ -63,7 +80,7 @@ def save_state(
     content = save({name: t.cpu().contiguous() for name, t in tensors.items()}, {"kept": json.dumps(kept)})
     checksums.put(folder, {_tensors_of(folder, epoch).name: content})
     checksums.put(folder, {"state.json": as_json({"reports": list(reports)})})
-    _tensors_of(folder, epoch - 1).unlink(missing_ok=True)
+    checksums.remove(_tensors_of(folder, epoch - 1))
 
 
 def load_state(
@@ -104,7 +121,7 @@ def holds_state(folder: Path, epoch: int) -> bool:
 
 def forget_state(folder: Path) -> None:
     """Removes what a trial that has ended no longer needs."""
-    for path in (folder / "state.json", folder / checksums.NAME, *folder.glob("resume-*.safetensors")):
+    for path in (folder / checksums.NAME, folder / "state.json", *folder.glob("resume-*.safetensors")):
         path.unlink(missing_ok=True)
 
 

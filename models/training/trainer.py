@@ -21,7 +21,7 @@ from sweepstack.models.predictions.metrics import direction
 from sweepstack.models.settings.rewards import LARGEST_REWARD
 from sweepstack.models.settings.trial import TrialSettings
 from sweepstack.models.training.resume import forget_state as forget_state
-from sweepstack.models.training.resume import holds_state, load_state, read_reports, save_state
+from sweepstack.models.training.resume import holds_state, load_state, read_reports, save_state, whole_reports
 
 
 class Stage(Protocol):
@@ -76,7 +76,7 @@ class Trainer:
         self._make_stage, self._folder = make_stage, folder
         self._stage: Stage | None = None
         self._keeping = False
-        history, inherited = read_reports(folder), 0 if parent is None else parent.epochs
+        history, inherited = whole_reports(folder), 0 if parent is None else parent.epochs
         self._inherited, self.reports = history[:inherited], history[inherited:]
 
     def step(self) -> dict[str, float]:

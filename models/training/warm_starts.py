@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sweepstack.models import checksums
-from sweepstack.models.files import as_json, locked, read_json, write_json
+from sweepstack.models.files import locked, read_json, write_json
 from sweepstack.models.networks.precision import Calibration
 from sweepstack.models.settings.trial import PRECISION_FILE, TrialSettings
 
@@ -44,7 +44,7 @@ def ensure(starts: Path, name: str, train: Callable[[Path], None]) -> Path:
             shutil.rmtree(unfinished, ignore_errors=True)
             began = time.monotonic()
             train(unfinished)
-            checksums.put(unfinished, {START_FILE: as_json({"seconds": time.monotonic() - began})})
+            write_json(unfinished / START_FILE, {"seconds": time.monotonic() - began})
             unfinished.rename(folder)
     return folder
 

@@ -16,11 +16,12 @@ from sweepstack.ensembles.evaluation.latency import Meter
 from sweepstack.ensembles.members.library import Member
 from sweepstack.ensembles.refits.jobs import Chain, RefitJob, RefitResult, checkpoint_hash
 from sweepstack.ensembles.scoring.conformal import REFITTED, Calibration
+from sweepstack.models import checksums
 from sweepstack.models.baselines.linear import LinearMember
 from sweepstack.models.data.encoding import encode
 from sweepstack.models.data.labelled import Dataset
 from sweepstack.models.data.refit_rows import all_but_test
-from sweepstack.models.files import write_json
+from sweepstack.models.files import as_json
 from sweepstack.models.predictions.probabilities import DIRECTION
 from sweepstack.models.settings.trial import Reading
 from sweepstack.models.tasks.classification.checkpoint import load_member
@@ -241,7 +242,7 @@ def refit_linear(session: Session, member: Member, dataset: Dataset) -> Member:
         session.cluster.submit(
             _fit_again, session.cluster.share(dataset), reading, member.name, member.checkpoint, folder
         ).result()
-        write_json(done, {})
+        checksums.put(folder, {done.name: as_json({})})
         session.display.stage(f"{member.name} on all rows but test", 1, 1)
     track(session, folder.name, folder, [])
     return Member(folder.name, "refit", folder)

@@ -13,6 +13,7 @@ from sweepstack.models.files import read_json
 from sweepstack.search.execution.futures import Task
 from sweepstack.search.execution.retention import REMOVED
 from sweepstack.search.ledger.leaderboard import best
+from sweepstack.search.ledger.ledger import MAIN
 from sweepstack.search.report.notes import ENDED
 from sweepstack.search.run.baselines import fit_linear, is_fitted
 from sweepstack.search.stoppers.budgets import Ended
@@ -47,7 +48,10 @@ def _is_whole(session: "Session", record: "TrialRecord") -> bool:
         for part in ("checkpoint", "predictions"):
             checksums.check_below(folder / part)
     except DamagedError as error:
-        line = f"{record.member_name} is left out: {error}"
+        way_out = "put back a copy of it"
+        if record.sweep == MAIN and record.origin is None:
+            way_out += f", or sweepstack retry RUN --trial {record.number} trains the trial again"
+        line = f"{record.member_name} is left out: {str(error).removesuffix(checksums.AGAIN)}{way_out}"
         if line not in session.left_out:
             session.left_out.append(line)
             session.display.note(line)

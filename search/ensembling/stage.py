@@ -19,8 +19,9 @@ from sweepstack.ensembles.evaluation.trust import examine
 from sweepstack.ensembles.members.library import Library, Member
 from sweepstack.ensembles.refits.distillation import STUDENT, digest_of
 from sweepstack.ensembles.scoring.objective import Objective
+from sweepstack.models import checksums
 from sweepstack.models.data.labelled import OUT_OF_FOLD
-from sweepstack.models.files import write_json
+from sweepstack.models.files import as_json
 from sweepstack.models.predictions.costs import Costs
 from sweepstack.models.tasks.classification.checkpoint import load_member
 from sweepstack.search.ensembling.distillation import distilled
@@ -65,16 +66,17 @@ def build(session: Session) -> None:
     began = session.clock.here
     digest = _digest(session, members, builders)
     built = BuiltEnsembles.read(session.ledger, session.folder.root)
-    if built is not None and built.damaged:
-        session.display.note(f"the ensembles are built anew, as {built.damaged.partition(';')[0]}")
-    if built is None or built.digest != digest or built.damaged:
+    spoilt = None if built is None else built.spoilt
+    if spoilt:
+        session.display.note(f"the ensembles are built anew, as {spoilt}")
+    if built is None or built.digest != digest or spoilt:
         session.display.stage("ensembles")
         choice = soups.on(refits.on(_choice(session, members, builders, objective)))
         choice = with_failed(choice, trials, session.left_out)
         built = BuiltEnsembles(digest, tuple(members), choice, scored=False)
         built.write(session.ledger, session.folder.root)
         session.display.stage("ensembles", 1, 1)
-    anew = not built.scored
+    anew = not built.scored or not checksums.is_kept(session.folder.trust)
     if anew:
         if STUDENT not in built.choice.combinations:
             built = distilled(session, built, _meter(session, built.members), objective)
@@ -157,5 +159,5 @@ def _scored(session: Session, built: BuiltEnsembles, objective: Objective) -> Bu
     part, classes = session.dataset.parts["test"], session.dataset.classes
     rows = score_test(built.choice, built.choice.predict(test), part.labels, objective, part.units)
     trust = examine(built.choice, test, part.inputs, part.labels, classes, objective.costs, built.digest)
-    write_json(session.folder.trust, trust.to_json())
+    checksums.put(session.folder.root, {session.folder.trust.name: as_json(trust.to_json())})
     return replace(built, choice=replace(built.choice, rows=rows), scored=True)

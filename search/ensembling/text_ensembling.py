@@ -18,7 +18,8 @@ from sweepstack.ensembles.evaluation.latency import TextMeter
 from sweepstack.ensembles.members.library import Member
 from sweepstack.ensembles.members.texts import CandidateLibrary
 from sweepstack.ensembles.scoring.text_objective import TextObjective, judged_by
-from sweepstack.models.files import write_json
+from sweepstack.models import checksums
+from sweepstack.models.files import as_json
 from sweepstack.models.predictions.texts import Candidates
 from sweepstack.models.settings.rewards import bounds
 from sweepstack.models.tasks.writing.checkpoint import load_writing_member
@@ -56,7 +57,7 @@ def build(session: Session) -> None:
         built = BuiltTexts(digest, tuple(members), choice, scored=False)
         built.write(session.ledger, session.folder.root)
         session.display.stage("ensembles", 1, 1)
-    anew = not built.scored
+    anew = not built.scored or not checksums.is_kept(session.folder.examples)
     if anew:
         built = _scored(session, built, objective, _written(session, built))
         built.write(session.ledger, session.folder.root)
@@ -134,5 +135,6 @@ def _scored(
     part = session.pairs.parts["test"]
     rows = score_texts_test(built.choice, written, part.inputs, part.references, objective, part.units)
     shown = differing(built.choice, written, part.inputs, part.references, objective, built.digest)
-    write_json(session.folder.examples, None if shown is None else shown.to_json())
+    content = as_json(None if shown is None else shown.to_json())
+    checksums.put(session.folder.root, {session.folder.examples.name: content})
     return replace(built, choice=replace(built.choice, rows=rows), scored=True)

@@ -128,7 +128,8 @@ class Cluster:
         except Exception as error:
             self.close()
             raise SweepstackError(
-                f"Ray did not start on this machine: {_line(error)}; see {self.folder.log}"
+                f"Ray did not start on this machine: {_line(error)}; run the same again when it is less busy; see "
+                f"{self.folder.log}"
             ) from error
 
     def _join(self, address: str) -> None:

@@ -105,7 +105,7 @@ class Keeper:
         if record.number in self._sizes:
             return self._sizes[record.number]
         folder = self._folder(record.number)
-        if REMOVED in record.attributes:
+        if record.attributes.get(REMOVED):
             shutil.rmtree(folder, ignore_errors=True)  # what a kill left
         size = size_of(folder)
         if record.number in self._ended:
@@ -125,6 +125,12 @@ def deleted(records: Sequence[TrialRecord], folder_of: Callable[[TrialRecord], P
     states = ("complete",) if folds else ("complete", "pruned")
     could = [r for r in records if r.state in states and r.value is not None and REMOVED not in r.attributes]
     return [record.number for record in could if not (folder_of(record) / "checkpoint" / "config.json").exists()]
+
+
+def put_back(records: Sequence[TrialRecord], folder_of: Callable[[TrialRecord], Path]) -> list[int]:
+    """The trials whose folders somebody had deleted, and that are there again."""
+    gone = [record for record in records if record.attributes.get(REMOVED) == 0]
+    return [record.number for record in gone if (folder_of(record) / "checkpoint" / "config.json").exists()]
 
 
 def removed(records: Sequence[TrialRecord]) -> tuple[int, float]:

@@ -154,6 +154,15 @@ class BuiltEnsembles(Built[Choice]):
         choice = Choice(**decided(stored), combinations=combinations, calibration=calibration)
         return BuiltEnsembles(stored["digest"], members_of(stored, root), choice, stored["scored"], damaged)
 
+    @property
+    def spoilt(self) -> str | None:
+        """What they cannot be exported without any more, in words: the calibration, or a member that was trained for
+        them and is gone."""
+        if self.damaged:
+            return self.damaged.partition(";")[0]
+        gone = next((m for m in self.members if not (m.checkpoint / "config.json").exists()), None)
+        return None if gone is None else f"{gone.checkpoint} is gone"
+
     def write(self, ledger: "Ledger", root: Path) -> None:
         write_calibration(RunFolder(root).calibration, self.choice.calibration, self.digest)
         super().write(ledger, root)
@@ -194,11 +203,11 @@ def write_calibration(path: Path, calibration: Mapping[str, Calibration], digest
 
 
 def read_calibration(path: Path, digest: str) -> dict[str, Calibration]:
-    """What was written; nothing where the file is gone, or of another build or version: exports then know no sets.
+    """What was written; nothing where the file is of another build or version: exports then know no sets.
 
-    Raises DamagedError where it has changed.
+    Raises DamagedError where it has changed or is gone.
     """
-    checksums.check(path)
+    checksums.check(path, there=True)
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

@@ -145,7 +145,7 @@ def record_of(
     maximize: bool,
     objectives: Sequence[str] = (),
 ) -> TrialRecord:
-    """What an Optuna trial says; ``late`` are the attributes that came after its end."""
+    """What an Optuna trial says; ``late`` are the attributes that came after its end, None those that went again."""
     values = trial.intermediate_values
     steps = sorted(values)
     reports = tuple(trial.user_attrs[f"report:{step}"] for step in steps)
@@ -166,7 +166,7 @@ def record_of(
         value=statistics.fmean(scores) if scores else None,
         best_epoch=choose(best_epochs, key=values.__getitem__) if best_epochs else None,
         reason=reason,
-        attributes={**own, **late},
+        attributes={**own, **{name: value for name, value in late.items() if value is not None}},
         started=trial.datetime_start.timestamp() if trial.datetime_start else 0.0,
         ended=trial.datetime_complete.timestamp() if trial.datetime_complete else None,
         rung=rung,

@@ -8,9 +8,10 @@ soups/<hash>/  decoded/<hash>/  bundle/  student/
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sweepstack.models.files import user_path
+from sweepstack.models.errors import StorageError
+from sweepstack.models.files import read_json, user_path
 
 if TYPE_CHECKING:
     from sweepstack.search.ledger.records import TrialRecord
@@ -138,3 +139,14 @@ class RunFolder:
     def supervised(self, number: int) -> Path:
         """The supervised control is a small sweep of its own: one folder a trial."""
         return self.root / "company" / "supervised" / str(number)
+
+
+def read_provenance(folder: RunFolder) -> dict[str, Any]:
+    """Raises StorageError where there is none, or where it is damaged."""
+    try:
+        return dict(read_json(folder.provenance))
+    except (OSError, ValueError, TypeError) as error:
+        raise StorageError(
+            f"{folder.provenance} cannot be read ({error.__class__.__name__}); put back a copy, or remove it and run "
+            "the study again, which writes it anew"
+        ) from error

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from sweepstack.models import checksums
+from sweepstack.models.errors import DamagedError
 from sweepstack.models.files import read_json
 from sweepstack.search import format as fmt
 from sweepstack.search.report import trust_figures
@@ -21,8 +23,9 @@ def read_trust(path: "Path", digest: str) -> "Trust | None":
     from sweepstack.ensembles.evaluation.trust import Trust
 
     try:
+        checksums.check(path)
         found = Trust.from_json(read_json(path))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (DamagedError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return found if found.digest == digest else None
 

@@ -11,7 +11,7 @@ from sweepstack.ensembles.bundles.bundle import check_target
 from sweepstack.ensembles.evaluation.examples import read_examples
 from sweepstack.ensembles.evaluation.table import Row
 from sweepstack.models.errors import InputError
-from sweepstack.models.files import read_json, user_path
+from sweepstack.models.files import user_path
 from sweepstack.search.execution.retention import REMOVED
 from sweepstack.search.ledger.attributes import LIVE
 from sweepstack.search.ledger.confirmation import Confirmation, sweep_name
@@ -20,7 +20,7 @@ from sweepstack.search.ledger.leaderboard import Company, best, control, front, 
 from sweepstack.search.ledger.ledger import MAIN, Ledger
 from sweepstack.search.ledger.records import CONTROL, MLFLOW_RUN, STATES, TrialRecord
 from sweepstack.search.ledger.restored import read_built
-from sweepstack.search.ledger.run_folder import RunFolder
+from sweepstack.search.ledger.run_folder import RunFolder, read_provenance
 from sweepstack.search.report.notes import ENDED, remarks
 from sweepstack.search.report.progress import Standing
 from sweepstack.search.report.report import Contents, write_report
@@ -68,11 +68,11 @@ class Result:
         run = RunFolder.at(folder)
         if not run.study.exists() or not run.ledger.exists():
             raise InputError(f"{folder} is not the folder of a run; sweepstack run STUDY makes one")
-        return Result(run, Study.load(run.study), Ledger.open(run.ledger, writable=False))
+        return Result(run, Study.stored(run.study), Ledger.open(run.ledger, writable=False))
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
-        return dict(read_json(self.folder.provenance))
+        return read_provenance(self.folder)
 
     @cached_property
     def space(self) -> Space:

@@ -12,13 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from sweepstack.models import checksums
 from sweepstack.models.baselines.linear import LinearBaseline
 from sweepstack.models.baselines.pipelines import PIPELINES
 from sweepstack.models.baselines.translation_memory import TranslationMemory
 from sweepstack.models.data.bpe import Tokenizers
 from sweepstack.models.data.labelled import Dataset
 from sweepstack.models.data.pairs import PairDataset, WritingData
-from sweepstack.models.files import read_json, write_json
+from sweepstack.models.files import as_json, read_json
 from sweepstack.models.predictions.costs import Costs
 from sweepstack.models.predictions.probabilities import Predictions
 from sweepstack.models.predictions.probabilities import metrics as metrics_of
@@ -71,7 +72,7 @@ def fit_linear(
     said, _ = Predictions.load(folder / "predictions" / f"{part}.safetensors")
     valid = metrics_of(said, dataset.parts[part].labels, costs)
     result = {"valid": valid, "seconds": time.monotonic() - began}
-    write_json(done, result)
+    checksums.put(folder, {done.name: as_json(result)})
     return result
 
 
@@ -118,7 +119,7 @@ def fit_memory(
         proposed["valid"], valid.inputs, valid.references, reward, data.language, tokenizers, cost
     )
     result = {"valid": metrics, "seconds": time.monotonic() - began}
-    write_json(done, result)
+    checksums.put(folder, {done.name: as_json(result)})
     return result
 
 

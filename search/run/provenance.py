@@ -9,8 +9,7 @@ from sweepstack.models.checksums import NAME
 from sweepstack.models.data.labelled import Dataset
 from sweepstack.models.data.pairs import PairDataset
 from sweepstack.models.errors import DataError
-from sweepstack.models.files import read_json
-from sweepstack.search.ledger.run_folder import RunFolder
+from sweepstack.search.ledger.run_folder import RunFolder, read_provenance
 
 PACKAGES = ("sweepstack", "torch", "ray", "optuna", "mlflow", "scikit-learn", "tokenizers", "safetensors", "numpy")
 
@@ -20,7 +19,7 @@ def provenance(
 ) -> dict[str, Any]:
     """Versions, data hashes and what was noticed while loading, or the environment, kept from the first session on.
     ``reward``: the hash of the bundle that texts are rewarded by."""
-    known = read_json(folder.provenance) if folder.provenance.exists() else {}
+    known = read_provenance(folder) if folder.provenance.exists() else {}
     installed = versions((*PACKAGES, *_of_its_own(dataset)))
     found: dict[str, Any] = {"versions": installed}
     if dataset is not None:
@@ -59,7 +58,7 @@ def digest_of_bundle(folder: Path) -> str | None:
 def check_provenance(folder: RunFolder, dataset: Dataset | PairDataset, reward: str | None = None) -> None:
     """Raises DataError where a run goes on with other data, or texts would be rewarded by another bundle."""
     if folder.provenance.exists():
-        stored = read_json(folder.provenance)
+        stored = read_provenance(folder)
         if stored.get("reward", reward) != reward:
             raise DataError(
                 f"the bundle that rewards the texts of {folder.root} has changed since the study began (hash "

@@ -27,7 +27,7 @@ from sweepstack.search.execution.cluster import Cluster, check_address
 from sweepstack.search.execution.executor import Packing
 from sweepstack.search.execution.log_capture import Chatter
 from sweepstack.search.execution.packing import packing_of
-from sweepstack.search.execution.retention import REMOVED, Keeper, deleted, deleted_words, remove_damaged
+from sweepstack.search.execution.retention import REMOVED, Keeper, deleted, deleted_words, put_back, remove_damaged
 from sweepstack.search.execution.sweep import Sweep, open_sweep
 from sweepstack.search.ledger.confirmation import new_seeds, search_of, sweep_name
 from sweepstack.search.ledger.ledger import MAIN, Ledger
@@ -80,7 +80,7 @@ class Session(HoldsTexts):
     @classmethod
     def open(cls, study: Study, out: Path | None, *, address: str | None = None, json: bool = False) -> "Session":
         folder = RunFolder.at(out or Path("runs") / study.name)
-        stored = Study.load(folder.study) if folder.study.exists() else None
+        stored = Study.stored(folder.study) if folder.study.exists() else None
         study, said = tracked(study, stored, folder.root)
         if stored is not None:
             check_extends(stored, study)
@@ -290,8 +290,10 @@ class Session(HoldsTexts):
             self.keep_within_bounds()
 
     def find_deleted(self) -> None:
-        """A trial whose folder somebody has deleted is a removed one, as under ``search.keep``."""
+        """A trial whose folder somebody has deleted is removed, as under ``search.keep``, until it is put back."""
         for sweep in self.sweeps:
+            for number in put_back(sweep.trials(), self.folder.of):
+                sweep.set_trial_attribute(number, REMOVED, None)
             for number in deleted(sweep.trials(), self.folder.of, folds=self.study.folds > 1):
                 sweep.set_trial_attribute(number, REMOVED, 0)
         note = deleted_words(self.trials.trials())

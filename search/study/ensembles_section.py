@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainSerializer, PlainValidator, field_validator
 
-from sweepstack.models.settings.base import Count, Positive, Seed, SettingError, Settings
+from sweepstack.models.settings.base import Count, Positive, Seed, SettingError, Settings, shown
 from sweepstack.models.settings.trial import Model
-from sweepstack.search.study.messages import shown
+from sweepstack.search.study.as_written import nearest_word
 
 OPTIONS: dict[str, dict[str, type]] = {  # what each builder of ensembles/ takes, numbers above 0
     "average": {"top": int},
@@ -48,8 +48,12 @@ def _builder(value: Any) -> Builder:
     if isinstance(value, dict) and len(value) == 1:
         ((name, options),) = value.items()
     if not isinstance(name, str) or name not in {**OPTIONS, **WRITING_OPTIONS}:
+        near = nearest_word(name, list(dict.fromkeys([*OPTIONS, *WRITING_OPTIONS])))
         names = ", ".join(dict.fromkeys([*OPTIONS, *WRITING_OPTIONS]))
-        raise ValueError(f"must be one of {names}, alone or as {{name: {{option: value}}}}, but got {shown(value)}")
+        raise ValueError(
+            f"must be one of {names}, alone or as {{name: {{option: value}}}}, but got {shown(value)}"
+            + (f"; did you mean {near}?" if near else "")
+        )
     if options is not None and not isinstance(options, dict):
         raise ValueError(f"{name} must be a mapping of options to values, but got {shown(options)}")
     known = {**WRITING_OPTIONS.get(name, {}), **OPTIONS.get(name, {})}  # whether the task has them is seen later

@@ -8,7 +8,11 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from sweepstack.models.data.cleaning import name_of
 from sweepstack.models.errors import StudyError
+from sweepstack.models.settings.base import shown
+from sweepstack.models.settings.live import leaves
+from sweepstack.search.study.as_written import unit_of, way_out
 
 LATER = {  # values of the contract that are not built yet, and what to use meanwhile
     "search.storage": (r".+", "null, which is ledger.log in the run folder"),
@@ -22,9 +26,21 @@ OTHER_NAMES = {  # what other programs call a key
     "num_samples": "trials",
     "n_trials": "trials",
     "num_epochs": "epochs",
+    "timeout": "wall_time",
+    "max_time": "wall_time",
+    "grace_period": "min_epochs",
+    "reduction_factor": "reduction",
+    "n_splits": "folds",
+    "k": "folds",
     "labels": "target",
     "label": "target",
     "texts": "input",
+}
+
+SAID = {  # of keys that are often looked for
+    "data.splits.train": "what policy, valid, blend and test leave is trained on, as warm; lower one of those instead",
+    "data.splits.warm": "warm is what policy, valid, blend and test leave; lower one of those instead",
+    "data.splits.val": "it is called valid here",
 }
 
 
@@ -59,7 +75,7 @@ def refuse_later(tree: Mapping[str, Any]) -> tuple[str, str] | None:
 
 def refusal(error: ValidationError, study: type[BaseModel]) -> tuple[str, str]:
     """The key path and the line of what is wrong first; unknown keys come first, as they cause other errors."""
-    details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
+    details = sorted(error.errors(), key=lambda detail: detail["type"] not in ("extra_forbidden", "invalid_key"))
     first = details[0]
     problem = first.get("ctx", {}).get("error")
     path = getattr(problem, "path", None) or path_of(first["loc"][: -1 if first["type"] == "invalid_key" else None])
@@ -87,14 +103,13 @@ def path_of(location: Sequence[str | int]) -> str:
 def rule(error: ErrorDetails) -> str:
     """What a value must be and what it is, for one of pydantic's errors."""
     context = error.get("ctx", {})
+    allowed: list[str] = []
     match error["type"]:
         case "value_error":
             return str(context["error"])
         case "literal_error":
             allowed = re.findall(r"'([^']*)'", context["expected"]) or [context["expected"]]
             must = f"must be {_or(allowed)}"
-            nearest = difflib.get_close_matches(str(error["input"]), allowed, n=1, cutoff=0.7)
-            return f"{must}, but got {shown(error['input'])}" + (f"; did you mean {nearest[0]}?" if nearest else "")
         case "greater_than":
             must = f"must be above {number(context['gt'])}"
         case "greater_than_equal":
@@ -104,7 +119,7 @@ def rule(error: ErrorDetails) -> str:
         case "less_than_equal":
             must = f"must be at most {number(context['le'])}"
         case "float_type":
-            must = "must be a number"
+            must = f"must be a number{unit_of(error)}"
         case "finite_number":
             must = "must be finite"
         case "int_type" | "int_from_float":
@@ -115,44 +130,29 @@ def rule(error: ErrorDetails) -> str:
                 return f'its key {shown(error["input"])} must be text; write it in quotes, "{shown(error["input"])}"'
         case "list_type":
             must = "must be a list"
+        case "tuple_type":
+            must = "must be two numbers, [lo, hi]"
         case "too_short":
             must = "must name at least one"
         case "bool_type":
             must = "must be true or false"
         case "invalid_key":
-            return f"{shown(error['input'])} is no key: keys are words, such as task or data; take it out"
+            comma = ", or a comma out of a number (0.001, 1000)" if isinstance(error["input"], int) else ""
+            return f"{shown(error['input'])} is no key: keys are words, such as task or data; take it out{comma}"
         case "model_type" | "dict_type" | "model_attributes_type":
             must = "must be a mapping of keys to values"
         case "none_required":
             must = "must be null"
         case _:
             must = error["msg"]
-    written = as_written(error["input"], error["type"])
-    return f"{must}, but got {shown(error['input'])}" + (f"; write {written}" if written else "")
+    path = path_of(error["loc"])
+    advice = way_out(error, allowed, searched_as=path if path in leaves() else None)
+    return f"{must}, but got {shown(error['input'])}" + (f"; {advice}" if advice else "")
 
 
 def number(value: float) -> str:
     """All digits of a bound: 2147483648, and not 2.14748e+09."""
     return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else f"{value:g}"
-
-
-def as_written(value: object, error: str) -> str | None:
-    """How a number or a truth is written in YAML 1.2 that came as something else, where that is plain: 0.001 for
-    "0,001" and 0.2 for "20%". None elsewhere. ``error``: pydantic's name of it."""
-    if error in ("int_type", "int_from_float") and isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    if not isinstance(value, str):
-        return None
-    text = value.strip().lower()
-    if error == "bool_type":
-        truth = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
-        return f"{text}, without quotes" if text in ("true", "false") else truth.get(text)
-    if error == "float_type" and re.fullmatch(r"[+-]?\d+,\d+(e[+-]?\d+)?", text):
-        return f"{text.replace(',', '.')}, with a point"
-    if error == "float_type" and re.fullmatch(r"\d+(\.\d+)? ?%", text):
-        return f"{float(text.rstrip('% ')) / 100:g}"
-    plain = {"float_type": r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?", "int_type": r"[+-]?\d+"}.get(error)
-    return f"{text}, without quotes" if plain and re.fullmatch(plain, text) else None
 
 
 def unknown_key(path: str, value: Any, study: type[BaseModel]) -> str:
@@ -161,10 +161,28 @@ def unknown_key(path: str, value: Any, study: type[BaseModel]) -> str:
     known = list(key_paths(study))
     siblings = [key for key in known if key.rpartition(".")[0] == parent]
     allowed = ", ".join(key.rpartition(".")[2] for key in siblings)
-    line = f"{path} (with the value {shown(value)}) is not a key of a study; "
+    name = path if re.fullmatch(r"[!-~]+", path) else ascii(path)
+    line = f"{name} (with the value {shown(value)}) is not a key of a study; "
+    if meant := _key_meant(plain, parent, leaf, known):
+        return line + meant
     if not siblings:
         return line + "no keys are allowed there"
     return line + f"nearest: {nearest_key(parent, leaf, known)}; {f'{parent} has' if parent else 'there are'} {allowed}"
+
+
+def _key_meant(path: str, parent: str, leaf: str, known: Sequence[str]) -> str | None:
+    """What is plainly wrong with how a key is written, if anything is."""
+    within = f"{parent}." if parent else ""
+    if path in known and parent and path.count(".") == 1:  # search.trials, as one word
+        section, _, inner = path.partition(".")
+        return f"write it under its section, as in {section}: {{{inner}: …}}"
+    word, colon, rest = leaf.partition(":")
+    if colon and within + word in known:
+        return f"a space is missing behind its colon, as in {word}: {rest or '…'}"
+    clean = name_of(leaf)
+    if clean != leaf and any(key.rpartition(".")[2] == clean for key in known):
+        return f"it has spaces or characters that are not shown; write {clean} anew, behind plain spaces"
+    return SAID.get(path)
 
 
 def nearest_key(parent: str, leaf: str, known: Sequence[str]) -> str:
@@ -172,6 +190,8 @@ def nearest_key(parent: str, leaf: str, known: Sequence[str]) -> str:
     leaf = OTHER_NAMES.get(leaf, leaf)
     names = {key: key.rpartition(".")[2] for key in known}
     siblings = {name: key for key, name in names.items() if key.rpartition(".")[0] == parent}
+    small = leaf.lower().replace("-", "_")
+    leaf = small if small in names.values() else leaf
     if leaf in siblings:
         return siblings[leaf]
     close = difflib.get_close_matches(leaf, siblings, n=1, cutoff=0.7)
@@ -208,14 +228,7 @@ def _or(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-def shown(value: Any) -> str:
-    text = (
-        {None: "null", True: "true", False: "false"}.get(value, "") if isinstance(value, bool | None) else repr(value)
-    )
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 def fail(where: str, key: str, line: str) -> StudyError:
     """The error at ``key`` of the file or flag ``where``; the key is not said twice."""
-    said = line.startswith(key) or where == f"--set {key}" or not key
+    said = line.startswith((key, ascii(key))) or where == f"--set {key}" or not key
     return StudyError(" ".join(f"{where}: {line}".split() if said else f"{where}: {key}: {line}".split()))

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from sweepstack.models.errors import TrackingError
+from sweepstack.models.errors import InputError, StudyError, TrackingError
 from sweepstack.models.files import user_path
 from sweepstack.search.study.tracking_uri import absolute_uri, quoted, sqlite_path
 
@@ -32,6 +32,12 @@ def make_absolute(tree: dict[str, Any], folder: Path) -> set[str]:
             continue
         section, name = place
         given = section[name]
+        if not given.isprintable():  # refused by its section
+            continue
+        try:
+            user_path(given)
+        except InputError as error:
+            raise StudyError(f"{key}: {error}") from None
         section[name] = absolute_uri(given, folder) if key == STORE else os.path.abspath(folder / user_path(given))
         elsewhere = absolute_uri(given, Path("/")) if key == STORE else os.path.abspath(Path("/") / user_path(given))
         if section[name] != elsewhere:

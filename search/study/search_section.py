@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
-from sweepstack.models.settings.base import Count, NonNegative, Positive, Seed, SettingError, Settings
-from sweepstack.search.study.messages import shown
+from sweepstack.models.settings.base import Count, NonNegative, Positive, Seed, SettingError, Settings, shown
+from sweepstack.search.study.as_written import nearest_word
 
 ONE_OBJECTIVE = ("cmaes", "bayes")  # samplers that can look for the best of one objective only
 ENSEMBLE_GAIN = "ensemble_gain"  # what a sampler may look for beside the metrics of a trial
@@ -63,6 +63,7 @@ def _stopper(value: Any) -> Any:
     """``asha`` is short for ``{asha: {}}``, and so for the others."""
     if isinstance(value, Settings) or value == "none":
         return value
+    near = nearest_word(value, STOPPERS)
     name, options = value, None
     if isinstance(value, dict) and len(value) == 1:
         ((name, options),) = value.items()
@@ -70,6 +71,7 @@ def _stopper(value: Any) -> Any:
         raise ValueError(
             f"must be one of {', '.join(STOPPERS)}, alone or with its options as in "
             f"{{asha: {{min_epochs: 1, reduction: 2}}}}, but got {shown(value)}"
+            + (f"; did you mean {near}?" if near else "")
         )
     return {name: {} if options is None else options}
 
@@ -83,6 +85,10 @@ def _kind_of_stopper(value: Any) -> str:
 
 def _word_or_count(value: Any) -> str:
     return "<word>" if isinstance(value, str) else "<count>"
+
+
+def _name_or_names(value: Any) -> str:
+    return "<names>" if isinstance(value, list) else "<name>"
 
 
 def _one_of(*words: str) -> BeforeValidator:
@@ -123,9 +129,11 @@ class Search(Settings):
     trials: Count = 16
     wall_time: Positive | None = None  # seconds, of search and ensembles together
     total_epochs: Count | None = None  # of all trials together
-    target: float | None = None  # no new trial once one has come to it
+    target: Annotated[float, Field(allow_inf_nan=False)] | None = None  # no new trial once one has come to it
     patience: Count | None = None  # no new trial after so many without a better one
-    metric: str | list[str] = "reward"  # several: a Pareto front; or ensemble_gain, see samplers/ensemble_gain.py
+    metric: Annotated[
+        Annotated[str, Tag("<name>")] | Annotated[list[str], Tag("<names>")], Discriminator(_name_or_names)
+    ] = "reward"  # several: a Pareto front; or ensemble_gain, see samplers/ensemble_gain.py
     metric_per: Literal["seconds"] | None = None  # expected gain by predicted cost
     concurrency: Annotated[
         Annotated[Literal["auto"], Tag("<word>")] | Annotated[Count, Tag("<count>")],
@@ -198,7 +206,12 @@ class Search(Settings):
         for name in self.objectives:
             if name not in known:
                 also = "" if several else f" or {ENSEMBLE_GAIN}"
-                raise SettingError("search.metric", f"must be one of {', '.join(known)}{also}, but got {name!r}")
+                near = nearest_word(name, known)
+                raise SettingError(
+                    "search.metric",
+                    f"must be one of {', '.join(known)}{also}, but got {name!r}"
+                    + (f"; did you mean {near}?" if near else ""),
+                )
 
     def _check_gain(self, of_texts: bool, folds: int) -> None:
         if not of_texts:

@@ -267,6 +267,9 @@ def _with_inner(axis: Axis, inner: Callable[[Option], tuple[Axis, ...]]) -> Axis
 
 def _axis(path: Any, value: Any, where: str) -> Axis:
     if path not in leaves():
+        inner = next((each for each in leaves() if each.startswith(f"{path}.")), None)
+        if inner is not None:
+            raise SpaceError(where, f"is a section, and settings are searched one by one; name one, as in {inner}")
         parent, _, leaf = str(path).rpartition(".")
         nearest = nearest_key(parent, leaf, leaves())
         raise SpaceError(where, f"is not a setting that can be searched; nearest: {nearest}")

@@ -23,7 +23,7 @@ from pydantic import (
 
 from sweepstack.models.errors import StudyError
 from sweepstack.models.files import user_path
-from sweepstack.models.settings.base import SettingError, Settings
+from sweepstack.models.settings.base import SettingError, Settings, shown
 from sweepstack.models.settings.data import Data
 from sweepstack.models.settings.tasks import (
     METRICS,
@@ -45,7 +45,7 @@ from sweepstack.models.settings.trial import Model, Reading, Task, Train, TrialS
 from sweepstack.models.settings.writing import LAGGING, WRITING_METRICS, Writing
 from sweepstack.search.study.axes import Axis, Choice
 from sweepstack.search.study.ensembles_section import Builder, Ensembles, writing_defaults
-from sweepstack.search.study.messages import fail, refusal, refuse_later, shown
+from sweepstack.search.study.messages import fail, refusal, refuse_later
 from sweepstack.search.study.paths import STORE, make_absolute, make_relative
 from sweepstack.search.study.population_checks import check as check_population
 from sweepstack.search.study.search_section import Search
@@ -100,6 +100,7 @@ def _reading(value: Any) -> Any:
     if value != "off" and not isinstance(value, dict | Reading):
         raise ValueError(
             f"must be off or {{unit: words, segment: 5, max_segments: 16, cost: 0.01}}, but got {shown(value)}"
+            + ("; write off" if value is False or str(value).lower() in ("off", "no", "none") else "")
         )
     return value
 
@@ -135,7 +136,8 @@ class Study(Settings):
     def _is_a_file_name(cls, name: str) -> str:
         if not re.fullmatch(r"\w[\w.-]{0,99}", name):
             raise ValueError(
-                f"must be letters, digits, '.', '_' and '-' (at most 100, and no '.' or '-' first), but got {name!r}"
+                "must be letters, digits, '.', '_' and '-' (at most 100, and no '.' or '-' first), but got "
+                f"{shown(name)}"
             )
         return name
 
@@ -211,9 +213,12 @@ class Study(Settings):
         """The study in the file ``path`` with ``overrides`` ("KEY=VALUE"); raises StudyError."""
         path = user_path(path)
         tree = load_yaml(_text(path), str(path))
+        if tree is None:
+            raise StudyError(f"{path}: the study is empty; it needs task and data, and data needs train")
         if not isinstance(tree, dict):
             raise StudyError(
-                f"{path}: a study is a mapping of keys to values (task: classification …), but got {tree!r}"
+                f"{path}: a study is a mapping of keys to values (task: classification …), but got {shown(tree)}; "
+                "name a study file"
             )
         relative = make_absolute(tree, path.absolute().parent)
         if "name" not in tree:
@@ -239,6 +244,18 @@ class Study(Settings):
             key, line = refusal(error, cls)
             raise fail(where(key), key, line) from None
         study._relative = frozenset(relative)
+        return study
+
+    @classmethod
+    def stored(cls, path: Path) -> "Study":
+        """The study that a run folder holds; raises StudyError, also where the end of the file is missing. What is left
+        of it would be another study, with defaults for what is gone."""
+        study = cls.load(path)
+        if study.tracking.uri is None:  # which stands last, and is always there
+            raise StudyError(
+                f"{path} is cut off: it lacks tracking, which a run writes last; put back a copy of it, or remove it "
+                "and run the study again with the file that it was begun with"
+            )
         return study
 
     def dump(self, root: Path | None = None) -> str:
@@ -331,9 +348,12 @@ def _text(path: Path) -> str:
     except FileNotFoundError:
         raise StudyError(f"{path}: no such study file; check the path from {Path.cwd()}") from None
     except UnicodeDecodeError as error:
-        raise StudyError(f"{path}: not UTF-8 text at byte {error.start}; save it as UTF-8") from None
-    except OSError as error:
-        raise StudyError(f"{path}: cannot be read ({error.strerror}); name a study file") from None
+        raise StudyError(
+            f"{path}: not UTF-8 text at byte {error.start}; save it as UTF-8, or name a study file"
+        ) from None
+    except (OSError, ValueError) as error:  # a byte of nought is no part of a path
+        reason = getattr(error, "strerror", None) or error
+        raise StudyError(f"{path}: cannot be read ({reason}); name a study file".replace("\0", "\\0")) from None
 
 
 def _override(tree: dict[str, Any], text: str, relative: set[str]) -> str:

@@ -42,9 +42,7 @@ def load_yaml(text: str, where: str) -> Any:
     except MarkedYAMLError as error:
         mark = error.problem_mark
         at = f" line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
-        problem = re.sub(r" with value .*| \(original value.*", "", str(error.problem), flags=re.DOTALL)
-        way_out = "keep one of them" if isinstance(error, DuplicateKeyError) else "mend the YAML there"
-        raise StudyError(f"{where}{at}: {problem}; {way_out}") from None
+        raise StudyError(f"{where}{at}: {_problem(error)}") from None
     except YAMLError as error:
         first = str(error).splitlines()[0]
         raise StudyError(f"{where} is not YAML: {first}; save it as plain UTF-8 text") from None
@@ -52,11 +50,33 @@ def load_yaml(text: str, where: str) -> Any:
         raise StudyError(f"{where} is not a study: {error or type(error).__name__}; mend the YAML there") from None
 
 
+def _problem(error: MarkedYAMLError) -> str:
+    """What is wrong at a place of a document, and what to do."""
+    problem = re.sub(r" with value .*| \(original value.*", "", str(error.problem), flags=re.DOTALL)
+    if isinstance(error, DuplicateKeyError):
+        return f"{problem}; keep one of them"
+    if "'\\t'" in problem:
+        return "a tab stands where only spaces may; indent with spaces"
+    if "another document" in problem:
+        return "a second document begins there (---); keep one of them"
+    if "escape" in problem:
+        return (
+            f"{problem}: in double quotes a backslash begins an escape; write \\\\ for it, or a path with / or in "
+            "single quotes"
+        )
+    if re.search(r"alias|unhashable|tag '|that cannot start any token", problem):
+        return f"{problem}: no plain text begins so; put it in quotes"
+    begun = error.context_mark
+    if begun is not None and error.problem_mark is not None and begun.line < error.problem_mark.line:
+        return f"{problem}, {error.context} from line {begun.line + 1}; mend the YAML there"
+    return f"{problem}; mend the YAML there"
+
+
 def parse_override(text: str) -> tuple[str, Any]:
     """The key path and the value of a ``--set KEY=VALUE``; raises StudyError."""
     key, equals, value = text.partition("=")
     key = key.strip()
-    if not equals or not key:
+    if not equals or not all(key.split(".")):
         raise StudyError(f"--set {text}: must be KEY=VALUE, for example --set search.trials=8")
     return key, load_yaml(value, f"--set {key}")
 

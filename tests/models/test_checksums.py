@@ -142,3 +142,17 @@ def test_killed_anywhere_nothing_whole_is_called_damaged(tmp_path: Path, monkeyp
             checksums.put(folder, {"a": b"new", "b": b"new"})
         checksums.check_below(folder)
         assert (folder / "a").read_bytes() == (b"new" if survived > 1 else b"old")
+
+
+def test_a_removed_file_is_no_damage_even_if_killed_in_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checksums.put(tmp_path, {"a": b"one", "b": b"two"})
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        checksums.remove(tmp_path / "a")
+    assert checksums.is_whole(tmp_path)
+    checksums.remove(tmp_path / "a")
+    assert checksums.is_whole(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [checksums.NAME, "b"]
+    checksums.remove(tmp_path / "b")
+    checksums.remove(tmp_path / "b")
+    assert not list(tmp_path.iterdir())

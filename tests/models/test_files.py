@@ -1,5 +1,4 @@
 import errno
-import json
 import os
 import signal
 import socket
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from sweepstack.models.errors import InputError, StorageError
+from sweepstack.models.errors import InputError, NoJSONError, StorageError
 from sweepstack.models.files import (
     check_output,
     open_log,
@@ -206,9 +205,10 @@ def test_json_holds_no_nan_which_other_readers_refuse(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "a.json", {"loss": float("nan")})
     assert not (tmp_path / "a.json").exists()
-    (tmp_path / "b.json").write_text("{", encoding="utf-8")
-    with pytest.raises(json.JSONDecodeError):
-        read_json(tmp_path / "b.json")
+    for torn in (b"{", b'{"a": "\xc3', b""):
+        (tmp_path / "b.json").write_bytes(torn)
+        with pytest.raises(NoJSONError, match=r"b\.json is damaged, as it holds no JSON \(.*\); put back a copy"):
+            read_json(tmp_path / "b.json")
 
 
 def test_the_reason_of_what_cannot_be_loaded_is_the_line_that_says_something() -> None:

@@ -368,6 +368,23 @@ def run(searched_run: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def with_refits(searched_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with a pipeline, whose exported linear model is trained on all rows but test; to be copied."""
+    from sweepstack.search import pipeline
+    from sweepstack.search.tracking.run_tracker import SessionTracker
+
+    folder = Path(shutil.copytree(searched_run, tmp_path_factory.mktemp("refitted") / "run"))
+    given = ["ensembles.library=[trials, linear, naive_bayes]", "ensembles.refit=true", "ensembles.builders=[average]"]
+    with pytest.MonkeyPatch.context() as patch:
+        without_ray(patch)
+        patch.setattr(SessionTracker, "put", lambda self, state: None)
+        patch.setattr(SessionTracker, "begin", lambda self: None)
+        patch.setattr(SessionTracker, "check", lambda self: None)
+        pipeline.run(Study.load(folder / "study.yaml", given), folder, json=True)
+    return folder
+
+
 @pytest.fixture
 def control_that_wins() -> Callable[[Path], None]:
     """Trains the control of a copied run anew, on blend itself, so that it is the best there by far."""

@@ -194,6 +194,16 @@ def test_without_a_driver_the_run_goes_on_here(run: Path, heard: list[str], monk
     assert done["report"].endswith("report.html")
 
 
+def test_a_damaged_trial_may_be_trained_again_and_a_whole_one_not(with_failures: Path, heard: list[str]) -> None:
+    weights = with_failures / "trials" / "2" / "checkpoint" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with driven(with_failures) as sweep:
+        interventions.retry(with_failures, [2], heard.append)
+        assert sweep.record(6).attributes["retry_of"] == 2
+        with pytest.raises(InputError, match=r"trial 1 is complete; only a failed one .* or damaged"):
+            interventions.retry(with_failures, [1], heard.append)
+
+
 @pytest.mark.parametrize("command", ["add", "retry"])
 def test_what_is_refused_is_not_done_later(with_failures: Path, heard: list[str], command: str, tmp_path: Path) -> None:
     """Refused twice for data that is not there, it was done twice by the next run."""

@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 
 from sweepstack.ensembles.bundles.bundle import load
+from sweepstack.models import checksums
 from sweepstack.models.errors import StorageError, StudyError
+from sweepstack.models.files import read_json
 from sweepstack.models.tasks.trainers import new_trainer
-from sweepstack.search import Study, pipeline
+from sweepstack.search import Study, cli, pipeline
 from sweepstack.search.execution.sweep import open_sweep
 from sweepstack.search.execution.worker import Assignment
 from sweepstack.search.ledger.ledger import Ledger
@@ -20,6 +22,7 @@ from sweepstack.search.ledger.run_folder import RunFolder
 from sweepstack.search.pipeline import MakeTrainer
 from sweepstack.search.report.result import Result
 from sweepstack.search.run.session import Session
+from sweepstack.search.study.search_section import Keep
 from sweepstack.search.study.space import Space
 from sweepstack.search.tracking.store import open_client
 
@@ -71,6 +74,98 @@ def test_a_trial_whose_folder_was_deleted_is_no_member_and_blocks_nothing(
     assert (run / "company" / "linear" / "checkpoint" / "weights.safetensors").exists()
     printed = capsys.readouterr().out
     assert f"the folder of trial {gone} is gone, so it is no member; sweepstack retry RUN --trial {gone}" in printed
+
+
+@pytest.mark.usefixtures("no_ray", "no_mlflow")
+def test_a_trial_folder_that_is_put_back_is_a_member_again(run: Path, tmp_path: Path) -> None:
+    """Also under a bound on the disk, where what a kill left of a removed trial goes."""
+    study = Study.load(run / "study.yaml")
+    before = pipeline.run(study, run).built
+    shutil.move(run / "trials" / "2", tmp_path / "elsewhere")
+    assert "trial-2" not in [member.name for member in pipeline.run(study, run).built.members]
+    shutil.move(tmp_path / "elsewhere", run / "trials" / "2")
+    keep = study.search.model_copy(update={"keep": Keep(disk_gb=1.0)})
+    result = pipeline.run(study.model_copy(update={"search": keep}), run)
+    assert [member.name for member in result.built.members] == [member.name for member in before.members]
+    assert result.built.digest == before.digest
+    assert "Deleted" not in result.remarks
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def change(path: Path) -> None:
+    """Another digit, where there is one: what is left is JSON all the same."""
+    content = path.read_bytes()
+    place = next((i for i in range(len(content) - 1, 0, -1) if content[i : i + 1].isdigit()), len(content) // 2)
+    path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+
+
+SPOILT = {
+    "a pipeline's result": ("company/naive_bayes/result.json", cut),
+    "a refit's end": ("refits/*/done", cut),
+    "a refit": ("refits/*", shutil.rmtree),
+    "a refit's weights": ("refits/*/checkpoint/weights.safetensors", change),
+    "the calibration": ("calibration.safetensors", Path.unlink),
+    "a digit of what the report says": ("trust.json", change),
+    "what the report says": ("trust.json", Path.unlink),
+    "the bundle's description": ("bundle/bundle.json", cut),
+    "the bundle's description, deleted": ("bundle/bundle.json", Path.unlink),
+    "the bundle's weights": ("bundle/members/*/weights.safetensors", change),
+    "the bundle's sums": ("bundle/SHA256SUMS", Path.unlink),
+}
+
+
+@pytest.mark.usefixtures("no_ray", "no_mlflow")
+@pytest.mark.parametrize("name", SPOILT)
+def test_what_is_spoilt_is_made_again_as_it_was(name: str, with_refits: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(with_refits, tmp_path / "run"))
+    before = Result.open(run)
+    expected = {row.name: (row.members, row.valid, row.blend, row.test) for row in before.built.choice.rows}
+    weights = {p.name: p.read_bytes() for p in (run / "bundle").rglob("*.safetensors")}
+    trust = read_json(run / "trust.json")
+    pattern, spoil = SPOILT[name]
+    (path,) = run.glob(pattern)
+    spoil(path)
+    built = pipeline.run(Study.load(run / "study.yaml"), run, json=True).built
+    assert built.choice.chosen == "refitted"
+    assert {row.name: (row.members, row.valid, row.blend, row.test) for row in built.choice.rows} == expected
+    assert load(run / "bundle").metadata["digest"] == before.built.digest
+    assert {p.name: p.read_bytes() for p in (run / "bundle").rglob("*.safetensors")} == weights
+    assert read_json(run / "trust.json") == trust
+    assert checksums.is_whole(run)
+
+
+@pytest.mark.usefixtures("no_ray", "no_mlflow")
+@pytest.mark.parametrize("command", [["status", "RUN"], ["export", "RUN", "-o", "new"], ["ensemble", "RUN"]])
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [("study.yaml", "study.yaml is cut off: it lacks tracking"), ("provenance.json", "cannot be read")],
+)
+def test_what_only_a_person_can_put_back_is_said_in_one_line(
+    command: list[str],
+    file: str,
+    words: str,
+    with_refits: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Half of a study is a study, too: that of whatever stood first."""
+    run = Path(shutil.copytree(with_refits, tmp_path / "run"))
+    monkeypatch.chdir(tmp_path)
+    path = run / file
+    text = path.read_text()
+    path.write_text(text[: text.index("ensembles:")] if file == "study.yaml" else text[: len(text) // 2])
+    if (command[0], file) == ("status", "provenance.json"):
+        return  # which needs none
+    with pytest.raises(SystemExit) as end:
+        cli.main([str(run) if word == "RUN" else word for word in command])
+    assert end.value.code in (1, 2)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+    assert not (tmp_path / "new").exists()
 
 
 def test_ensemble_goes_on_from_a_search(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 import io
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -338,3 +339,10 @@ def test_where_there_is_nothing_to_read_nothing_is_written(
     with pytest.raises(DataError, match="standard input has no text to read"):
         predict(writing_folder, "-", tmp_path / "out.jsonl")
     assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_closed_standard_output_and_a_folder_as_output() -> None:
+    for tail, code, said in ((">&-", 2, "no-bundle is no folder"), ("-o new/", 2, "-o new/ is the name of a folder")):
+        command = f"{sys.executable} -m sweepstack.search.cli predict no-bundle no-file {tail}"
+        done = subprocess.run(["bash", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+        assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (code, True, False)

@@ -47,8 +47,7 @@ class SimultaneousStage(WritingStage):
         part = self._data.parts["valid"]
         assert part.references is not None
         candidates, rest = self._written("valid"), (self._reward, self._data.language, self._tokenizers)
-        cost = self._settings.read_cost
-        return candidates, candidate_metrics(candidates, part.inputs, part.references, *rest, cost=cost)
+        return candidates, candidate_metrics(candidates, part.inputs, part.references, *rest, cost=self._cost)
 
     def _written(self, name: str) -> Candidates:
         inputs = self._data.parts[name].inputs

@@ -90,7 +90,9 @@ class WritingStage(ABC):
         starts: Path,
         metric: str,
         reward_of: RewardOf | None = None,
+        cost: float | None = None,
     ) -> None:
+        self._cost = settings.read_cost if cost is None else cost
         self._settings = settings = writing_precision(self._adapted(settings), data, starts)
         assert settings.writing is not None
         self._data, self._metric, self._writing = data, metric, settings.writing

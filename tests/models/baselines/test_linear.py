@@ -221,12 +221,41 @@ def test_linear_members_read_whole_texts_of_which_policies_read_a_part(
     assert encode(data, "off").parts["test"].tokens.shape[1:] == (1, 150)
 
 
-@pytest.mark.parametrize("machines", [1.0, 0.0])
-def test_under_reading_off_the_kind_that_was_found_is_fitted_again(machines: float) -> None:
-    first = LinearBaseline.fit(dataset(), "off", {"machines": machines, "strength": 1.0, "factor": 4.0})
+@pytest.mark.parametrize(("machines", "sublinear"), [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0)])
+def test_under_reading_off_the_kind_that_was_found_is_fitted_again(
+    machines: float, sublinear: float, tmp_path: Path
+) -> None:
+    found = {"machines": machines, "strength": 1.0, "factor": 4.0, "sublinear": sublinear}
+    first = LinearBaseline.fit(dataset(), "off", found)
     assert first.found["machines"] == machines
+    assert first.found["sublinear"] == sublinear
     again = LinearBaseline.fit(dataset(), "off", first.found)
     assert np.allclose(again.coef, first.coef, rtol=1e-5)
+    first.save(tmp_path)
+    texts = dataset().parts["test"].inputs
+    assert np.array_equal(LinearBaseline.load(tmp_path).read(texts).probabilities, first.read(texts).probabilities)
+
+
+@pytest.mark.parametrize(("texts_of", "sublinear"), [("frequencies", 0.0), ("noise", 1.0)])
+def test_under_reading_off_machines_count_terms_as_suits_valid(texts_of: str, sublinear: float) -> None:
+    """Where classes differ in how often they say the same words, counts tell more than their logarithms; where a word
+    that says nothing stands many times, they drown the one that does."""
+    rng = np.random.default_rng(0)
+    words = np.array(["red", "blue", "green"])
+    often = np.full((3, 3), 0.3) + 0.1 * np.eye(3)
+
+    def text(label: int) -> str:
+        if texts_of == "frequencies":
+            return " ".join(rng.choice(words, size=200, p=often[label]))
+        said = words[label] if rng.random() < 0.9 else rng.choice(words)
+        return " ".join(rng.permutation([said, *["noise"] * rng.integers(1, 60)]))
+
+    def part(rows: int) -> Part:
+        labels = rng.integers(0, 3, rows)
+        return Part(tuple(map(text, labels)), labels)
+
+    data = replace(dataset(), parts={name: part(120) for name in ("warm", "policy", "valid", "test")})
+    assert LinearBaseline.fit(data, "off").found["sublinear"] == sublinear
 
 
 def test_under_reading_off_it_is_not_below_machines_of_scikit_learn() -> None:

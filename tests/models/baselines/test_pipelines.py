@@ -56,7 +56,7 @@ def test_loading_gives_back_the_same_numbers_from_plain_files(
     name: str, fitted: dict[str, LinearMember], tmp_path: Path
 ) -> None:
     fitted[name].save(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"weights.safetensors", "config.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"weights.safetensors", "config.json", "SHA256SUMS"}
     member = load_member(tmp_path)
     assert member.classes == DATA.classes
     before, after = (each.read(DATA.parts["test"].inputs) for each in (fitted[name], member))

@@ -42,6 +42,16 @@ def test_weights_by_hand() -> None:
     assert matrix.toarray() == pytest.approx(np.array(expected), abs=1e-6)
 
 
+def test_counts_as_they_are_by_hand() -> None:
+    features = PrefixTfidf(
+        WORDS, ("cat", "red", "red red"), np.array([1.0, 2.0, 3.0], dtype=np.float32), sublinear=False
+    )
+    matrix, _ = features.transform(["red red red cat"])
+    first, second = np.array([0, 2 * 2, 3]), np.array([1, 2 * 3, 3 * 2])
+    expected = [first / np.linalg.norm(first), second / np.linalg.norm(second)]
+    assert matrix.toarray() == pytest.approx(np.array(expected), abs=1e-6)
+
+
 def test_a_pair_across_two_segments_counts_from_the_second_on() -> None:
     features = PrefixTfidf(WORDS, ("b c",), np.ones(1, dtype=np.float32))
     matrix, _ = features.transform(["a b c d"])

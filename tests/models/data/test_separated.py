@@ -67,7 +67,7 @@ def test_what_is_wrong_with_a_row_is_said_by_its_line_and_the_others_are_read() 
     assert found.lines == [2, 8, 10]
     assert found.bad == {
         4: "1 value for 2 columns",
-        5: "values that are not CSV (',' expected after '\"')",
+        5: "a quotation mark inside quotation marks that is not doubled",
         7: "3 values for 2 columns",
         9: "a quotation mark that is never closed",
     }

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -134,16 +135,18 @@ def test_labels_that_look_alike_are_one_clean_class(tmp_path: Path) -> None:
         (" ", "no label in 'label'"),
         ("\u200b\x00", "no label in 'label'"),
         (float("nan"), "no label in 'label'"),
-        (1.5, "1.5 in 'label', which is no label"),
-        ([1], "[1] in 'label', which is no label"),
-        ({}, "{} in 'label', which is no label"),
+        (1.5, "a number in 'label', which is no label"),
+        ([1], "a list in 'label', which is no label"),
+        ({}, "a mapping in 'label', which is no label"),
         ("x" * 1001, "a label of more than 1,000 characters in 'label'"),
     ],
 )
 def test_what_is_no_label(tmp_path: Path, label: object, shown: str) -> None:
     path = jsonl(tmp_path / "a.jsonl", {"text": ["a", "b"], "label": ["x", label]})
+    example = f"{label}; " if "which is" in shown else ""
     assert refusal(lambda: read_rows(path, "text", "label", None)) == (
-        f"{path}: 1 of 2 rows cannot be used: 1 with {shown} (line 2); mend or remove them, or leave them out with "
+        f"{path}: 1 of 2 rows cannot be used: 1 with {shown} ({example}line 2); "
+        "mend or remove them, or leave them out with "
         "data.read.on_bad_rows: drop"
     )
 
@@ -185,8 +188,8 @@ def test_class_labels_of_a_saved_data_set_are_looked_up(tmp_path: Path) -> None:
         ("a.csv", "text,label\n", "a.csv is empty"),
         ("a.csv", "", "a.csv is empty"),
         ("a.parquet", "no parquet at all", "a.parquet is not a Parquet file"),
-        ("a.txt", "text", "a.txt: a file of type .txt is not known; use .jsonl .json .csv"),
-        ("noending", "text", "a file of type no name is not known"),
+        ("a.txt", "text", "a.txt: files of type .txt are not read; use .jsonl .json .csv"),
+        ("noending", "text", "files without a type in their name are not read"),
     ],
 )
 def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: str, words: str) -> None:
@@ -212,7 +215,7 @@ def test_a_file_in_another_encoding_is_read_and_that_is_said(tmp_path: Path) -> 
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    assert "gone.jsonl: no such file; data.train and data.test take .jsonl .json .csv" in refusal(
+    assert "gone.jsonl: no such file; check the path, which may be .jsonl .json .csv" in refusal(
         lambda: read_rows(tmp_path / "gone.jsonl", "text", "label", None)
     )
 
@@ -313,11 +316,11 @@ def test_a_file_of_bad_rows_alone_is_refused_all_the_same(tmp_path: Path) -> Non
 
 
 def test_many_bad_rows_are_one_short_line(tmp_path: Path) -> None:
-    labels = [[i] for i in range(500)]
+    labels = [f"{i % 50:03}" * 1000 if i % 2 else [i] for i in range(500)]
     path = jsonl(tmp_path / "a.jsonl", {"text": ["a"] * 500, "label": labels})
     message = refusal(lambda: read_rows(path, "text", "label", None))
-    assert "500 of 500 rows cannot be used: 1 with [0] in 'label'" in message
-    assert "490 with other faults (lines 11, 12," in message
+    assert "500 of 500 rows cannot be used: 250 with a list in 'label', which is no label ([0]; lines 1, 3," in message
+    assert "250 with a label of more than 1,000 characters in 'label' (lines 2, 4," in message
     assert len(message) < 1200
 
 
@@ -397,3 +400,37 @@ def test_texts_come_back_as_they_were(tmp_path_factory: pytest.TempPathFactory, 
     columns = {"text": texts, "label": ["x"] * len(texts)}
     for name, format_ in FORMATS.items():
         assert read_rows(format_(folder / name, columns), "text", "label", None).inputs == tuple(texts), name
+
+
+def test_bad_values_are_counted_by_their_kind_with_an_example(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [{"text": number, "label": "x"} for number in range(30)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"text": ["a"], "label": "x"}]))
+    with pytest.raises(DataError) as caught:
+        read_rows(path, "text", "label", None)
+    assert (
+        "30 with a number in 'text', which is no text (0; lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 20 more), "
+        "1 with a list in 'text', which is no text (['a']; line 31)"
+    ) in str(caught.value)
+
+
+def test_whole_decimals_are_labels(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    path = tmp_path / "rows.parquet"
+    labels = pyarrow.array([Decimal(0), Decimal(1)], pyarrow.decimal128(10, 0))
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a", "b"], "label": labels}), path)
+    rows = read_rows(path, "text", "label", None)
+    assert rows.targets == ("0", "1")
+    assert rows.label_type == "int"
+
+
+def test_labels_that_stand_for_nothing_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\na,x\nb,N/A\nc,N/A\nd,y\n")
+    assert read_rows(path, "text", "label", None).notes == (
+        "'N/A' (2 rows) of rows.csv count as labels; leave such rows out where a label is missing",
+    )
+    path.write_text("text,label\na,NA\nb,none\n")  # all labels are such words
+    assert read_rows(path, "text", "label", None).notes == ()

@@ -126,6 +126,7 @@ def test_one_state_is_kept_and_nothing_when_a_trial_has_ended(tmp_path: Path) ->
     for number in range(3):
         epoch(trained, optimizer, number)
         save_state(tmp_path, trained, optimizer, [{"reward": 0.5}] * (number + 1))
+        assert checksums.is_whole(tmp_path), "what goes on is no damage: a refit that is would be trained anew"
     (tmp_path / "log.txt").touch()
     files = sorted(path.name for path in tmp_path.iterdir())
     assert files == ["SHA256SUMS", "log.txt", "resume-3.safetensors", "state.json"]

@@ -16,6 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from sweepstack.models import checksums
 from sweepstack.models.data.encoding import TaskData, encode, resample
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.predictions.costs import Costs
@@ -90,8 +91,9 @@ def finish(trainer: Trainer) -> list[Report]:
 
 
 def kept(folder: Path) -> dict[str, str]:
-    """Digests of all that a trial leaves but its reports, which hold times."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "state.json"]
+    """Digests of all that a trial leaves but its reports, which hold times, and the sums that name those."""
+    timed = (folder / "state.json", folder / checksums.NAME)
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path not in timed]
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
@@ -113,6 +115,23 @@ def test_a_trial_goes_on_exactly_from_the_end_of_every_epoch(topics: Topics, tmp
         torch.rand(5)  # a process that has drawn other numbers before
         assert finish(again) == expected
         assert kept(tmp_path / str(epoch)) == files
+
+
+@pytest.mark.parametrize("name", ["state.json", "resume-2.safetensors"])
+def test_a_trial_whose_state_is_damaged_begins_again_and_comes_to_the_same(
+    topics: Topics, tmp_path: Path, name: str
+) -> None:
+    values = KINDS["supervised"]
+    expected, files = finish(trial(topics, tmp_path / "whole", values)), kept(tmp_path / "whole")
+    interrupted = trial(topics, tmp_path / "damaged", values)
+    interrupted.step()
+    interrupted.step()
+    path = tmp_path / "damaged" / name
+    path.write_bytes(path.read_bytes()[:-9])
+    again = trial(topics, tmp_path / "damaged", values)
+    assert again.reports == []
+    assert finish(again) == expected
+    assert kept(tmp_path / "damaged") == files
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *OTHERS])
@@ -155,6 +174,7 @@ def last_report(name: str, value: float) -> Callable[[Path], None]:
         assert state["reports"][-1][name] != value
         state["reports"][-1][name] = value
         (folder / "state.json").write_text(json.dumps(state))
+        (folder / checksums.NAME).unlink()
 
     return change
 
@@ -166,6 +186,7 @@ def tensors(change: Callable[[str, torch.Tensor], torch.Tensor]) -> Callable[[Pa
             about = file.metadata()
             all_of_them = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         save_file({name: change(name, tensor) for name, tensor in all_of_them.items()}, path, about)
+        (folder / checksums.NAME).unlink()
 
     return changed
 

@@ -66,7 +66,7 @@ def test_what_was_not_finished_is_begun_anew(tmp_path: Path) -> None:
         ensure(tmp_path, "abc", fails)
     assert not (tmp_path / "abc").exists()
     folder = ensure(tmp_path, "abc", trained)
-    assert sorted(path.name for path in folder.iterdir()) == ["SHA256SUMS", START_FILE, "weights"]
+    assert sorted(path.name for path in folder.iterdir()) == [START_FILE, "weights"]
 
 
 def test_a_name_is_of_values_and_not_of_their_order() -> None:

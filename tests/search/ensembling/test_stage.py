@@ -258,7 +258,10 @@ def test_a_damaged_trial_is_left_out_with_a_line(run: Path, name: str) -> None:
     path = run / "trials" / "2" / name
     line = f"trial-2 is left out: {path} is damaged: its SHA-256 is not the one in SHA256SUMS beside it"
     assert [note.partition(";")[0] for note in built.choice.notes if "left out" in note] == [line]
-    assert line in Result.open(run).remarks["Builders"]
+    assert (
+        f"{line}; put back a copy of it, or sweepstack retry RUN --trial 2 trains the trial again"
+        in (Result.open(run).remarks["Builders"])
+    )
     assert {each["name"] for each in load(run / "bundle").metadata["members"]} <= {m.name for m in built.members}
 
 

@@ -216,11 +216,14 @@ def test_a_damaged_calibration_is_told_and_nothing_is_exported_without_it(
     replace(built, choice=replace(built.choice, calibration=scores)).write(ledger, tmp_path)
     path = RunFolder(tmp_path).calibration
     content = path.read_bytes()
-    for damaged in (content[:-4], content[:-1] + bytes([content[-1] ^ 1]), b""):
-        path.write_bytes(damaged)
+    for damaged in (content[:-4], content[:-1] + bytes([content[-1] ^ 1]), b"", None):
+        if damaged is None:
+            path.unlink()
+        else:
+            path.write_bytes(damaged)
         again = BuiltEnsembles.read(ledger, tmp_path)
         assert again is not None
         assert again.choice.rows == built.choice.rows, "the table is in the ledger, and stays readable"
-        with pytest.raises(DamagedError, match=r"calibration\.safetensors is damaged.*run the study again"):
+        with pytest.raises(DamagedError, match=r"calibration\.safetensors is (damaged|missing).*run the study again"):
             again.export(built.choice.chosen, tmp_path / "bundle", about)
         assert not (tmp_path / "bundle").exists()

@@ -186,7 +186,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "null": ({"train.lr": [None]}, "must be a number, but got null"),
     "odd condition": ({"train.lr_schedule": [{"step": 3}]}, r"\{value: \{path: axis\}\}"),
     "unknown path": ({"train.gama": [0.9]}, r"train\.gama: is not a setting .*nearest: train\.gamma"),
-    "a section": ({"train.ppo": [1]}, "nearest: train.ppo"),
+    "a section": ({"train.ppo": [1]}, "is a section, and settings are searched one by one; name one, as in train.ppo."),
     "not a path": ({3: [1]}, "is not a setting"),
     "unknown inner path": ({"train.lr_schedule": [{"step": {"train.step": [1]}}]}, "is not a setting"),
     "value of another type": (

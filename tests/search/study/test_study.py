@@ -266,7 +266,7 @@ def test_a_wrong_override_is_named_not_the_file(tmp_path: Path, override: str, l
         ("task: classification\ndata: {train: x, splits: {folds: 3, shuffle: true}}",
          "data.splits.shuffle (with the value true) is not a key of a study; nearest: data.splits."),
         ("task: classification\ndata: {train: x, splits: 5}",
-         "data.splits: must be a mapping of keys to values, but got 5"),
+         "data.splits: must be shares or folds, as in {policy: 0.3, valid: 0.1, blend: 0.1} or {folds: 5}, but got 5"),
         ("task: classification\ndata: {train: x, splits: {folds: 3}}\nsearch: {seeds: 2}",
          "search.seeds: must be 1 under data.splits folds, whose 3 policies a trial is made of, but got 2; "),
         ("task: classification\ndata: {train: x, splits: {folds: 3}}\ntrain: {batch_size: adaptive}",
@@ -282,7 +282,7 @@ def test_a_wrong_override_is_named_not_the_file(tmp_path: Path, override: str, l
          "data.splits: policy + valid + blend must leave at least 0.1 for warm, but they sum to 1.2"),
         ("data: {train: x}", "task is missing; a study needs task and data"),
         ("[1, 2]", "a study is a mapping of keys to values"),
-        ("", "a study is a mapping of keys to values"),
+        ("", "the study is empty; it needs task and data"),
     ],
 )  # fmt: skip
 def test_a_wrong_file_is_one_line(tmp_path: Path, text: str, line: str) -> None:

@@ -78,7 +78,7 @@ def test_keys_keep_their_order_and_aliases_are_spelt_out() -> None:
         ("a: b: c", "line 1, column 5: mapping values are not allowed here"),
         ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
         ("a: *b", "undefined alias"),
-        ("a\n---\nb", "found another document"),
+        ("a\n---\nb", "a second document begins there"),
         ("%YAML 1.1\n---\na: off", "YAML 1.2; take the %YAML line out"),
         ("a: \x00", "is not YAML: unacceptable character"),
         ("[" * 1100, "is not a study"),
@@ -104,3 +104,28 @@ def test_an_anchor_may_be_given_again(recwarn: pytest.WarningsRecorder) -> None:
     """YAML 1.2 has an alias mean the last anchor before it; nothing is warned of."""
     assert load_yaml("a: &x 1\nb: *x\nc: &x 2\nd: *x\n", "s.yaml") == {"a": 1, "b": 1, "c": 2, "d": 2}
     assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a:\n\tb: 1", "x.yaml line 2, column 1: a tab stands where only spaces may; indent with spaces"),
+        (
+            "a: *.csv",
+            "x.yaml line 1, column 4: found undefined alias '.csv': no plain text begins so; put it in quotes",
+        ),
+        ("a: @b", "found character '@' that cannot start any token: no plain text begins so; put it in quotes"),
+        ('a: "C:\\Users"', "in double quotes a backslash begins an escape; write \\\\ for it, or a path with / or in"),
+        ("a:\n  'b\n  c", "found unexpected end of stream, while scanning a quoted scalar from line 2; mend the YAML"),
+    ],
+)
+def test_what_is_wrong_with_yaml_comes_with_the_way_out(text: str, line: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        load_yaml(text, "x.yaml")
+    assert line in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [".trials=2", "search..trials=2", "search.=2"])
+def test_an_override_without_a_whole_key_is_refused(text: str) -> None:
+    with pytest.raises(StudyError, match="must be KEY=VALUE"):
+        parse_override(text)

@@ -17,6 +17,7 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
+from sweepstack.models import checksums
 from sweepstack.models.data.encoding import TaskData, resample
 from sweepstack.models.errors import TrainingError
 from sweepstack.models.files import read_json
@@ -250,15 +251,13 @@ def test_who_waits_for_a_process_that_is_killed_trains_the_start_itself(
     assert digest(tmp_path / "starts" / name) == digest(ensure_start(topics.settings, topics.data, topics.starts))
 
 
-@pytest.mark.parametrize("files", [1, 2, 3])
+@pytest.mark.parametrize("files", [1, 2, 3, 4])
 def test_a_kill_while_a_start_is_saved_leaves_nothing_that_is_taken_for_whole(
     topics: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int
 ) -> None:
     """After each of its files but before the folder has its name: what a kill leaves, the next one starts over from."""
-    from sweepstack.models.tasks.classification import checkpoint as checkpoints
-
     written: list[Path] = []
-    whole = checkpoints.write_atomic
+    whole = checksums.write_atomic
 
     def killed(path: Path, content: bytes | str) -> None:
         whole(path, content)
@@ -268,15 +267,14 @@ def test_a_kill_while_a_start_is_saved_leaves_nothing_that_is_taken_for_whole(
 
     one_epoch = topics.settings.with_values({"train.warm_start.epochs": 1})
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "write_atomic", killed)
-        patch.setattr(checkpoints, "write_json", lambda path, content: killed(path, "{}"))
+        patch.setattr(checksums, "write_atomic", killed)
         with pytest.raises(KeyboardInterrupt):
             ensure_start(one_epoch, topics.data, tmp_path)
     assert len(written) == files
     assert not (tmp_path / start_hash(one_epoch, topics.data)).exists()
     folder = ensure_start(one_epoch, topics.data, tmp_path)
     load_policy(folder, CPU)
-    whole_start = ["config.json", START_FILE, "tokenizer.json", "weights.safetensors"]
+    whole_start = ["SHA256SUMS", "config.json", START_FILE, "tokenizer.json", "weights.safetensors"]
     assert sorted(path.name for path in folder.iterdir()) == whole_start
 
 

@@ -14,6 +14,7 @@ from counting import Counting
 from gymnasium.spaces import Box
 from safetensors.torch import load_file
 
+from sweepstack.models import checksums
 from sweepstack.models.errors import BundleError, StudyError
 from sweepstack.models.settings.tasks import METRICS
 from sweepstack.models.settings.trial import TrialSettings
@@ -73,7 +74,9 @@ def finish(trainer: Trainer) -> list[Report]:
 
 
 def kept(folder: Path) -> dict[str, str]:
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "state.json"]
+    """Hashes by path; but those of what holds seconds: the reports, and what says their hash."""
+    timed = (folder / "state.json", folder / "SHA256SUMS")
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path not in timed]
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
@@ -142,7 +145,8 @@ def test_the_best_epoch_is_kept_as_a_checkpoint_and_nothing_else(tmp_path: Path)
     assert kept(tmp_path / "again" / "checkpoint") == kept(tmp_path / "checkpoint")
     trainer.close(finished=True)
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint", "again"}
-    assert {path.name for path in (tmp_path / "checkpoint").iterdir()} == {"weights.safetensors", "config.json"}
+    files = {path.name for path in (tmp_path / "checkpoint").iterdir()}
+    assert files == {"weights.safetensors", "config.json", "SHA256SUMS"}
 
 
 @pytest.mark.parametrize("task", ["gym:CartPole-v1", "gym:Pendulum-v1", "gym:FrozenLake-v1"])
@@ -185,7 +189,7 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
         ({"interface": {"observation": 5, "actions": 2, "continuous": False}}, BundleError),
         ({"environment": "Nowhere-v0"}, StudyError),
     ):
-        config.write_text(json.dumps({**content, **changes}))
+        checksums.put(config.parent, {config.name: json.dumps({**content, **changes})})
         with pytest.raises(error) as caught:
             load_agent(tmp_path / "checkpoint")
         assert "\n" not in str(caught.value)

@@ -111,6 +111,18 @@ def test_it_learns_that_waiting_for_one_word_is_enough(
     assert reports[-1]["reward"] > reports[0]["reward"]
 
 
+@pytest.mark.parametrize("algorithm", ["ppo", "supervised"])
+def test_trials_of_different_costs_are_compared_by_one(
+    writing: SimpleNamespace, settings: TrialSettings, tmp_path: Path, algorithm: str
+) -> None:
+    own = settings.with_values({"reading.cost": 0.5, "train.algorithm": algorithm})
+    report = Trainer(own, writing.data, writing.starts, tmp_path, "reward", 0.02).step()
+    written, _ = Candidates.load(tmp_path / "predictions" / "valid.safetensors")
+    part = writing.data.parts["valid"]
+    worth = make_reward("chrf", "zh", None)(part.inputs, part.references, written.best).mean()
+    assert report["reward"] == pytest.approx(worth - 0.02 * report[LAGGING])
+
+
 def test_starts_are_shared_whatever_reading_costs(writing: SimpleNamespace, settings: TrialSettings) -> None:
     own = writing_start_hash(settings, writing.data)
     assert own == writing_start_hash(settings.with_values({"reading.cost": 1.0}), writing.data)

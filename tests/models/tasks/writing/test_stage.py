@@ -73,7 +73,9 @@ def finish(trainer: Trainer) -> list[Report]:
 
 
 def kept(folder: Path) -> dict[str, str]:
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "state.json"]
+    """Hashes by path; but those of what holds seconds: the reports, and what says their hash."""
+    timed = (folder / "state.json", folder / "SHA256SUMS")
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path not in timed]
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
