@@ -93,6 +93,14 @@ def _wanted(folder: Path) -> dict[str, str]:
     return wanted
 
 
+def digest_of_bundle(folder: Path) -> str | None:
+    """16 digits of what the bundle in ``folder`` holds, wherever it lies; None where there is none."""
+    try:
+        return hashlib.sha256((folder / NAME).read_bytes()).hexdigest()[:16]
+    except OSError:
+        return None
+
+
 def put(folder: Path, contents: Mapping[str, bytes | str]) -> None:
     """Writes files of ``folder``, by name, and what they must be when they are read.
 

@@ -7,28 +7,19 @@ export     the chosen ensemble as a bundle; report.html
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from sweepstack.models.data.encoding import TaskData
-from sweepstack.models.data.pairs import WritingData
 from sweepstack.models.errors import StorageError, StudyError
 from sweepstack.models.settings.trial import TrialSettings
-from sweepstack.models.tasks.trainers import make_trainer, new_trainer
-from sweepstack.models.training.parts import PartsTrainer, TrainerLike
-from sweepstack.models.training.trainer import Parent, Trainer
 from sweepstack.search.ensembling import stage as ensembling
 from sweepstack.search.ensembling.members import begin_pipelines, keep_pipelines, why_none
 from sweepstack.search.ensembling.multi_run import LINEAR, adopted, on_record, recorded, sources, study_of
 from sweepstack.search.execution.executor import Job, run_sweeps
 from sweepstack.search.execution.futures import Task
 from sweepstack.search.execution.sweep import Sweep
-from sweepstack.search.execution.worker import Assignment
-from sweepstack.search.ledger.confirmation import with_start
+from sweepstack.search.execution.trainers import MakeTrainer
 from sweepstack.search.ledger.leaderboard import best, write_leaderboard
-from sweepstack.search.ledger.repetitions import settings_of_repetition
 from sweepstack.search.ledger.run_folder import RunFolder
 from sweepstack.search.report.notes import ENDED, RUNS
 from sweepstack.search.report.result import Result, no_ensembles
@@ -37,51 +28,10 @@ from sweepstack.search.run.baselines import control_settings, fit_linear, fit_me
 from sweepstack.search.run.confirmation_scores import score_on_blend
 from sweepstack.search.run.requests import DONE, LIFTED
 from sweepstack.search.run.session import Session
-from sweepstack.search.run.writing_reward import RewardOf
 from sweepstack.search.study.study import Study
 from sweepstack.search.tracking.run_states import member_state
 
 MEMORY = "memory"  # the attribute that holds what the translation memory came to
-
-
-@dataclass(frozen=True)
-class MakeTrainer:
-    """What a worker needs to train any trial of a sweep; the data comes out of Ray's object store."""
-
-    settings: TrialSettings
-    data: Any  # a Ray ObjectRef of TaskData or WritingData; None in an environment
-    starts: Path
-    folder: Callable[[int], Path]
-    metric: str
-    cost: float  # of a READ, for scoring
-    seeds: int = 1  # how often a trial is trained at most
-    confirms: bool = False  # a trial's seed is that of its start, too
-    reward_of: RewardOf | None = None  # of texts that are written
-
-    def __call__(self, trial: Assignment) -> TrainerLike:
-        import ray
-
-        data: TaskData | WritingData | None = None if self.data is None else ray.get(self.data)
-        values = with_start(trial.settings, self.settings) if self.confirms else trial.settings
-        settings, folder = self.settings.with_values(values), self.folder(trial.number)
-
-        def trained(own: TrialSettings, folder: Path, parent: Parent | None = None) -> Trainer:
-            return new_trainer(
-                own, data, self.starts, folder, self.metric, self.cost, parent=parent, reward_of=self.reward_of
-            )
-
-        if trial.parent is not None:
-            return trained(settings, folder, Parent(self.folder(trial.parent), trial.epochs_before))
-        if isinstance(data, TaskData) and data.folds:
-            return make_trainer(settings, data, self.starts, folder, self.metric, self.cost)
-        if self.seeds == 1:
-            return trained(settings, folder)
-
-        def repetition(place: int) -> Trainer:
-            own = settings_of_repetition(settings, trial.settings, place)
-            return trained(own, RunFolder.repetition(folder, place))
-
-        return PartsTrainer(folder, self.seeds, settings.train.epochs, repetition)
 
 
 def run(study: Study, out: Path | None = None, *, address: str | None = None, json: bool = False) -> Result:

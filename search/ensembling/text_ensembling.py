@@ -28,11 +28,11 @@ from sweepstack.search.ensembling.members import allowed, singles, to_combine, w
 from sweepstack.search.ensembling.refits import refitted
 from sweepstack.search.ensembling.text_decoding import Decoder
 from sweepstack.search.ensembling.text_souping import souped
+from sweepstack.search.execution.writing_reward import reward_of
 from sweepstack.search.ledger.text_record import BuiltTexts
 from sweepstack.search.report.control_comparison import controls_among
 from sweepstack.search.run.session import Session
 from sweepstack.search.run.wall_time import BUILDERS, text_builders_of
-from sweepstack.search.run.writing_reward import reward_of
 
 LATENCY_TEXTS = 4  # a beam search takes tens of milliseconds
 MEMORY = "memory"

@@ -11,7 +11,7 @@ not possible they stand with their scores on valid: then the luck of seeds is re
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -47,7 +47,7 @@ def winner_of(sweep: str) -> int:
 
 def new_seeds(settings: "TrialSettings", space: Space, seeds: int) -> Space:
     """A choice of so many new seeds as the search had, at least 3. Each is one for the training and for its start, see
-    :func:`with_start`.
+    :func:`repetitions.with_start`.
 
     ``settings``: of the study, before a trial's own; ``space``: what was searched, ``seeds`` times each.
     """
@@ -56,11 +56,6 @@ def new_seeds(settings: "TrialSettings", space: Space, seeds: int) -> Space:
     if settings.environment is None:
         first = max(first, _after(axes.get(START_SEED), settings.train.warm_start.seed, seeds))
     return Space((Choice(SEED, tuple(Option((first + place) % SEEDS) for place in range(max(seeds, FEWEST)))),))
-
-
-def with_start(values: Mapping[str, Any], settings: "TrialSettings") -> dict[str, Any]:
-    """The values of one of its trials with the seed of the start, which an environment has not."""
-    return dict(values) if settings.environment is not None else {**values, START_SEED: values[SEED]}
 
 
 def _after(axis: Axis | None, own: int, seeds: int) -> int:

@@ -1,6 +1,7 @@
 """The seeds of a setting that is trained again: what a repetition has of its own, in a trial where they race."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from sweepstack.models.settings.trial import TrialSettings
 
@@ -16,3 +17,8 @@ def settings_of_repetition(settings: TrialSettings, searched: Collection[str], r
     return settings.with_values(
         {path: (seed + repetition) % SEEDS for path, seed in seeds.items() if path not in searched}
     )
+
+
+def with_start(values: Mapping[str, Any], settings: TrialSettings) -> dict[str, Any]:
+    """The values of one of its trials with the seed of the start, which an environment has not."""
+    return dict(values) if settings.environment is not None else {**values, START_SEED: values[SEED]}

@@ -1,11 +1,8 @@
 """Where a run comes from: versions, data hashes and calibrations, kept in provenance.json from its first session on."""
 
-import hashlib
-from pathlib import Path
 from typing import Any
 
 from sweepstack.ensembles.bundles.card import versions
-from sweepstack.models.checksums import NAME
 from sweepstack.models.data.labelled import Dataset
 from sweepstack.models.data.pairs import PairDataset
 from sweepstack.models.errors import DataError
@@ -45,14 +42,6 @@ def _of_its_own(dataset: Dataset | PairDataset | None) -> tuple[str, ...]:
     if dataset is None:
         return ("gymnasium",)
     return ("sacrebleu",) if isinstance(dataset, PairDataset) else ()
-
-
-def digest_of_bundle(folder: Path) -> str | None:
-    """16 digits of what the bundle in ``folder`` holds, wherever it lies; None where there is none."""
-    try:
-        return hashlib.sha256((folder / NAME).read_bytes()).hexdigest()[:16]
-    except OSError:
-        return None
 
 
 def check_provenance(folder: RunFolder, dataset: Dataset | PairDataset, reward: str | None = None) -> None:

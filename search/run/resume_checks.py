@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sweepstack.models.checksums import digest_of_bundle
 from sweepstack.models.errors import StudyError
 from sweepstack.search.ledger.ledger import Ledger
 from sweepstack.search.ledger.run_folder import RunFolder
-from sweepstack.search.run.provenance import digest_of_bundle
 from sweepstack.search.study.study import Study
 
 BUDGETS = ("search.wall_time", "search.total_epochs", "search.target", "search.patience")

@@ -29,6 +29,7 @@ from sweepstack.search.execution.log_capture import Chatter
 from sweepstack.search.execution.packing import packing_of
 from sweepstack.search.execution.retention import REMOVED, Keeper, deleted, deleted_words, put_back, remove_damaged
 from sweepstack.search.execution.sweep import Sweep, open_sweep
+from sweepstack.search.execution.writing_reward import RewardOf, check_reward, reward_hash, reward_of
 from sweepstack.search.ledger.confirmation import new_seeds, search_of, sweep_name
 from sweepstack.search.ledger.ledger import MAIN, Ledger
 from sweepstack.search.ledger.records import CONTROL, Adopted, TrialRecord
@@ -54,7 +55,6 @@ from sweepstack.search.run.wall_time import (
     refits_of,
     text_builders_of,
 )
-from sweepstack.search.run.writing_reward import RewardOf, check_reward, reward_hash, reward_of
 from sweepstack.search.samplers.ensemble_gain import EnsembleGain
 from sweepstack.search.samplers.initial_points import best_points
 from sweepstack.search.study.axes import SpaceError

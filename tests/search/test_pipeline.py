@@ -14,12 +14,12 @@ from sweepstack.models.files import read_json
 from sweepstack.models.tasks.trainers import new_trainer
 from sweepstack.search import Study, cli, pipeline
 from sweepstack.search.execution.sweep import open_sweep
+from sweepstack.search.execution.trainers import MakeTrainer
 from sweepstack.search.execution.worker import Assignment
 from sweepstack.search.ledger.ledger import Ledger
 from sweepstack.search.ledger.objectives import dominates
 from sweepstack.search.ledger.repetitions import settings_of_repetition
 from sweepstack.search.ledger.run_folder import RunFolder
-from sweepstack.search.pipeline import MakeTrainer
 from sweepstack.search.report.result import Result
 from sweepstack.search.run.session import Session
 from sweepstack.search.study.search_section import Keep

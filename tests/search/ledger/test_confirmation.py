@@ -17,10 +17,9 @@ from sweepstack.search.ledger.confirmation import (
     search_of,
     sweep_name,
     winner_of,
-    with_start,
 )
 from sweepstack.search.ledger.records import TrialRecord
-from sweepstack.search.ledger.repetitions import settings_of_repetition
+from sweepstack.search.ledger.repetitions import settings_of_repetition, with_start
 from sweepstack.search.study.search_section import Search
 from sweepstack.search.study.space import Space
 

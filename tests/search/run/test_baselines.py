@@ -17,6 +17,7 @@ from sweepstack.models.predictions.texts import Candidates
 from sweepstack.models.settings.data import Folds
 from sweepstack.models.settings.trial import Reading, TrialSettings
 from sweepstack.models.tasks.classification.checkpoint import load_member
+from sweepstack.search.execution.writing_reward import RewardOf
 from sweepstack.search.run.baselines import (
     control_search,
     control_settings,
@@ -25,7 +26,6 @@ from sweepstack.search.run.baselines import (
     fit_linear,
     fit_memory,
 )
-from sweepstack.search.run.writing_reward import RewardOf
 from sweepstack.search.study.search_section import PBT, ASHAStopper, PBTStopper, Search
 from sweepstack.search.study.study import Study
 

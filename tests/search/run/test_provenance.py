@@ -3,10 +3,11 @@ from pathlib import Path
 import pytest
 from small_writing import pairs_dataset
 
+from sweepstack.models.checksums import digest_of_bundle
 from sweepstack.models.errors import DataError
 from sweepstack.models.files import write_json
 from sweepstack.search.ledger.run_folder import RunFolder
-from sweepstack.search.run.provenance import check_provenance, digest_of_bundle
+from sweepstack.search.run.provenance import check_provenance
 
 
 def test_a_bundle_is_known_by_what_it_holds_wherever_it_lies(tmp_path: Path) -> None:

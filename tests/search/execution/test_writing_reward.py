@@ -10,7 +10,7 @@ from ray import cloudpickle
 
 from sweepstack.ensembles import load
 from sweepstack.models.errors import StudyError
-from sweepstack.search.run.writing_reward import RewardOf, check_reward, reward_of
+from sweepstack.search.execution.writing_reward import RewardOf, check_reward, reward_of
 from sweepstack.search.study.study import Study
 
 

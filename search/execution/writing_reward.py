@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sweepstack.models.checksums import digest_of_bundle
 from sweepstack.models.errors import StudyError, SweepstackError
 from sweepstack.models.settings.rewards import PATH, parse_reward
-from sweepstack.search.run.provenance import digest_of_bundle
 
 if TYPE_CHECKING:
     from sweepstack.ensembles.bundles.bundle import Bundle
