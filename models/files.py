@@ -126,7 +126,9 @@ def read_json(path: Path) -> Any:
 
 def reason_of(error: Exception) -> str:
     """Why a stored thing could not be loaded, as one line. torch says "Error(s) in loading state_dict" first, and what
-    is wrong in the lines after it."""
+    is wrong in the lines after it. What to do about it says whoever asks."""
+    if isinstance(error, NoJSONError):
+        return str(error).partition("; ")[0]
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if len(lines) > 1 and "loading state_dict" in lines[0]:
         more = f" (and {len(lines) - 2} more)" if len(lines) > 2 else ""

@@ -203,7 +203,7 @@ class LinearBaseline(LinearMember):
         if several and (found is None or found["machines"]):
             earlier = None if found is None else (found["strength"], found["factor"])
             fitted = []
-            for sublinear in (True, False) if found is None else (bool(found["sublinear"]),):
+            for sublinear in (True, False) if found is None else (bool(found.get("sublinear", 1.0)),):
                 weighing = replace(features, sublinear=sublinear)
                 matrices = weighing.weighted(counts), weighing.weighted(valid_counts)
                 fitted.append(

@@ -5,6 +5,7 @@ no row is left to find others by. What cannot be trained again is kept as it is,
 of its own, and the one that is exported. Whether it is better only test can say: it is scored there beside the others.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -253,14 +254,20 @@ def _fit_again(dataset: Dataset, reading: Reading | Literal["off"], name: str, c
     the kind of model that most of them did."""
     folds = sorted(checkpoint.glob("fold-*"))
     earlier = [LinearMember.load(each) for each in folds or [checkpoint]]
-    kind = _median([each.found.get("machines", 0.0) for each in earlier])
-    like = [each.found for each in earlier if each.found.get("machines", 0.0) == kind]
+    kinds = Counter(map(_kind, earlier))
+    most = max(kinds, key=lambda kind: (kinds[kind], kind))
+    like = [each.found for each in earlier if _kind(each) == most]
     found = {key: _median([each[key] for each in like]) for key in like[0]}
     member = FITS[name](dataset, reading, found)
     member.threshold, member.thresholds = earlier[0].threshold, earlier[0].thresholds  # the same in all folds
     member.save(folder / "checkpoint")
     predictions = member.read(dataset.parts["test"].inputs)
     predictions.save(folder / "predictions" / "test.safetensors", dataset.hashes["test"])
+
+
+def _kind(member: LinearMember) -> tuple[float, float]:
+    """What kind of model was found, where there are several: machines or not, and how terms count."""
+    return member.found.get("machines", 0.0), member.found.get("sublinear", 1.0)
 
 
 def _median(values: Sequence[float]) -> float:

@@ -61,8 +61,9 @@ def test_the_run_folder_is_that_of_the_design(finished: Path) -> None:
         "weights.safetensors",
         "config.json",
         "tokenizer.json",
+        "SHA256SUMS",
     }
-    assert {p.stem for p in (trial / "predictions").iterdir()} == {"valid", "blend", "test"}
+    assert {p.stem for p in (trial / "predictions").iterdir()} == {"valid", "blend", "test", "SHA256SUMS"}
     assert len(list((run / "starts").glob("[!.]*"))) == 2, "one supervised start for each seed in the space"
     assert len(list((run / "refits").glob("[!.]*"))) == 2
 

@@ -164,16 +164,18 @@ def test_a_missing_column_is_told_with_those_there_are(folder: Path, tmp_path: P
         predict(folder, str(path), None)
 
 
-@pytest.mark.parametrize("name", ["nowhere.txt", "nowhere.jsonl", "."])
-def test_what_is_no_file_is_refused(name: str, folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such file"):
+@pytest.mark.parametrize(
+    ("name", "line"), [("nowhere.txt", "no such file"), ("nowhere.jsonl", "no such file"), (".", "is a folder")]
+)
+def test_what_is_no_file_is_refused(name: str, line: str, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=line):
         predict(folder, str(tmp_path / name), None)
 
 
 def test_a_file_that_is_not_text_is_refused_in_one_line(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "picture.txt"
     path.write_bytes(b"\x89PNG\xff\xfe\x00")
-    with pytest.raises(DataError, match="not UTF-8"):
+    with pytest.raises(DataError, match=r"picture.txt is a picture; give a file of texts$"):
         predict(folder, str(path), None)
 
 

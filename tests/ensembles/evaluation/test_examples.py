@@ -1,10 +1,10 @@
 from pathlib import Path
 
 import pytest
+from example_rows import writing_rows
 
 from sweepstack.ensembles.evaluation.choose_texts import TextChoice
 from sweepstack.ensembles.evaluation.examples import MOST, Examples, differing, read_examples
-from sweepstack.ensembles.evaluation.table import Row
 from sweepstack.ensembles.scoring.text_objective import TextObjective
 from sweepstack.models.files import write_json
 from sweepstack.models.predictions.text_metrics import sentence_chrf
@@ -20,8 +20,8 @@ def texts(*best: str) -> Candidates:
 
 
 @pytest.fixture
-def choice(writing_rows: tuple[Row, ...]) -> TextChoice:
-    return TextChoice(writing_rows, {}, "minimum_bayes_risk", "", ())
+def choice() -> TextChoice:
+    return TextChoice(writing_rows(), {}, "minimum_bayes_risk", "", ())
 
 
 WRITTEN = {

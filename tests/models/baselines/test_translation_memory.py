@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from sweepstack.models import checksums
 from sweepstack.models.baselines.translation_memory import TranslationMemory
 from sweepstack.models.data.pairs import PairDataset, PairPart
 from sweepstack.models.errors import BundleError
@@ -73,7 +74,7 @@ def test_it_writes_the_same_from_disk(memory: TranslationMemory, tmp_path: Path)
 def test_what_is_not_whole_is_refused(memory: TranslationMemory, tmp_path: Path, before: str, after: str) -> None:
     memory.save(tmp_path)
     config = tmp_path / "config.json"
-    config.write_text(config.read_text(encoding="utf-8").replace(before, after, 1), encoding="utf-8")
+    checksums.put(tmp_path, {config.name: config.read_text(encoding="utf-8").replace(before, after, 1)})
     with pytest.raises(BundleError, match=r"is not a translation memory of format 1 .*copy the whole folder again"):
         TranslationMemory.load(tmp_path)
 
@@ -81,6 +82,6 @@ def test_what_is_not_whole_is_refused(memory: TranslationMemory, tmp_path: Path,
 def test_cut_weights_are_refused(memory: TranslationMemory, tmp_path: Path) -> None:
     memory.save(tmp_path)
     weights = tmp_path / "weights.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-8])
+    checksums.put(tmp_path, {weights.name: weights.read_bytes()[:-8]})
     with pytest.raises(BundleError, match="not a translation memory"):
         TranslationMemory.load(tmp_path)

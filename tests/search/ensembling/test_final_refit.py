@@ -242,15 +242,16 @@ def test_a_linear_member_of_folds_becomes_one_of_all_rows(name: str, phrases: Pa
 def test_of_folds_that_found_two_kinds_the_more_frequent_one_is_fitted_again(tmp_path: Path) -> None:
     data = topics_dataset()
     found = [
-        {"machines": 1.0, "strength": 1.0, "factor": 4.0},
-        {"machines": 0.0, "strength": 1000.0, "factor": 1.0},
-        {"machines": 1.0, "strength": 3.0, "factor": 5.0},
+        {"machines": 1.0, "strength": 1.0, "factor": 4.0, "sublinear": 0.0},
+        {"machines": 0.0, "strength": 1000.0, "factor": 1.0, "sublinear": 1.0},
+        {"machines": 1.0, "strength": 10.0, "factor": 6.0, "sublinear": 1.0},
+        {"machines": 1.0, "strength": 3.0, "factor": 5.0, "sublinear": 0.0},
     ]
     for fold, each in enumerate(found, 1):
         LinearBaseline.fit(data, "off", each).save(tmp_path / "checkpoint" / f"fold-{fold}")
     final_refit._fit_again(data, "off", "linear", tmp_path / "checkpoint", tmp_path / "again")
     again = LinearMember.load(tmp_path / "again" / "checkpoint").found
-    assert again == {"machines": 1.0, "strength": 3.0, "factor": pytest.approx(5.0)}
+    assert again == {"machines": 1.0, "strength": 3.0, "factor": pytest.approx(5.0), "sublinear": 0.0}
 
 
 def test_a_trial_of_folds_becomes_one_policy_of_all_rows(

@@ -44,7 +44,7 @@ def test_a_kill_between_two_pieces_repeats_only_what_is_missing(
     assert calls[2:].count(calls[0]) == 0
     assert len(set(calls)) == len(calls) - 1, "but the one that was cut short, nothing is written twice"
     assert sorted(path.name for path in next((writing_run / "decoded").iterdir()).iterdir()) == [
-        "blend.safetensors", "test.safetensors", "valid.safetensors",
+        "SHA256SUMS", "blend.safetensors", "test.safetensors", "valid.safetensors",
     ]  # fmt: skip
     assert result.study.data is not None
     assert result.study.writing is not None

@@ -116,7 +116,7 @@ def test_trials_of_different_costs_are_compared_by_one(
     writing: SimpleNamespace, settings: TrialSettings, tmp_path: Path, algorithm: str
 ) -> None:
     own = settings.with_values({"reading.cost": 0.5, "train.algorithm": algorithm})
-    report = Trainer(own, writing.data, writing.starts, tmp_path, "reward", 0.02).step()
+    report = new_trainer(own, writing.data, writing.starts, tmp_path, "reward", 0.02).step()
     written, _ = Candidates.load(tmp_path / "predictions" / "valid.safetensors")
     part = writing.data.parts["valid"]
     worth = make_reward("chrf", "zh", None)(part.inputs, part.references, written.best).mean()
