@@ -103,11 +103,13 @@ def test_mlflow_has_one_parent_and_a_finished_run_for_everything(finished: Path)
     assert sum(key.startswith("refit-") for key in keys) == 2
 
 
-def test_mlflow_loads_the_logged_bundle_as_a_model(finished: Path) -> None:
+def test_mlflow_loads_the_logged_bundle_as_a_model(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
     import pandas as pd
 
-    mlflow.set_tracking_uri(f"sqlite:///{finished / 'runs' / 'mlflow.db'}")
+    store = f"sqlite:///{finished / 'runs' / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)  # where MLflow leaves it for all tests that follow
+    mlflow.set_tracking_uri(store)
     models = mlflow.search_logged_models(
         experiment_ids=[mlflow.get_experiment_by_name("small").experiment_id], output_format="list"
     )

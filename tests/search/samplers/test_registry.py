@@ -351,7 +351,8 @@ def try_out(name: str, path: str, kind: str, bounds: list[Any]) -> bool:
         trial = asked.ask()
         at = space.suggest(trial)[path]
         low, high = bounds
-        assert low - 1e-15 * abs(low) <= at <= high + 1e-15 * abs(high)
+        below, above = (1, 1) if kind == "near_one" else (abs(low), abs(high))  # 1 − x is kept to 15 places
+        assert low - 1e-15 * below <= at <= high + 1e-15 * above
         TrialSettings().with_values({path: at})
         asked.tell(trial, float(number % 5))
     return True
