@@ -1,4 +1,4 @@
-"""What one trial trains: settings, data and text, the Transformer policy, GAE and policy gradient, checkpoints.
+"""The training of one trial: settings, data and text, the Transformer policy, GAE and policy gradient, checkpoints.
 
 Public name: ``PolicyClassifier``, loaded when it is asked for. At this root stands what all rooms may import: errors,
 files, checksums, seeds and a bounded memory.

@@ -40,13 +40,18 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         ) from error
 
 
-def write_tensors(path: Path, arrays: Mapping[str, Any], metadata: dict[str, str] | None = None) -> None:
-    """``arrays`` (of NumPy) as a safetensors file; raises as :func:`write_atomic`. The library's own ``save_file``
-    makes files that only their owner can read."""
+def as_tensors(arrays: Mapping[str, Any], metadata: dict[str, str] | None = None) -> bytes:
+    """``arrays`` (of NumPy) as the content of a safetensors file."""
     import numpy as np
     from safetensors.numpy import save
 
-    write_atomic(path, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata))
+    return save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata)
+
+
+def write_tensors(path: Path, arrays: Mapping[str, Any], metadata: dict[str, str] | None = None) -> None:
+    """``arrays`` (of NumPy) as a safetensors file; raises as :func:`write_atomic`. The library's own ``save_file``
+    makes files that only their owner can read."""
+    write_atomic(path, as_tensors(arrays, metadata))
 
 
 def open_log(path: Path) -> int:

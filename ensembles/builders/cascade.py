@@ -24,7 +24,7 @@ UNSURE = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 1.0)  # 1: whenever it wants to read o
 
 @dataclass(frozen=True)
 class Regret:
-    """What a whole ensemble expects to lose where something else answers in its place, mean over rows.
+    """The mean over rows of the loss that a whole ensemble expects where something else answers in its place.
 
     Of the reward: less is right by its own probabilities, or more is read. Where the objective looks at the last
     segment only: the cross-entropy with what it says there.
@@ -53,7 +53,7 @@ class Regret:
 
 @dataclass(frozen=True)
 class CascadeBuilder(Builder):
-    """What greedy selection picks, as a cascade, the best member first.
+    """A cascade of the members that greedy selection picks, the best one first.
 
     Of the thresholds with a regret within ``tolerance``, it has those with which the fewest members run. Regret is what
     the whole ensemble itself, having read everything, expects to lose by them. A few hundred labels could not tell: one

@@ -44,7 +44,7 @@ MEMBER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True)
 class Reading:
-    """What the ensemble says of one text."""
+    """The ensemble's answer to one text."""
 
     label: Label
     probability: float  # of the label

@@ -42,7 +42,7 @@ CHUNK = 256  # texts written at a time
 
 @dataclass(frozen=True)
 class Written:
-    """What the ensemble writes for one text."""
+    """The candidates of the ensemble for one text."""
 
     text: str
     score: float  # of its kind: a log-probability a token, a cosine, an expected utility, or a reranker's value
@@ -61,7 +61,7 @@ class WritingBundle:
     combination: TextCombination
 
     def write(self, texts: Texts, n: int = 1) -> list[Written]:
-        """What it writes for each text, with at most ``n`` candidates, of which there may be fewer.
+        """Write at most ``n`` candidates for each text, of which there may be fewer.
 
         Raises DataError, which names the row, where a text is empty. One that is longer than a member reads is cut,
         and the record says so.

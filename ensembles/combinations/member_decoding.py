@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def decode(
     combination: TextCombination, members: "Sequence[Member]", texts: Sequence[str], device: str = "auto"
 ) -> "Candidates":
-    """What a combination of ``members`` (the whole library, on disk) writes, in whatever process it is called.
+    """The texts of a combination of ``members`` (the whole library, on disk), in the process that calls it.
 
     Raises StudyError where the tokenisers of those that it averages differ.
     """

@@ -17,7 +17,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load_file
 from threadpoolctl import threadpool_limits
 
 from sweepstack.models import checksums
@@ -28,7 +28,7 @@ from sweepstack.models.baselines.tfidf import PrefixTfidf
 from sweepstack.models.data.labelled import Dataset
 from sweepstack.models.data.segmenter import EVERYTHING, TextReader
 from sweepstack.models.errors import BundleError
-from sweepstack.models.files import read_json, reason_of
+from sweepstack.models.files import as_tensors, read_json, reason_of
 from sweepstack.models.predictions.costs import Costs, read_matrix
 from sweepstack.models.predictions.probabilities import (
     Floats,
@@ -130,16 +130,15 @@ class LinearMember:
             "found": self.found,
             "vocabulary": self.features.terms,
         }
-        content = save({k: np.ascontiguousarray(v) for k, v in weights.items()})
         files: dict[str, str | bytes] = {
-            "weights.safetensors": content,
+            "weights.safetensors": as_tensors(weights),
             "config.json": json.dumps(config, ensure_ascii=False),
         }
         checksums.put(folder, files)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """What :meth:`save` wrote, number for number; raises BundleError where it is not there or not whole.
+        """Load what :meth:`save` wrote, number for number; raises BundleError where it is not there or not whole.
 
         DamagedError where a file has changed.
         """
@@ -199,43 +198,43 @@ class LinearBaseline(LinearMember):
         valid, classes = dataset.parts["valid"], len(dataset.classes)
         valid_counts, _ = features.counts(valid.inputs)
         several = len(np.unique(labels)) > 1
-        candidates: list[tuple[PrefixTfidf, Floats, Floats, Found]] = []
+        weighings = {sublinear: replace(features, sublinear=sublinear) for sublinear in (True, False)}
+        fitted = {sublinear: weighing.weighted(counts) for sublinear, weighing in weighings.items()}
+        held = {sublinear: weighing.weighted(valid_counts) for sublinear, weighing in weighings.items()}
+        candidates: list[tuple[bool, Floats, Floats, Found]] = []
         if several and (found is None or found["machines"]):
             earlier = None if found is None else (found["strength"], found["factor"])
-            fitted = []
-            for sublinear in (True, False) if found is None else (bool(found.get("sublinear", 1.0)),):
-                weighing = replace(features, sublinear=sublinear)
-                matrices = weighing.weighted(counts), weighing.weighted(valid_counts)
-                fitted.append(
-                    (fit_machines(matrices[0], labels, classes, matrices[1], valid.labels, earlier), weighing)
-                )
-            machine, weighing = min(fitted, key=lambda each: each[0].loss)
+            machines = {
+                sublinear: fit_machines(fitted[sublinear], labels, classes, held[sublinear], valid.labels, earlier)
+                for sublinear in ((True, False) if found is None else (bool(found.get("sublinear", 1.0)),))
+            }
+            sublinear, machine = min(machines.items(), key=lambda each: each[1].loss)
             chosen = {"machines": 1.0, "strength": machine.strength, "factor": machine.factor}
-            chosen["sublinear"] = float(weighing.sublinear)
-            candidates.append((weighing, machine.coef, machine.intercept, chosen))
+            candidates.append((sublinear, machine.coef, machine.intercept, chosen))
         if not candidates or found is None:
             with threadpool_limits(limits=1, user_api="blas"):
                 coef, intercept, strength = fit_path(
-                    SparseDesign(features.weighted(counts)),
+                    SparseDesign(fitted[True]),
                     np.eye(classes, dtype=np.float32)[labels] / np.float32(len(labels)),
                     len(labels),
-                    SparseDesign(features.weighted(valid_counts)),
+                    SparseDesign(held[True]),
                     valid.labels,
                     len(features.terms),
                     WHOLE_STRENGTHS,
                     found=None if found is None else found["strength"],
                 )
-            chosen = {"machines": 0.0, "strength": strength, "factor": 1.0, "sublinear": 1.0}
-            candidates.append((features, coef, intercept, chosen))
+            candidates.append((True, coef, intercept, {"machines": 0.0, "strength": strength, "factor": 1.0}))
         costs = Costs(matrix=dataset.costs)
 
-        def merit(candidate: tuple[PrefixTfidf, Floats, Floats, Found]) -> tuple[float, float]:
-            weighing, coef, intercept, _ = candidate
-            probabilities = softmax(np.asarray(weighing.weighted(valid_counts) @ coef) + intercept)
+        def merit(candidate: tuple[bool, Floats, Floats, Found]) -> tuple[float, float]:
+            sublinear, coef, intercept, _ = candidate
+            probabilities = softmax(np.asarray(held[sublinear] @ coef) + intercept)
             reward = float(costs.rewards(valid.labels, costs.answers(probabilities)).mean())
             return reward, -log_loss(probabilities, valid.labels)
 
-        return cls.answering(dataset, "off", *max(candidates, key=merit))
+        sublinear, coef, intercept, best = max(candidates, key=merit)
+        best = {**best, "sublinear": float(sublinear)}
+        return cls.answering(dataset, "off", weighings[sublinear], coef, intercept, best)
 
 
 def path_of(terms: int, classes: int) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load_file
 from scipy.sparse import csr_array
 
 from sweepstack.models import checksums
@@ -23,7 +23,7 @@ from sweepstack.models.data.cleaning import clean
 from sweepstack.models.data.labelled import FITTED
 from sweepstack.models.data.pairs import PairDataset
 from sweepstack.models.errors import BundleError
-from sweepstack.models.files import read_json, reason_of
+from sweepstack.models.files import as_tensors, read_json, reason_of
 from sweepstack.models.predictions.text_metrics import language_of
 from sweepstack.models.predictions.texts import Candidates
 
@@ -98,16 +98,15 @@ class TranslationMemory:
             "terms": self.terms,
             "targets": self.targets,
         }
-        content = save({k: np.ascontiguousarray(v) for k, v in arrays.items()})
         files: dict[str, str | bytes] = {
-            "weights.safetensors": content,
+            "weights.safetensors": as_tensors(arrays),
             "config.json": json.dumps(config, ensure_ascii=False),
         }
         checksums.put(folder, files)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """What :meth:`save` wrote, number for number; raises BundleError where it is not there or not whole.
+        """Load what :meth:`save` wrote, number for number; raises BundleError where it is not there or not whole.
 
         DamagedError where a file has changed.
         """

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.numpy import save
 
 from sweepstack.models import checksums
+from sweepstack.models.files import as_tensors
 from sweepstack.models.predictions.classification_metrics import (
     CLASS_METRICS,
     calibration_error,
@@ -96,8 +96,7 @@ class Predictions:
         """Writes the arrays as safetensors; ``rows_hash`` says which rows of which data they belong to."""
         tensors = {"probabilities": self.probabilities, "answer": self.answer, "n_segments": self.n_segments}
         about = {"about": json.dumps([FORMAT, rows_hash])}  # of several keys safetensors shuffles the order
-        content = save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, about)
-        checksums.put(path.parent, {path.name: content})
+        checksums.put(path.parent, {path.name: as_tensors(tensors, about)})
 
     @staticmethod
     def load(path: Path) -> "tuple[Predictions, str]":

@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
+from sweepstack.search.study.axes import KINDS
+
 SECONDS = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
     **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60.0),
@@ -37,7 +39,6 @@ OTHER_WORDS = {  # what other programs call a value
     "glorot": "xavier",
 }
 NOTHING = ("", "none", "null", "nan", "nil", "~", "n/a", "na", "default")
-INTERVALS = ("range", "log", "near_one", "int", "int_log")  # see study/space.py
 DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212"), "-")
 
 
@@ -96,7 +97,7 @@ def nearest_word(value: object, allowed: Sequence[str]) -> str | None:
 
 
 def _is_interval(value: Any) -> bool:
-    return isinstance(value, dict) and any(kind in value for kind in INTERVALS)
+    return isinstance(value, dict) and any(kind in value for kind in KINDS)
 
 
 def _word(value: Any, allowed: Sequence[str]) -> str:
